@@ -1,0 +1,1 @@
+//! All metadata of Cairn: the Catalog trait and its engines.

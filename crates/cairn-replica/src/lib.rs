@@ -1,0 +1,1 @@
+//! Quorum write, hedged read, repair, scrub and garbage over any three zones.

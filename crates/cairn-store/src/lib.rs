@@ -1,0 +1,1 @@
+//! Objects over the catalog and the replica layer.

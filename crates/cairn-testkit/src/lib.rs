@@ -1,0 +1,1 @@
+//! Conformance suites, faulty zones and disks, virtual clock and history checker.

@@ -1,0 +1,121 @@
+//! A zone: one datacentre's independent place for chunks.
+//!
+//! A [`Zone`] stores immutable runs of bytes under a [`ChunkId`] and answers with a [`Locator`] that only it can read. It knows
+//! nothing of objects, nothing of other zones, and does not look into the bytes: the replica layer cuts, verifies and repairs
+//! (rule B1). Every engine passes the conformance suite in `cairn-testkit`; what an engine cannot do is named in [`Capabilities`].
+
+use bytes::Bytes;
+use cairn_types::{ChunkId, Incarnation, Locator};
+use futures::future::BoxFuture;
+
+/// What an engine can and cannot do, so that nothing is skipped in silence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Capabilities {
+    /// The engine's name in logs and status, for example `embedded`.
+    pub engine: &'static str,
+    /// The longest chunk it takes, stored bytes.
+    pub chunk_bytes_max: usize,
+    /// Whether [`Zone::read`] of a range reads no more than that range from its disk.
+    pub ranged_read: bool,
+    /// Whether what `write` confirmed survives power loss of the whole zone.
+    pub durable: bool,
+}
+
+/// A confirmed write: where the chunk is, and in which life of the zone (B2, B3).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placed {
+    /// Where.
+    pub locator: Locator,
+    /// In which incarnation of the zone; a locator of a retired incarnation counts as absent.
+    pub incarnation: Incarnation,
+}
+
+/// A chunk that [`Zone::enumerate`] found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Which chunk.
+    pub id: ChunkId,
+    /// Where.
+    pub locator: Locator,
+    /// Stored bytes.
+    pub length: u64,
+}
+
+/// One page of [`Zone::enumerate`].
+#[derive(Debug, Clone, Default)]
+pub struct Page {
+    /// The chunks of this page, in the engine's own order.
+    pub found: Vec<Found>,
+    /// Where the next page starts; `None` when this was the last.
+    pub next: Option<Bytes>,
+}
+
+/// How full a zone is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Live chunks.
+    pub chunks: u64,
+    /// Stored bytes of live chunks.
+    pub bytes: u64,
+    /// Bytes that can still be written; `None` where the engine cannot tell.
+    pub free_bytes: Option<u64>,
+}
+
+/// Why a zone did not do what was asked. Whoever asked decides whether another zone can stand in.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ZoneError {
+    /// The zone does not answer now: away, hung, its directory gone, not yet formed.
+    #[error("the zone is away: {0}")]
+    Away(String),
+    /// No space: nothing was kept of this write; reads and deletes go on.
+    #[error("the zone is full: {0}")]
+    Full(String),
+    /// The locator names nothing: deleted already, or never written.
+    #[error("no such chunk")]
+    NotFound,
+    /// The locator names another chunk than the one asked for (B7): nothing was read or deleted.
+    #[error("the locator names another chunk: {0}")]
+    Mismatch(String),
+    /// The zone's own records of this chunk are damaged.
+    #[error("damaged: {0}")]
+    Damaged(String),
+    /// The caller asked for something that no zone does, such as a chunk over the limit.
+    #[error("refused: {0}")]
+    Refused(String),
+}
+
+/// One datacentre's place for chunks.
+///
+/// Futures are cancel safe: a dropped write may or may not have stored its chunk, and the collector finds it (S2).
+pub trait Zone: Send + Sync + 'static {
+    /// What the engine can and cannot do.
+    fn capabilities(&self) -> Capabilities;
+
+    /// The zone's present life; `None` while it is away or has no memory. Cheap: no I/O.
+    fn incarnation(&self) -> Option<Incarnation>;
+
+    /// Stores a chunk, given in pieces, and returns once it is durable. The same id may be written twice (a retry, a repair);
+    /// each write has its own locator.
+    fn write(&self, id: ChunkId, pieces: Vec<Bytes>) -> BoxFuture<'_, Result<Placed, ZoneError>>;
+
+    /// Reads `length` stored bytes from `offset` on; an error when the range passes the chunk's end. Does not verify frames
+    /// (the replica layer does, B1), but does check that the locator names this chunk.
+    fn read<'a>(
+        &'a self,
+        locator: &'a Locator,
+        id: ChunkId,
+        offset: u64,
+        length: usize,
+    ) -> BoxFuture<'a, Result<Bytes, ZoneError>>;
+
+    /// Deletes chunks, durably on return, one answer for each in order. A locator that names nothing any more is `Ok`, one that
+    /// names another chunk is refused (B7).
+    fn delete<'a>(&'a self, chunks: &'a [(Locator, ChunkId)]) -> BoxFuture<'a, Vec<Result<(), ZoneError>>>;
+
+    /// Lists what is stored, from the start or from a page's `next`. A chunk that is there for the whole of a full walk is
+    /// listed exactly once per locator; one that comes or goes meanwhile may be (S3).
+    fn enumerate(&self, from: Option<Bytes>, count_max: usize) -> BoxFuture<'_, Result<Page, ZoneError>>;
+
+    /// How full the zone is. Cheap: at most a system call.
+    fn usage(&self) -> BoxFuture<'_, Result<Usage, ZoneError>>;
+}

@@ -1,0 +1,3 @@
+//! The binary of Cairn.
+
+fn main() {}
