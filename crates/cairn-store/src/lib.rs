@@ -1,1 +1,3 @@
 //! Objects over the catalog and the replica layer.
+
+pub mod api;
