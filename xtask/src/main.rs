@@ -1,1 +1,66 @@
-fn main() {}
+//! `cargo xtask`: the project's own commands. Whatever a person or a machine runs to judge this tree is written here, in Rust, so that
+//! it is the same everywhere and needs no step that is not in the README.
+
+mod clock;
+mod process;
+mod runner;
+mod steps;
+mod style;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::workspace::Workspace;
+
+/// The project's own commands.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct CommandLine {
+    #[command(subcommand)]
+    task: Task,
+}
+
+/// What can be done.
+#[derive(Subcommand)]
+enum Task {
+    /// Judge the tree: run every part of the gate in order and say what each took.
+    Test(TestArguments),
+}
+
+/// Which parts of the test to run.
+#[derive(Args)]
+struct TestArguments {
+    /// Run the parts that take long too, and all parts at full size (`CAIRN_LONG=1` for what they start).
+    #[arg(long)]
+    long: bool,
+    /// Run only these parts, and those they need first.
+    #[arg(long, value_name = "PART", value_delimiter = ',')]
+    only: Vec<String>,
+    /// Name the parts, run nothing.
+    #[arg(long)]
+    list: bool,
+}
+
+fn main() -> ExitCode {
+    match run(CommandLine::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command_line: CommandLine) -> anyhow::Result<ExitCode> {
+    let workspace = Workspace::find()?;
+    process::stop_children_with_us()?;
+    match command_line.task {
+        Task::Test(arguments) if arguments.list => {
+            runner::list();
+            Ok(ExitCode::SUCCESS)
+        }
+        Task::Test(arguments) => runner::run(&workspace, arguments.long, &arguments.only),
+    }
+}

@@ -1,0 +1,127 @@
+//! The parts of the test, in the order they run. A new part is a line in [`STEPS`] and a function that does it.
+
+mod cargo;
+
+use std::fs::File;
+use std::io::Write as _;
+use std::process::Command;
+use std::time::Instant;
+
+use crate::workspace::Workspace;
+use crate::{process, style};
+
+/// Every part, in the order they run.
+pub const STEPS: &[Step] = &[
+    Step {
+        name: "format",
+        what: "rustfmt would change nothing",
+        when: When::Gate,
+        after: &[],
+        minutes_max: 5,
+        run: cargo::format,
+    },
+    Step {
+        name: "style",
+        what: "the project's own rules: layers, file sizes, module docs, rule numbers, nothing of the machine",
+        when: When::Gate,
+        after: &[],
+        minutes_max: 5,
+        run: style::check,
+    },
+    Step {
+        name: "clippy",
+        what: "no compiler or clippy warning",
+        when: When::Gate,
+        after: &[],
+        minutes_max: 30,
+        run: cargo::clippy,
+    },
+    Step {
+        name: "unit",
+        what: "the crates' own tests",
+        when: When::Gate,
+        after: &[],
+        minutes_max: 40,
+        run: cargo::unit,
+    },
+];
+
+/// A part of the test.
+pub struct Step {
+    /// What `--only` calls it.
+    pub name: &'static str,
+    /// What it shows when it passes.
+    pub what: &'static str,
+    /// When it runs without being asked for by name.
+    pub when: When,
+    /// Parts that must have passed before; `--only` runs them too.
+    pub after: &'static [&'static str],
+    /// How long it may take, in minutes; past that it is stopped and has failed.
+    pub minutes_max: u64,
+    /// Does it. An error is a failure of the part as a whole.
+    pub run: fn(&mut Context<'_>) -> anyhow::Result<Counts>,
+}
+
+/// When a part runs without being asked for by name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// In every run.
+    Gate,
+}
+
+/// How many of a part's tests passed and failed.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Counts {
+    /// Tests that passed.
+    pub passed: u64,
+    /// Tests that failed.
+    pub failed: u64,
+}
+
+impl Counts {
+    /// One test that passed: for a part that is a single question.
+    pub const ONE_PASSED: Self = Self { passed: 1, failed: 0 };
+
+    /// Both together.
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            passed: self.passed + other.passed,
+            failed: self.failed + other.failed,
+        }
+    }
+}
+
+/// What a part has at hand while it runs.
+pub struct Context<'run> {
+    /// The checkout.
+    pub workspace: &'run Workspace,
+    /// Whether to run at full size.
+    pub long: bool,
+    /// When the part must have ended.
+    pub deadline: Instant,
+    /// Where the part's output goes.
+    pub log: File,
+}
+
+impl Context<'_> {
+    /// Writes a line to the part's log.
+    ///
+    /// # Errors
+    /// Where the log cannot be written.
+    pub fn say(&mut self, line: &str) -> anyhow::Result<()> {
+        writeln!(self.log, "{line}")?;
+        Ok(())
+    }
+
+    /// Runs a program to its end, its output going to the part's log.
+    ///
+    /// # Errors
+    /// Where it cannot be started, ends with a status that is not 0, or runs past the part's time limit.
+    pub fn run(&mut self, command: &mut Command) -> anyhow::Result<()> {
+        if self.long {
+            command.env("CAIRN_LONG", "1");
+        }
+        self.say(&format!("$ {}", process::shown(command)))?;
+        process::run(command, &self.log, self.deadline)
+    }
+}

@@ -1,0 +1,65 @@
+//! The parts that are a cargo command.
+
+use std::io::{Read as _, Seek as _, SeekFrom};
+
+use super::{Context, Counts};
+
+/// rustfmt would change nothing.
+pub fn format(context: &mut Context<'_>) -> anyhow::Result<Counts> {
+    let mut command = context.workspace.cargo(&["fmt", "--all", "--check"]);
+    context.run(&mut command)?;
+    Ok(Counts::ONE_PASSED)
+}
+
+/// No compiler or clippy warning in any target of any crate.
+pub fn clippy(context: &mut Context<'_>) -> anyhow::Result<Counts> {
+    let mut command = context.workspace.cargo(&[
+        "clippy",
+        "--locked",
+        "--workspace",
+        "--all-targets",
+        "--keep-going",
+        "--",
+        "--deny",
+        "warnings",
+    ]);
+    context.run(&mut command)?;
+    Ok(Counts::ONE_PASSED)
+}
+
+/// The crates' own tests, documentation examples included.
+pub fn unit(context: &mut Context<'_>) -> anyhow::Result<Counts> {
+    let mut command = context
+        .workspace
+        .cargo(&["test", "--locked", "--workspace", "--no-fail-fast"]);
+    let ended = context.run(&mut command);
+    let mut text = String::new();
+    context.log.seek(SeekFrom::Start(0))?;
+    context.log.read_to_string(&mut text)?;
+    let counts = libtest_counts(&text);
+    match ended {
+        // Tests that failed make cargo fail; anything else (a crate that does not compile) is a failure of its own.
+        Err(_) if counts.failed > 0 => Ok(counts),
+        Err(error) => Err(error),
+        Ok(()) => Ok(counts),
+    }
+}
+
+/// Adds up the lines `test result: ok. 3 passed; 0 failed; …` that Rust's test harness prints, one a test program.
+fn libtest_counts(log: &str) -> Counts {
+    let number_before = |line: &str, word: &str| {
+        line.split(';')
+            .find_map(|part| part.trim().strip_suffix(word)?.trim().rsplit(' ').next()?.parse::<u64>().ok())
+            .unwrap_or(0)
+    };
+    log.lines()
+        .filter(|line| line.starts_with("test result: "))
+        .map(|line| Counts {
+            passed: number_before(line, " passed"),
+            failed: number_before(line, " failed"),
+        })
+        .fold(Counts::default(), Counts::and)
+}
+
+#[cfg(test)]
+mod tests;
