@@ -14,6 +14,7 @@
 
 mod environment;
 mod real;
+pub mod zone_directory;
 
 use std::io;
 use std::path::{Path, PathBuf};
