@@ -4,6 +4,8 @@
 //! nothing of objects, nothing of other zones, and does not look into the bytes: the replica layer cuts, verifies and repairs
 //! (rule B1). Every engine passes the conformance suite in `cairn-testkit`; what an engine cannot do is named in [`Capabilities`].
 
+pub mod memory;
+
 use bytes::Bytes;
 use cairn_types::{ChunkId, Incarnation, Locator};
 use futures::future::BoxFuture;
@@ -98,8 +100,8 @@ pub trait Zone: Send + Sync + 'static {
     /// each write has its own locator.
     fn write(&self, id: ChunkId, pieces: Vec<Bytes>) -> BoxFuture<'_, Result<Placed, ZoneError>>;
 
-    /// Reads `length` stored bytes from `offset` on; an error when the range passes the chunk's end. Does not verify frames
-    /// (the replica layer does, B1), but does check that the locator names this chunk.
+    /// Reads `length` stored bytes from `offset` on; [`ZoneError::Refused`] when the range passes the chunk's end. Does not verify
+    /// frames (the replica layer does, B1), but does check that the locator names this chunk.
     fn read<'a>(
         &'a self,
         locator: &'a Locator,
@@ -113,7 +115,8 @@ pub trait Zone: Send + Sync + 'static {
     fn delete<'a>(&'a self, chunks: &'a [(Locator, ChunkId)]) -> BoxFuture<'a, Vec<Result<(), ZoneError>>>;
 
     /// Lists what is stored, from the start or from a page's `next`. A chunk that is there for the whole of a full walk is
-    /// listed exactly once per locator; one that comes or goes meanwhile may be (S3).
+    /// listed exactly once per locator; one that comes or goes meanwhile may be (S3). A page may hold fewer chunks than asked
+    /// for, even none: the walk ends where `next` is `None`. A cursor that is not the engine's own is [`ZoneError::Refused`].
     fn enumerate(&self, from: Option<Bytes>, count_max: usize) -> BoxFuture<'_, Result<Page, ZoneError>>;
 
     /// How full the zone is. Cheap: at most a system call.
