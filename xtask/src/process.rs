@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
@@ -158,7 +159,8 @@ pub fn capture(command: &mut Command) -> anyhow::Result<String> {
 
 /// A command as a person would type it, near enough to find it again. Environment variables, which may be secret, are left out.
 pub fn shown(command: &Command) -> String {
-    let mut words = vec![command.get_program().to_string_lossy()];
+    let program = Path::new(command.get_program());
+    let mut words = vec![program.file_name().unwrap_or(command.get_program()).to_string_lossy()];
     words.extend(command.get_args().map(std::ffi::OsStr::to_string_lossy));
     words.join(" ")
 }

@@ -118,6 +118,11 @@ impl Context<'_> {
     /// # Errors
     /// Where it cannot be started, ends with a status that is not 0, or runs past the part's time limit.
     pub fn run(&mut self, command: &mut Command) -> anyhow::Result<()> {
+        // Colours are for a terminal, and this goes to a file.
+        command
+            .env("CARGO_TERM_COLOR", "never")
+            .env("NO_COLOR", "1")
+            .env("TERM", "dumb");
         if self.long {
             command.env("CAIRN_LONG", "1");
         }

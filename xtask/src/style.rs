@@ -1,6 +1,7 @@
 //! The project's own rules of style, checked by a test and not by a reviewer's memory.
 
 mod layers;
+mod rules;
 mod rust;
 mod sources;
 mod words;
@@ -34,6 +35,10 @@ const CHECKS: &[Check] = &[
         "every crate takes the workspace's lints, and these forbid unsafe code",
         lints_not_taken,
     ),
+    ("a cited rule exists", |tree| rules::unknown(&tree.sources)),
+    ("every rule is cited by a test or waits for one", |tree| {
+        rules::forgotten(&tree.sources)
+    }),
     ("no unfinished work", |tree| words::unfinished(&tree.sources)),
     ("no path of one machine", |tree| words::machine_paths(&tree.sources)),
     ("no registry host", |tree| words::registry_hosts(&tree.sources)),

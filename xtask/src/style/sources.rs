@@ -15,6 +15,13 @@ pub struct SourceFile {
     pub text: String,
 }
 
+impl SourceFile {
+    /// Whether its name ends with this extension.
+    pub fn is(&self, extension: &str) -> bool {
+        Path::new(&self.path).extension().is_some_and(|own| own == extension)
+    }
+}
+
 /// The text files of the checkout, in the order of their paths.
 pub struct Sources {
     files: Vec<SourceFile>,
@@ -59,8 +66,7 @@ impl Sources {
 
     /// The Rust files.
     pub fn rust(&self) -> impl Iterator<Item = &SourceFile> {
-        self.all()
-            .filter(|file| Path::new(&file.path).extension().is_some_and(|extension| extension == "rs"))
+        self.all().filter(|file| file.is("rs"))
     }
 
     /// Files made up by a test, in the order of their paths.
