@@ -16,8 +16,8 @@
 //!
 //! No S3 and no HTTP here: a request is what S3 means, not what it says.
 
-mod error;
 pub mod embedded;
+mod error;
 mod requests;
 
 use cairn_types::records::{BucketRecord, UsageRecord};
@@ -39,6 +39,8 @@ pub struct Limits {
     pub inline_length_max: usize,
     /// The most chunks of a blob: its record is written anew whenever a straggler's copy is added.
     pub blob_chunks_max: usize,
+    /// The most chunks of all blobs that one version or part refers to: copying it rewrites their records in one commit.
+    pub content_chunks_max: usize,
     /// The most extents of a version or part. (A version in parts has no bound: it has a manifest.)
     pub extents_max: usize,
     /// The most objects that one request may delete (AWS: 1,000).
@@ -58,6 +60,7 @@ impl Default for Limits {
         Self {
             inline_length_max: 16 * 1024,
             blob_chunks_max: 1024,
+            content_chunks_max: 16 * 1024,
             extents_max: 2048,
             delete_count_max: 1000,
             part_number_max: 10_000,

@@ -193,7 +193,9 @@ impl ChunkRecord {
     #[must_use]
     pub fn replica(&self, zone: ZoneIndex, incarnations: &[Incarnation; ZONE_COUNT]) -> Option<&Replica> {
         let replica = self.replicas.get(zone.get())?.as_ref()?;
-        (incarnations.get(zone.get()) == Some(&replica.incarnation)).then_some(replica)
+        // A zone that was never formed has nothing.
+        let current = incarnations.get(zone.get()).filter(|incarnation| incarnation.0 != 0)?;
+        (*current == replica.incarnation).then_some(replica)
     }
 }
 
@@ -238,7 +240,7 @@ pub struct RebuildCursor {
     pub since: CatalogTime,
 }
 
-/// A writer session (S1, S2).
+/// An open writer session (S1, S2). A closed one has no record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionRecord {
     /// Which gateway, for people.
@@ -247,8 +249,6 @@ pub struct SessionRecord {
     pub opened: CatalogTime,
     /// When it was last heard of.
     pub heartbeat: CatalogTime,
-    /// Set once it is closed; it never opens again.
-    pub closed: Option<CatalogTime>,
 }
 
 impl Field for Incarnation {
@@ -326,12 +326,7 @@ fields!(BlobRecord {
 });
 fields!(RebuildCursor { next, since });
 fields!(ZoneRecord { incarnation, rebuild });
-fields!(SessionRecord {
-    gateway,
-    opened,
-    heartbeat,
-    closed
-});
+fields!(SessionRecord { gateway, opened, heartbeat });
 record!(BlobRecord, "blob");
 record!(ZoneRecord, "zone");
 record!(SessionRecord, "session");

@@ -180,7 +180,7 @@ pub struct CompletedRecord {
     pub key: ObjectKey,
     /// What makes the upload's id not guessable.
     pub nonce: [u8; 8],
-    /// Number and sequence of the parts that were named, as [`CompletedRecord::digest`] makes it.
+    /// A digest over number and sequence of the parts that were named.
     pub parts_digest: [u8; 16],
     /// The version that was made.
     pub version_id: VersionId,
