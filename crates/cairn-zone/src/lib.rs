@@ -4,6 +4,7 @@
 //! nothing of objects, nothing of other zones, and does not look into the bytes: the replica layer cuts, verifies and repairs
 //! (rule B1). Every engine passes the conformance suite in `cairn-testkit`; what an engine cannot do is named in [`Capabilities`].
 
+pub mod embedded;
 pub mod memory;
 
 use bytes::Bytes;

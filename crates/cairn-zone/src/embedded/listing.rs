@@ -1,0 +1,134 @@
+//! Listing what is stored, by generation and then by place: an order in which nothing ever moves.
+//!
+//! A cursor names the last record that was looked at. New chunks go to the end of the newest generation or behind it, and a file that
+//! is used again gets a new generation: so a chunk that stays is met exactly once.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::format::locator::{put_number, take_number};
+use super::format::{BLOCK_BYTES, Entry, Place, RecordState};
+use super::lookup::{self, read_failed};
+use super::segment::Segment;
+use super::shared::Shared;
+use crate::{Found, Page, ZoneError};
+
+const CURSOR_VERSION: u8 = 1;
+/// Segments read for one page, so that a page of a zone full of dead chunks ends too.
+const SEGMENTS_MAX: usize = 64;
+
+/// Up to where a walk has come: past the record at this offset of this generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Cursor {
+    generation: u64,
+    offset: u64,
+}
+
+impl Cursor {
+    fn encode(self) -> Bytes {
+        let mut out = vec![CURSOR_VERSION];
+        put_number(&mut out, self.generation);
+        put_number(&mut out, self.offset / BLOCK_BYTES);
+        Bytes::from(out)
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let (version, mut rest) = bytes.split_first()?;
+        let generation = take_number(&mut rest)?;
+        let offset = take_number(&mut rest)?.checked_mul(BLOCK_BYTES)?;
+        (*version == CURSOR_VERSION && rest.is_empty()).then_some(Self { generation, offset })
+    }
+}
+
+/// One page.
+pub(super) async fn enumerate(shared: Arc<Shared>, from: Option<Bytes>, count_max: usize) -> Result<Page, ZoneError> {
+    let start = match from {
+        None => Cursor {
+            generation: 0,
+            offset: 0,
+        },
+        Some(bytes) => Cursor::decode(&bytes).ok_or_else(|| ZoneError::Refused("this is not a cursor of this engine".into()))?,
+    };
+    let count_max = count_max.clamp(1, shared.settings.enumerate_count_max);
+    let segments: Vec<Arc<Segment>> = {
+        let table = shared.table.read();
+        let from = (Bound::Included(start.generation), Bound::Unbounded);
+        table
+            .segments
+            .range(from)
+            .map(|(_, segment)| segment.clone())
+            .take(SEGMENTS_MAX + 1)
+            .collect()
+    };
+    let mut page = Page::default();
+    for (at, segment) in segments.iter().enumerate() {
+        let after = if segment.generation == start.generation {
+            start.offset
+        } else {
+            0
+        };
+        if at == SEGMENTS_MAX {
+            page.next = Some(
+                Cursor {
+                    generation: segment.generation,
+                    offset: after,
+                }
+                .encode(),
+            );
+            return Ok(page);
+        }
+        for entry in live_entries(&shared, segment, after).await? {
+            if page.found.len() == count_max {
+                // There is more, from the last one on.
+                return Ok(page);
+            }
+            let place = Place {
+                generation: segment.generation,
+                offset: entry.offset,
+                sequence: entry.sequence,
+            };
+            page.found.push(Found {
+                id: entry.id,
+                locator: place.encode(),
+                length: u64::from(entry.payload_length),
+            });
+            page.next = Some(
+                Cursor {
+                    generation: segment.generation,
+                    offset: entry.offset,
+                }
+                .encode(),
+            );
+        }
+    }
+    page.next = None;
+    Ok(page)
+}
+
+/// The live records of a segment behind this offset.
+async fn live_entries(shared: &Shared, segment: &Segment, after: u64) -> Result<Vec<Entry>, ZoneError> {
+    {
+        let inner = segment.inner.lock();
+        if inner.retired || inner.live_count == 0 {
+            return Ok(Vec::new());
+        }
+    }
+    let all = async {
+        let file = shared.file(segment.slot).await?;
+        lookup::entries(shared, segment, &*file).await
+    };
+    let mut entries = match all.await {
+        Ok(entries) => entries,
+        Err(error) => match read_failed(shared, segment, error).await {
+            ZoneError::NotFound => Vec::new(),
+            other => return Err(other),
+        },
+    };
+    if segment.inner.lock().retired {
+        entries.clear();
+    }
+    entries.retain(|entry| entry.offset > after && entry.state != RecordState::Dead);
+    Ok(entries)
+}

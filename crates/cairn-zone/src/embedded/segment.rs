@@ -1,0 +1,119 @@
+//! What the engine knows of its segments in memory: a few numbers for each, and entries only for the one in use.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use super::format::{Entry, IndexHeader, RecordState};
+
+/// A segment of one generation.
+pub(super) struct Segment {
+    /// Names the file; stays when the file is used again.
+    pub(super) slot: u32,
+    pub(super) generation: u64,
+    pub(super) nonce: u64,
+    pub(super) base_position: u64,
+    /// Rises after deletions are durable and before their space is given back, and before the file is used again. What was read
+    /// between two equal values was not taken away meanwhile.
+    epoch: AtomicU64,
+    pub(super) inner: Mutex<Inner>,
+}
+
+/// What changes of a segment.
+pub(super) struct Inner {
+    pub(super) index: Index,
+    /// Where the next record would begin.
+    pub(super) data_end: u64,
+    /// Sequence of the last durable record, or the base position.
+    pub(super) last_sequence: u64,
+    pub(super) live_count: u64,
+    pub(super) live_bytes: u64,
+    /// The writer appends to it.
+    pub(super) active: bool,
+    /// Records in it are unreadable: it is left as it is, so that each opening reports it again.
+    pub(super) damaged: bool,
+    /// It is gone; whoever still holds it finds nothing in it.
+    pub(super) retired: bool,
+}
+
+/// Where a segment's index is.
+pub(super) enum Index {
+    /// Here: the segment in use, or one that could not be sealed yet.
+    Memory(Vec<Entry>),
+    /// At the end of its file.
+    Stored(IndexHeader),
+}
+
+impl Segment {
+    pub(super) fn new(slot: u32, generation: u64, nonce: u64, base_position: u64, inner: Inner) -> Self {
+        Self {
+            slot,
+            generation,
+            nonce,
+            base_position,
+            epoch: AtomicU64::new(0),
+            inner: Mutex::new(inner),
+        }
+    }
+
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn advance_epoch(&self) {
+        self.epoch.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// The stored index's head, when the index is in the file.
+    pub(super) fn stored(&self) -> Option<IndexHeader> {
+        match &self.inner.lock().index {
+            Index::Stored(header) => Some(*header),
+            Index::Memory(_) => None,
+        }
+    }
+}
+
+impl Inner {
+    pub(super) fn from_entries(entries: Vec<Entry>, data_end: u64, last_sequence: u64) -> Self {
+        let (live_count, live_bytes) = count_live(&entries);
+        Self {
+            index: Index::Memory(entries),
+            data_end,
+            last_sequence,
+            live_count,
+            live_bytes,
+            active: false,
+            damaged: false,
+            retired: false,
+        }
+    }
+}
+
+/// Chunks that are not known to be deleted, and their bytes.
+pub(super) fn count_live(entries: &[Entry]) -> (u64, u64) {
+    entries
+        .iter()
+        .filter(|entry| entry.state != RecordState::Dead)
+        .fold((0, 0), |(count, bytes), entry| {
+            (count + 1, bytes + u64::from(entry.payload_length))
+        })
+}
+
+/// All segments by generation.
+#[derive(Default)]
+pub(super) struct Table {
+    pub(super) segments: BTreeMap<u64, Arc<Segment>>,
+    /// Files that cannot be read: nobody knows which generations they hold.
+    pub(super) unreadable: BTreeSet<String>,
+    /// Generations up to this may be in an unreadable file.
+    pub(super) unreadable_generation_max: u64,
+}
+
+impl Table {
+    /// The highest generation with a durable header. Its segment is never retired: it carries the zone's position.
+    pub(super) fn newest(&self) -> Option<u64> {
+        self.segments.last_key_value().map(|(generation, _)| *generation)
+    }
+}

@@ -1,0 +1,236 @@
+//! What the workers and the callers of one open zone share.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+use bytes::Bytes;
+use cairn_disk::{Environment, File, OpenMode};
+use cairn_types::{Incarnation, StoreId, ZoneIndex};
+use futures::future::BoxFuture;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{Notify, oneshot, watch};
+
+use super::Presence;
+use super::cache::Cache;
+use super::format::{SegmentHeader, SegmentState};
+use super::segment::{Segment, Table};
+use super::settings::Settings;
+use crate::ZoneError;
+
+/// Whose segments these are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Owner {
+    pub(super) store: StoreId,
+    pub(super) zone: ZoneIndex,
+    pub(super) incarnation: Incarnation,
+}
+
+impl Owner {
+    pub(super) fn header(&self, state: SegmentState, generation: u64, nonce: u64, base_position: u64) -> SegmentHeader {
+        SegmentHeader {
+            store: self.store,
+            zone: self.zone,
+            incarnation: self.incarnation,
+            state,
+            generation,
+            nonce,
+            base_position,
+        }
+    }
+}
+
+/// A record header that was verified, good for as long as its segment's epoch stays.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Verified {
+    pub(super) epoch: u64,
+    pub(super) id: cairn_types::ChunkId,
+    pub(super) sequence: u64,
+    pub(super) payload_length: u32,
+}
+
+/// Files that hold no generation.
+#[derive(Default)]
+pub(super) struct Pool {
+    /// Prewritten, with their sizes.
+    pub(super) ready: VecDeque<(u32, u64)>,
+    /// Over, and durably marked so.
+    pub(super) retired: VecDeque<u32>,
+    /// Whether the zone has taken a write since it was opened: before, a reserve would only fill an idle disk.
+    pub(super) wanted: bool,
+}
+
+/// See the module.
+pub(super) struct Shared {
+    pub(super) environment: Environment,
+    pub(super) directory: PathBuf,
+    pub(super) owner: Owner,
+    pub(super) settings: Settings,
+    pub(super) presence: Arc<dyn Presence>,
+    pub(super) table: RwLock<Table>,
+    pub(super) pool: Mutex<Pool>,
+    pub(super) pool_changed: Notify,
+    pub(super) closing: AtomicBool,
+    pub(super) slot_next: AtomicU32,
+    pub(super) chunks: AtomicU64,
+    pub(super) bytes: AtomicU64,
+    pub(super) headers: Cache<(u64, u64), Verified>,
+    files: Cache<u32, Arc<dyn File>>,
+    position: watch::Sender<u64>,
+    away: RwLock<Option<String>>,
+}
+
+impl Shared {
+    pub(super) fn new(
+        environment: Environment,
+        directory: PathBuf,
+        owner: Owner,
+        settings: Settings,
+        presence: Arc<dyn Presence>,
+        position: u64,
+    ) -> Self {
+        Self {
+            environment,
+            directory,
+            owner,
+            presence,
+            table: RwLock::default(),
+            pool: Mutex::default(),
+            pool_changed: Notify::new(),
+            closing: AtomicBool::new(false),
+            slot_next: AtomicU32::new(0),
+            chunks: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            headers: Cache::new(settings.header_cache_max),
+            files: Cache::new(settings.open_files_max),
+            position: watch::Sender::new(position),
+            away: RwLock::new(None),
+            settings,
+        }
+    }
+
+    /// The durable position.
+    pub(super) fn position(&self) -> u64 {
+        *self.position.borrow()
+    }
+
+    pub(super) fn set_position(&self, position: u64) {
+        self.position.send_replace(position);
+    }
+
+    pub(super) fn watch_position(&self) -> watch::Receiver<u64> {
+        self.position.subscribe()
+    }
+
+    /// Takes the zone away until it is opened again: something happened after which nothing that it says could be trusted.
+    pub(super) fn go_away(&self, reason: String) -> ZoneError {
+        let mut away = self.away.write();
+        if away.is_none() {
+            tracing::error!(directory = %self.directory.display(), %reason, "the zone's segments are away until opened again");
+        }
+        ZoneError::Away(away.get_or_insert(reason).clone())
+    }
+
+    pub(super) fn check_away(&self) -> Result<(), ZoneError> {
+        match &*self.away.read() {
+            Some(reason) => Err(ZoneError::Away(reason.clone())),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn path(&self, slot: u32) -> PathBuf {
+        self.directory.join(file_name(slot))
+    }
+
+    /// The file of a slot, from the cache or opened.
+    pub(super) async fn file(&self, slot: u32) -> io::Result<Arc<dyn File>> {
+        if let Some(file) = self.files.get(&slot) {
+            return Ok(file);
+        }
+        let file = self.environment.disk.open(&self.path(slot), OpenMode::Write).await?;
+        self.files.insert(slot, file.clone());
+        Ok(file)
+    }
+
+    pub(super) fn remember_file(&self, slot: u32, file: Arc<dyn File>) {
+        self.files.insert(slot, file);
+    }
+
+    pub(super) fn forget_file(&self, slot: u32) {
+        self.files.remove(&slot);
+    }
+
+    /// Syncs, and asks whether what was synced is still what a restart would find (L6). An error means that nothing is known of
+    /// the file since its last good sync, and the sync is never tried again.
+    pub(super) async fn sync(&self, file: &dyn File) -> io::Result<()> {
+        file.sync_data().await?;
+        self.presence.check().await?;
+        if file.metadata().await?.links == 0 {
+            return Err(io::Error::other("the segment file was removed while it was in use"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn segment(&self, generation: u64) -> Option<Arc<Segment>> {
+        self.table.read().segments.get(&generation).cloned()
+    }
+
+    /// A generation that is not there: never was, is gone, or lies in a file that cannot be read.
+    pub(super) fn missing(&self, generation: u64) -> ZoneError {
+        let table = self.table.read();
+        match table.unreadable.first() {
+            Some(name) if generation <= table.unreadable_generation_max => {
+                ZoneError::Damaged(format!("it may be in {name}, which cannot be read"))
+            }
+            _ => ZoneError::NotFound,
+        }
+    }
+
+    /// Runs disk work where it may block, and waits for it.
+    pub(super) async fn blocking<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, ZoneError> {
+        run_blocking(&self.environment, Box::pin(work))
+            .await
+            .ok_or_else(|| ZoneError::Away("the runtime is shutting down".into()))
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+}
+
+/// Runs disk work where it may block; `None` when the runtime dropped it.
+pub(super) async fn run_blocking<T: Send + 'static>(environment: &Environment, work: BoxFuture<'static, T>) -> Option<T> {
+    let (answer, answered) = oneshot::channel();
+    environment.executor.spawn_blocking(Box::pin(async move {
+        let _ = answer.send(work.await);
+    }));
+    answered.await.ok()
+}
+
+/// The name of a slot's file.
+pub(super) fn file_name(slot: u32) -> String {
+    format!("segment-{slot:08x}")
+}
+
+/// The inverse of [`file_name`]; `None` for any other name.
+pub(super) fn slot_of(name: &str) -> Option<u32> {
+    let slot = u32::from_str_radix(name.strip_prefix("segment-")?, 16).ok()?;
+    (file_name(slot) == name).then_some(slot)
+}
+
+/// Zeros without a copy.
+pub(super) fn zeros(length: usize) -> Bytes {
+    static ZEROS: [u8; 4096] = [0; 4096];
+    Bytes::from_static(ZEROS.get(..length).unwrap_or(&ZEROS))
+}
+
+/// Whether an error says that there is no space, so that writing may resume when there is.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
