@@ -2,7 +2,9 @@
 //! it is the same everywhere and needs no step that is not in the README.
 
 mod clock;
+mod e2e;
 mod process;
+mod provision;
 mod runner;
 mod steps;
 mod style;
@@ -12,6 +14,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::runner::Mode;
 use crate::workspace::Workspace;
 
 /// The project's own commands.
@@ -61,6 +64,9 @@ fn run(command_line: CommandLine) -> anyhow::Result<ExitCode> {
             runner::list();
             Ok(ExitCode::SUCCESS)
         }
-        Task::Test(arguments) => runner::run(&workspace, arguments.long, &arguments.only),
+        Task::Test(arguments) => {
+            let strict = std::env::var("CI").is_ok_and(|value| value == "true");
+            runner::run(&workspace, Mode { long: arguments.long, strict }, &arguments.only)
+        }
     }
 }

@@ -55,19 +55,39 @@ pub struct Running {
     name: String,
 }
 
-impl Running {
-    /// Starts a program without standard input, both its outputs going to `log`.
+/// A program's standard input and outputs.
+pub struct Streams {
+    /// What it reads; nothing at all where there is none.
+    pub input: Option<File>,
+    /// Its standard output.
+    pub output: File,
+    /// Its standard error.
+    pub errors: File,
+}
+
+impl Streams {
+    /// No input, and both outputs to a log.
     ///
     /// # Errors
-    /// Where the program cannot be started.
-    pub fn start(command: &mut Command, log: &File) -> anyhow::Result<Self> {
+    /// Where the log cannot be shared.
+    pub fn to_log(log: &File) -> anyhow::Result<Self> {
+        Ok(Self { input: None, output: log.try_clone()?, errors: log.try_clone()? })
+    }
+}
+
+impl Running {
+    /// Starts a program.
+    ///
+    /// # Errors
+    /// Where it cannot be started.
+    pub fn start(command: &mut Command, streams: Streams) -> anyhow::Result<Self> {
         let name = command.get_program().to_string_lossy().into_owned();
         let mut running = groups();
         let child = command
             .process_group(0)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log.try_clone()?)
+            .stdin(streams.input.map_or_else(Stdio::null, Stdio::from))
+            .stdout(streams.output)
+            .stderr(streams.errors)
             .spawn()
             .with_context(|| format!("{name} cannot be started"))?;
         running.insert(child.id());
@@ -79,9 +99,7 @@ impl Running {
     /// # Errors
     /// Where the system does not tell.
     pub fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
-        self.child
-            .try_wait()
-            .with_context(|| format!("{} cannot be waited for", self.name))
+        self.child.try_wait().with_context(|| format!("{} cannot be waited for", self.name))
     }
 
     /// Waits for its end.
@@ -101,18 +119,20 @@ impl Running {
         }
     }
 
-    /// Asks it to stop (SIGTERM), kills what is left of it after a while.
+    /// Asks it to stop (SIGTERM), kills what is left of it after a while. Gives how it ended, or nothing where it had to be killed.
     ///
     /// # Errors
     /// Where the system does not tell whether it has ended.
-    pub fn stop(&mut self) -> anyhow::Result<()> {
+    pub fn stop(&mut self) -> anyhow::Result<Option<ExitStatus>> {
         signal(self.child.id(), Signal::TERM);
         let patience = clock::now() + Duration::from_secs(STOPPING_SECONDS_MAX);
-        while self.ended()?.is_none() && clock::now() < patience {
+        let mut ended = self.ended()?;
+        while ended.is_none() && clock::now() < patience {
             sleep(LOOK_EVERY);
+            ended = self.ended()?;
         }
         signal(self.child.id(), Signal::KILL);
-        Ok(())
+        Ok(ended)
     }
 }
 
@@ -130,7 +150,15 @@ impl Drop for Running {
 /// # Errors
 /// Where it cannot be started, does not end by `deadline`, or ends with a status that is not 0.
 pub fn run(command: &mut Command, log: &File, deadline: Instant) -> anyhow::Result<()> {
-    let status = Running::start(command, log)?.wait(deadline)?;
+    run_with(command, Streams::to_log(log)?, deadline)
+}
+
+/// Runs a program to its end with these streams.
+///
+/// # Errors
+/// Where it cannot be started, does not end by `deadline`, or ends with a status that is not 0.
+pub fn run_with(command: &mut Command, streams: Streams, deadline: Instant) -> anyhow::Result<()> {
+    let status = Running::start(command, streams)?.wait(deadline)?;
     if !status.success() {
         bail!("{} ended with {status}", shown(command));
     }
@@ -142,17 +170,9 @@ pub fn run(command: &mut Command, log: &File, deadline: Instant) -> anyhow::Resu
 /// # Errors
 /// Where it cannot be started, ends with a status that is not 0, or writes what is not UTF-8; with what it wrote to standard error.
 pub fn capture(command: &mut Command) -> anyhow::Result<String> {
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("{} cannot be started", shown(command)))?;
+    let output = command.stdin(Stdio::null()).output().with_context(|| format!("{} cannot be started", shown(command)))?;
     if !output.status.success() {
-        bail!(
-            "{} ended with {}: {}",
-            shown(command),
-            output.status,
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
+        bail!("{} ended with {}: {}", shown(command), output.status, String::from_utf8_lossy(&output.stderr).trim());
     }
     String::from_utf8(output.stdout).with_context(|| format!("{} wrote what is not UTF-8", shown(command)))
 }

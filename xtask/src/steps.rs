@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use crate::workspace::Workspace;
-use crate::{process, style};
+use crate::{e2e, process, provision, style};
 
 /// Every part, in the order they run.
 pub const STEPS: &[Step] = &[
@@ -16,6 +16,7 @@ pub const STEPS: &[Step] = &[
         name: "format",
         what: "rustfmt would change nothing",
         when: When::Gate,
+        needs: &[],
         after: &[],
         minutes_max: 5,
         run: cargo::format,
@@ -24,6 +25,7 @@ pub const STEPS: &[Step] = &[
         name: "style",
         what: "the project's own rules: layers, file sizes, module docs, rule numbers, nothing of the machine",
         when: When::Gate,
+        needs: &[],
         after: &[],
         minutes_max: 5,
         run: style::check,
@@ -32,17 +34,82 @@ pub const STEPS: &[Step] = &[
         name: "clippy",
         what: "no compiler or clippy warning",
         when: When::Gate,
+        needs: &[],
         after: &[],
         minutes_max: 30,
         run: cargo::clippy,
     },
     Step {
+        name: "deny",
+        what: "dependencies have licences we can keep and come from the registry; known vulnerabilities are not looked up",
+        when: When::Gate,
+        needs: &[&provision::CARGO_DENY],
+        after: &[],
+        minutes_max: 5,
+        run: cargo::deny,
+    },
+    Step {
         name: "unit",
         what: "the crates' own tests",
         when: When::Gate,
+        needs: &[],
         after: &[],
         minutes_max: 40,
         run: cargo::unit,
+    },
+    Step {
+        name: "build",
+        what: "the binary as it is released",
+        when: When::Asked,
+        needs: &[],
+        after: &[],
+        minutes_max: 40,
+        run: cargo::build,
+    },
+    Step {
+        name: "e2e-aws-1",
+        what: "AWS CLI 1: sync, cp, presign, rm",
+        when: When::Asked,
+        needs: &[&provision::AWS_CLI_1],
+        after: &["build"],
+        minutes_max: 120,
+        run: e2e::aws_first,
+    },
+    Step {
+        name: "e2e-aws-2",
+        what: "AWS CLI 2, as old as Debian has it: sync, cp, presign, rm",
+        when: When::Asked,
+        needs: &[&provision::AWS_CLI_2, &provision::AWS_CLI_1],
+        after: &["build"],
+        minutes_max: 120,
+        run: e2e::aws_second,
+    },
+    Step {
+        name: "e2e-boto3",
+        what: "boto3: every operation, with what goes wrong",
+        when: When::Asked,
+        needs: &[&provision::BOTO3],
+        after: &["build"],
+        minutes_max: 60,
+        run: e2e::boto3,
+    },
+    Step {
+        name: "e2e-rclone",
+        what: "rclone: sync, check --download",
+        when: When::Asked,
+        needs: &[&provision::RCLONE],
+        after: &["build"],
+        minutes_max: 120,
+        run: e2e::rclone,
+    },
+    Step {
+        name: "e2e-restic",
+        what: "restic: backup, check --read-data and restore of files and of a PostgreSQL dump",
+        when: When::Asked,
+        needs: &[&provision::RESTIC, &provision::POSTGRESQL],
+        after: &["build"],
+        minutes_max: 120,
+        run: e2e::restic,
     },
 ];
 
@@ -54,6 +121,8 @@ pub struct Step {
     pub what: &'static str,
     /// When it runs without being asked for by name.
     pub when: When,
+    /// Tools it drives, which are provided before it.
+    pub needs: &'static [&'static provision::Tool],
     /// Parts that must have passed before; `--only` runs them too.
     pub after: &'static [&'static str],
     /// How long it may take, in minutes; past that it is stopped and has failed.
@@ -67,6 +136,10 @@ pub struct Step {
 pub enum When {
     /// In every run.
     Gate,
+    /// In runs at full size.
+    Long,
+    /// Never.
+    Asked,
 }
 
 /// How many of a part's tests passed and failed.
@@ -84,15 +157,14 @@ impl Counts {
 
     /// Both together.
     pub fn and(self, other: Self) -> Self {
-        Self {
-            passed: self.passed + other.passed,
-            failed: self.failed + other.failed,
-        }
+        Self { passed: self.passed + other.passed, failed: self.failed + other.failed }
     }
 }
 
 /// What a part has at hand while it runs.
 pub struct Context<'run> {
+    /// What the part is called.
+    pub name: &'static str,
     /// The checkout.
     pub workspace: &'run Workspace,
     /// Whether to run at full size.
@@ -119,10 +191,7 @@ impl Context<'_> {
     /// Where it cannot be started, ends with a status that is not 0, or runs past the part's time limit.
     pub fn run(&mut self, command: &mut Command) -> anyhow::Result<()> {
         // Colours are for a terminal, and this goes to a file.
-        command
-            .env("CARGO_TERM_COLOR", "never")
-            .env("NO_COLOR", "1")
-            .env("TERM", "dumb");
+        command.env("CARGO_TERM_COLOR", "never").env("NO_COLOR", "1").env("TERM", "dumb");
         if self.long {
             command.env("CAIRN_LONG", "1");
         }

@@ -25,26 +25,15 @@ type Check = (&'static str, fn(&Tree) -> Vec<String>);
 
 const CHECKS: &[Check] = &[
     ("a Rust file has at most 800 lines", |tree| rust::long_files(&tree.sources)),
-    ("a module opens with what it guarantees", |tree| {
-        rust::modules_without_docs(&tree.sources)
-    }),
-    ("dependencies between crates point downwards", |tree| {
-        layers::upward_dependencies(&tree.metadata)
-    }),
-    (
-        "every crate takes the workspace's lints, and these forbid unsafe code",
-        lints_not_taken,
-    ),
+    ("a module opens with what it guarantees", |tree| rust::modules_without_docs(&tree.sources)),
+    ("dependencies between crates point downwards", |tree| layers::upward_dependencies(&tree.metadata)),
+    ("every crate takes the workspace's lints, and these forbid unsafe code", lints_not_taken),
     ("a cited rule exists", |tree| rules::unknown(&tree.sources)),
-    ("every rule is cited by a test or waits for one", |tree| {
-        rules::forgotten(&tree.sources)
-    }),
+    ("every rule is cited by a test or waits for one", |tree| rules::forgotten(&tree.sources)),
     ("no unfinished work", |tree| words::unfinished(&tree.sources)),
     ("no path of one machine", |tree| words::machine_paths(&tree.sources)),
     ("no registry host", |tree| words::registry_hosts(&tree.sources)),
-    ("no reference to what is not in the checkout", |tree| {
-        words::outside(&tree.sources)
-    }),
+    ("no reference to what is not in the checkout", |tree| words::outside(&tree.sources)),
 ];
 
 /// Runs every check over the files of the checkout.
@@ -53,10 +42,7 @@ const CHECKS: &[Check] = &[
 /// Where files cannot be read.
 pub fn check(context: &mut Context<'_>) -> anyhow::Result<Counts> {
     let sources = Sources::read(context.workspace.root())?;
-    let tree = Tree {
-        sources,
-        metadata: context.workspace.metadata(&["--no-deps"])?,
-    };
+    let tree = Tree { sources, metadata: context.workspace.metadata(&["--no-deps"])? };
     let mut counts = Counts::default();
     for (name, find) in CHECKS {
         let findings = find(&tree);
@@ -65,10 +51,7 @@ pub fn check(context: &mut Context<'_>) -> anyhow::Result<Counts> {
             context.say(&format!("       {finding}"))?;
         }
         let failed = u64::from(!findings.is_empty());
-        counts = counts.and(Counts {
-            passed: 1 - failed,
-            failed,
-        });
+        counts = counts.and(Counts { passed: 1 - failed, failed });
     }
     Ok(counts)
 }

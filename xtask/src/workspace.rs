@@ -36,6 +36,16 @@ impl Workspace {
         &self.root
     }
 
+    /// Where cargo and this tool put what they make.
+    pub fn target(&self) -> &Path {
+        &self.target
+    }
+
+    /// Where tools that tests drive are kept.
+    pub fn tools(&self) -> PathBuf {
+        self.target.join("tools")
+    }
+
     /// Where the parts' output is kept, one file a part.
     pub fn logs(&self) -> PathBuf {
         self.target.join("xtask").join("logs")

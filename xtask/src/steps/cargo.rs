@@ -1,8 +1,10 @@
 //! The parts that are a cargo command.
 
 use std::io::{Read as _, Seek as _, SeekFrom};
+use std::process::Command;
 
 use super::{Context, Counts};
+use crate::{e2e, provision};
 
 /// rustfmt would change nothing.
 pub fn format(context: &mut Context<'_>) -> anyhow::Result<Counts> {
@@ -27,11 +29,18 @@ pub fn clippy(context: &mut Context<'_>) -> anyhow::Result<Counts> {
     Ok(Counts::ONE_PASSED)
 }
 
+/// Licences, sources and unwanted crates among the dependencies, held to `deny.toml`. Known vulnerabilities are not looked up: their
+/// database comes from a git host and not from a registry, and a test that needs it would fail wherever that host is out of reach.
+pub fn deny(context: &mut Context<'_>) -> anyhow::Result<Counts> {
+    let mut command = Command::new(provision::CARGO_DENY.program(&context.workspace.tools()));
+    command.current_dir(context.workspace.root()).args(["--locked", "--workspace", "check", "licenses", "bans", "sources"]);
+    context.run(&mut command)?;
+    Ok(Counts::ONE_PASSED)
+}
+
 /// The crates' own tests, documentation examples included.
 pub fn unit(context: &mut Context<'_>) -> anyhow::Result<Counts> {
-    let mut command = context
-        .workspace
-        .cargo(&["test", "--locked", "--workspace", "--no-fail-fast"]);
+    let mut command = context.workspace.cargo(&["test", "--locked", "--workspace", "--no-fail-fast"]);
     let ended = context.run(&mut command);
     let mut text = String::new();
     context.log.seek(SeekFrom::Start(0))?;
@@ -45,6 +54,13 @@ pub fn unit(context: &mut Context<'_>) -> anyhow::Result<Counts> {
     }
 }
 
+/// The binary as it is released, for the parts that start it.
+pub fn build(context: &mut Context<'_>) -> anyhow::Result<Counts> {
+    let mut command = context.workspace.cargo(&["build", "--locked", "--release", "--package", "cairn"]);
+    context.run(&mut command)?;
+    Ok(Counts::ONE_PASSED)
+}
+
 /// Adds up the lines `test result: ok. 3 passed; 0 failed; …` that Rust's test harness prints, one a test program.
 fn libtest_counts(log: &str) -> Counts {
     let number_before = |line: &str, word: &str| {
@@ -54,10 +70,7 @@ fn libtest_counts(log: &str) -> Counts {
     };
     log.lines()
         .filter(|line| line.starts_with("test result: "))
-        .map(|line| Counts {
-            passed: number_before(line, " passed"),
-            failed: number_before(line, " failed"),
-        })
+        .map(|line| Counts { passed: number_before(line, " passed"), failed: number_before(line, " failed") })
         .fold(Counts::default(), Counts::and)
 }
 

@@ -44,10 +44,7 @@ pub fn upward_dependencies(metadata: &Value) -> Vec<String> {
                 (_, None) => true,
             };
             if !allowed {
-                findings.push(format!(
-                    "{name} must not depend on {on}{}",
-                    if of_tests { " even in its tests" } else { "" }
-                ));
+                findings.push(format!("{name} must not depend on {on}{}", if of_tests { " even in its tests" } else { "" }));
             }
         }
     }
@@ -56,9 +53,7 @@ pub fn upward_dependencies(metadata: &Value) -> Vec<String> {
 
 /// The names of the workspace's crates and the paths of their manifests.
 pub fn manifests(metadata: &Value) -> Vec<(&str, &str)> {
-    packages(metadata)
-        .map(|package| (text(package, "name"), text(package, "manifest_path")))
-        .collect()
+    packages(metadata).map(|package| (text(package, "name"), text(package, "manifest_path"))).collect()
 }
 
 fn packages(metadata: &Value) -> impl Iterator<Item = &Value> {

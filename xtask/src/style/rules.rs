@@ -21,11 +21,7 @@ pub fn unknown(sources: &Sources) -> Vec<String> {
     for file in sources.all() {
         let (of_rust, of_docs) = (file.is("rs"), file.is("md"));
         for (number, line) in file.text.lines().enumerate().filter(|_| of_rust || of_docs) {
-            let text = if of_rust {
-                line.split_once("//").map_or("", |(_, comment)| comment)
-            } else {
-                line
-            };
+            let text = if of_rust { line.split_once("//").map_or("", |(_, comment)| comment) } else { line };
             let unknown =
                 cited(text).filter(|rule| rule.starts_with(|letter| letters.contains(&letter)) && !rules.contains(*rule));
             findings.extend(unknown.map(|rule| format!("{}:{}: {RULES} has no rule {rule}", file.path, number + 1)));
@@ -40,40 +36,25 @@ pub fn forgotten(sources: &Sources) -> Vec<String> {
     if rules.is_empty() {
         return vec![format!("{RULES} has no rules")];
     }
-    let waiting: BTreeSet<&str> = text_of(sources, WAITING)
-        .lines()
-        .filter_map(|line| Some(line.split_once(':')?.0))
-        .collect();
-    let in_tests: BTreeSet<&str> = sources
-        .rust()
-        .flat_map(|file| test_text(file).lines())
-        .flat_map(cited)
-        .filter(|rule| rules.contains(*rule))
-        .collect();
+    let waiting: BTreeSet<&str> = text_of(sources, WAITING).lines().filter_map(|line| Some(line.split_once(':')?.0)).collect();
+    let in_tests: BTreeSet<&str> =
+        sources.rust().flat_map(|file| test_text(file).lines()).flat_map(cited).filter(|rule| rules.contains(*rule)).collect();
     let forgotten = rules
         .iter()
         .filter(|rule| !in_tests.contains(**rule) && !waiting.contains(**rule))
         .map(|rule| format!("no test cites rule {rule}, and {WAITING} does not say what it waits for"));
-    let not_rules = waiting
-        .iter()
-        .filter(|rule| !rules.contains(**rule))
-        .map(|rule| format!("{WAITING} names {rule}, which is no rule"));
+    let not_rules =
+        waiting.iter().filter(|rule| !rules.contains(**rule)).map(|rule| format!("{WAITING} names {rule}, which is no rule"));
     forgotten.chain(not_rules).collect()
 }
 
 /// The rules' numbers, from the headings of [`RULES`].
 fn rules(sources: &Sources) -> BTreeSet<&str> {
-    text_of(sources, RULES)
-        .lines()
-        .filter_map(|line| Some(line.strip_prefix("### ")?.split_once(". ")?.0))
-        .collect()
+    text_of(sources, RULES).lines().filter_map(|line| Some(line.strip_prefix("### ")?.split_once(". ")?.0)).collect()
 }
 
 fn text_of<'sources>(sources: &'sources Sources, path: &str) -> &'sources str {
-    sources
-        .all()
-        .find(|file| file.path == path)
-        .map_or("", |file| file.text.as_str())
+    sources.all().find(|file| file.path == path).map_or("", |file| file.text.as_str())
 }
 
 /// What of a file is a test: all of it in unit tests, integration tests and the test kit, what follows `#[cfg(test)]` elsewhere. The
@@ -90,13 +71,11 @@ fn test_text(file: &SourceFile) -> &str {
 
 /// The rule numbers a line cites.
 fn cited(line: &str) -> impl Iterator<Item = &str> {
-    let mut words = line
-        .split(|character: char| !character.is_alphanumeric() && character != '_')
-        .scan(0, move |at, word| {
-            let start = *at;
-            *at = start + word.len() + line[start + word.len()..].chars().next().map_or(0, char::len_utf8);
-            Some((&line[..start], word, &line[start + word.len()..]))
-        });
+    let mut words = line.split(|character: char| !character.is_alphanumeric() && character != '_').scan(0, move |at, word| {
+        let start = *at;
+        *at = start + word.len() + line[start + word.len()..].chars().next().map_or(0, char::len_utf8);
+        Some((&line[..start], word, &line[start + word.len()..]))
+    });
     std::iter::from_fn(move || {
         words.find_map(|(before, word, after)| {
             let mut characters = word.chars();

@@ -47,10 +47,7 @@ impl Sources {
                 } else if kind.is_file() {
                     let bytes = std::fs::read(&path).with_context(|| format!("{} cannot be read", path.display()))?;
                     if let (Ok(text), Ok(path)) = (String::from_utf8(bytes), path.strip_prefix(root)) {
-                        files.push(SourceFile {
-                            path: path.to_string_lossy().into_owned(),
-                            text,
-                        });
+                        files.push(SourceFile { path: path.to_string_lossy().into_owned(), text });
                     }
                 }
             }
@@ -73,13 +70,7 @@ impl Sources {
     #[cfg(test)]
     pub fn of(files: &[(&str, &str)]) -> Self {
         Self {
-            files: files
-                .iter()
-                .map(|(path, text)| SourceFile {
-                    path: (*path).to_owned(),
-                    text: (*text).to_owned(),
-                })
-                .collect(),
+            files: files.iter().map(|(path, text)| SourceFile { path: (*path).to_owned(), text: (*text).to_owned() }).collect(),
         }
     }
 }

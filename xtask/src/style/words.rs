@@ -6,12 +6,7 @@ use super::sources::{SourceFile, Sources};
 const UNFINISHED: &[&str] = &[concat!("todo", "!"), concat!("unimplemented", "!"), concat!("dbg", "!")];
 
 /// Starts of paths that exist on somebody's machine only.
-const MACHINE_PATHS: &[&str] = &[
-    concat!("/ho", "me/"),
-    concat!("/ro", "ot/"),
-    concat!("/wo", "rk/"),
-    concat!("/Us", "ers/"),
-];
+const MACHINE_PATHS: &[&str] = &[concat!("/ho", "me/"), concat!("/ro", "ot/"), concat!("/wo", "rk/"), concat!("/Us", "ers/")];
 
 /// Hosts of package registries: which one a client asks is its own configuration.
 const REGISTRY_HOSTS: &[&str] = &[
@@ -29,34 +24,21 @@ const REGISTRY_HOSTS: &[&str] = &[
 ];
 
 /// What lies outside the checkout, which readers of the tree do not have.
-const OUTSIDE: &[&str] = &[
-    concat!("../", "shared"),
-    concat!("sha", "red/protocol"),
-    concat!("sha", "red/design"),
-];
+const OUTSIDE: &[&str] = &[concat!("../", "shared"), concat!("sha", "red/protocol"), concat!("sha", "red/design")];
 
 /// Macros that mark unfinished work.
 pub fn unfinished(sources: &Sources) -> Vec<String> {
-    sources
-        .rust()
-        .flat_map(|file| lines_with(file, UNFINISHED, starts_a_word))
-        .collect()
+    sources.rust().flat_map(|file| lines_with(file, UNFINISHED, starts_a_word)).collect()
 }
 
 /// Absolute paths of one machine.
 pub fn machine_paths(sources: &Sources) -> Vec<String> {
-    sources
-        .all()
-        .flat_map(|file| lines_with(file, MACHINE_PATHS, starts_a_path))
-        .collect()
+    sources.all().flat_map(|file| lines_with(file, MACHINE_PATHS, starts_a_path)).collect()
 }
 
 /// Hosts of package registries.
 pub fn registry_hosts(sources: &Sources) -> Vec<String> {
-    sources
-        .all()
-        .flat_map(|file| lines_with(file, REGISTRY_HOSTS, |_| true))
-        .collect()
+    sources.all().flat_map(|file| lines_with(file, REGISTRY_HOSTS, |_| true)).collect()
 }
 
 /// References to what is not in the checkout.
@@ -71,9 +53,7 @@ fn lines_with<'file>(
     counts_after: fn(&str) -> bool,
 ) -> impl Iterator<Item = String> + 'file {
     file.text.lines().enumerate().filter_map(move |(number, line)| {
-        let found = needles
-            .iter()
-            .find(|needle| line.match_indices(**needle).any(|(at, _)| counts_after(&line[..at])))?;
+        let found = needles.iter().find(|needle| line.match_indices(**needle).any(|(at, _)| counts_after(&line[..at])))?;
         Some(format!("{}:{}: {found}", file.path, number + 1))
     })
 }

@@ -8,17 +8,10 @@ fn workspace(name: &str, on: &str, kind: Option<&str>) -> Value {
 
 #[test]
 fn downwards_is_allowed_and_nothing_else() {
-    for (name, on) in [
-        ("cairn-zone", "cairn-disk"),
-        ("cairn", "cairn-types"),
-        ("cairn-types", "bytes"),
-        ("cairn-testkit", "cairn-catalog"),
-    ] {
-        assert_eq!(
-            upward_dependencies(&workspace(name, on, None)),
-            Vec::<String>::new(),
-            "{name} on {on}"
-        );
+    for (name, on) in
+        [("cairn-zone", "cairn-disk"), ("cairn", "cairn-types"), ("cairn-types", "bytes"), ("cairn-testkit", "cairn-catalog")]
+    {
+        assert_eq!(upward_dependencies(&workspace(name, on, None)), Vec::<String>::new(), "{name} on {on}");
     }
     for (name, on) in [
         ("cairn-disk", "cairn-zone"),
@@ -34,10 +27,7 @@ fn downwards_is_allowed_and_nothing_else() {
 
 #[test]
 fn only_tests_use_the_testkit() {
-    assert_eq!(
-        upward_dependencies(&workspace("cairn-disk", "cairn-testkit", Some("dev"))),
-        Vec::<String>::new()
-    );
+    assert_eq!(upward_dependencies(&workspace("cairn-disk", "cairn-testkit", Some("dev"))), Vec::<String>::new());
     assert_eq!(
         upward_dependencies(&workspace("cairn-disk", "cairn-testkit", None)),
         ["cairn-disk must not depend on cairn-testkit"]

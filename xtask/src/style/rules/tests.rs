@@ -19,10 +19,7 @@ fn a_citation_names_a_rule_that_exists() {
     let files = [
         RULES,
         ("docs/a.md", "see L2 and L3"),
-        (
-            "src/a.rs",
-            "type L9 = u8; // L1, then L7\n//! S4 (S3)\n/// Z1 is no letter of ours\n",
-        ),
+        ("src/a.rs", "type L9 = u8; // L1, then L7\n//! S4 (S3)\n/// Z1 is no letter of ours\n"),
         ("src/a.toml", "# L8"),
     ];
     let files = Sources::of(&files);
@@ -39,25 +36,14 @@ fn a_citation_names_a_rule_that_exists() {
 #[test]
 fn every_rule_has_a_test_or_waits_for_one() {
     let tested = ("crates/x/src/log/tests.rs", "// L1");
-    let inline = (
-        "crates/x/src/zone.rs",
-        "// L2 is cited in code only\n#[cfg(test)]\nmod tests { /* (S3) */ }",
-    );
+    let inline = ("crates/x/src/zone.rs", "// L2 is cited in code only\n#[cfg(test)]\nmod tests { /* (S3) */ }");
     assert_eq!(
         forgotten(&Sources::of(&[RULES, tested, inline])),
         ["no test cites rule L2, and xtask/src/style/rules_without_test.txt does not say what it waits for"]
     );
+    assert_eq!(forgotten(&Sources::of(&[RULES, tested, inline, (WAITING, "L2: the simulation\n")])), NONE);
     assert_eq!(
-        forgotten(&Sources::of(&[RULES, tested, inline, (WAITING, "L2: the simulation\n")])),
-        NONE
-    );
-    assert_eq!(
-        forgotten(&Sources::of(&[
-            RULES,
-            tested,
-            inline,
-            (WAITING, "L2: the simulation\nL5: typing\n")
-        ])),
+        forgotten(&Sources::of(&[RULES, tested, inline, (WAITING, "L2: the simulation\nL5: typing\n")])),
         ["xtask/src/style/rules_without_test.txt names L5, which is no rule"]
     );
     assert_eq!(forgotten(&Sources::of(&[tested])), ["docs/protocol.md has no rules"]);

@@ -3,14 +3,8 @@ use crate::style::sources::Sources;
 
 #[test]
 fn a_file_of_801_lines_is_too_long() {
-    assert_eq!(
-        long_files(&Sources::of(&[("a.rs", &"//\n".repeat(800)), ("b.md", &"-\n".repeat(900))])),
-        Vec::<String>::new()
-    );
-    assert_eq!(
-        long_files(&Sources::of(&[("a.rs", &"//\n".repeat(801))])),
-        ["a.rs: 801 lines"]
-    );
+    assert_eq!(long_files(&Sources::of(&[("a.rs", &"//\n".repeat(800)), ("b.md", &"-\n".repeat(900))])), Vec::<String>::new());
+    assert_eq!(long_files(&Sources::of(&[("a.rs", &"//\n".repeat(801))])), ["a.rs: 801 lines"]);
 }
 
 #[test]
@@ -22,8 +16,5 @@ fn modules_open_with_docs_and_unit_tests_need_none() {
         ("crates/x/src/tests/cases.rs", "use super::x;\n"),
         ("crates/x/tests/conformance.rs", "use x::y;\n"),
     ]);
-    assert_eq!(
-        modules_without_docs(&files),
-        ["crates/x/src/bare.rs", "crates/x/tests/conformance.rs"]
-    );
+    assert_eq!(modules_without_docs(&files), ["crates/x/src/bare.rs", "crates/x/tests/conformance.rs"]);
 }

@@ -1,0 +1,126 @@
+//! The tools that tests drive, each at a version that is written down here, fetched by name from the registry that the machine's own
+//! client is set to. Everything but Debian packages goes below `target/tools`. A tool that is there already at the version it should have
+//! costs nothing: a stamp says what was made.
+
+mod recipes;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, ensure};
+
+use crate::steps::Context;
+
+/// cargo-deny, which holds dependencies to `deny.toml`.
+pub const CARGO_DENY: Tool = Tool { name: "cargo-deny", recipe: Recipe::Cargo { package: "cargo-deny", version: "0.20.2" } };
+
+/// AWS CLI, version 1.
+pub const AWS_CLI_1: Tool = Tool { name: "aws-cli-1", recipe: Recipe::Python { packages: &["awscli==1.46.3"], program: "aws" } };
+
+/// AWS CLI, version 2, as Debian has it: 2.9, which is old. The current one is not in any package registry.
+pub const AWS_CLI_2: Tool = Tool { name: "aws-cli-2", recipe: Recipe::Debian { packages: &["awscli"], program: "/usr/bin/aws" } };
+
+/// boto3, with the part that computes CRC32C and CRC64NVME.
+pub const BOTO3: Tool = Tool { name: "boto3", recipe: Recipe::Python { packages: &["boto3[crt]==1.44.5"], program: "python" } };
+
+/// rclone, with all its back ends, as it is released.
+pub const RCLONE: Tool = Tool {
+    name: "rclone",
+    recipe: Recipe::Go { module: "github.com/rclone/rclone", package: "", version: "v1.76.0", program: "rclone" },
+};
+
+/// restic.
+pub const RESTIC: Tool = Tool {
+    name: "restic",
+    recipe: Recipe::Go { module: "github.com/restic/restic", package: "/cmd/restic", version: "v0.18.0", program: "restic" },
+};
+
+/// PostgreSQL, for a dump that is real.
+pub const POSTGRESQL: Tool = Tool {
+    name: "postgresql",
+    recipe: Recipe::Debian { packages: &["postgresql-15"], program: "/usr/lib/postgresql/15/bin/pg_dump" },
+};
+
+/// A tool, and where it comes from.
+pub struct Tool {
+    /// What the table of times calls it.
+    pub name: &'static str,
+    /// How it is had.
+    pub recipe: Recipe,
+}
+
+/// How a tool is had.
+#[derive(Debug)]
+pub enum Recipe {
+    /// A program from the Rust registry, built with the dependencies it was released with.
+    Cargo {
+        /// The package, and the program it holds.
+        package: &'static str,
+        /// Its version.
+        version: &'static str,
+    },
+    /// Python packages in a virtual environment of their own, so that no set decides the versions of another.
+    Python {
+        /// The packages, with their versions.
+        packages: &'static [&'static str],
+        /// The program of the environment that tests start.
+        program: &'static str,
+    },
+    /// A program from a Go module, built without C.
+    Go {
+        /// The module.
+        module: &'static str,
+        /// The program's package, below the module.
+        package: &'static str,
+        /// The module's version.
+        version: &'static str,
+        /// What to call the program.
+        program: &'static str,
+    },
+    /// Packages of the Debian release that the machine runs.
+    Debian {
+        /// The packages.
+        packages: &'static [&'static str],
+        /// The program that tests start, by its full path, because a virtual environment may have one of the same name.
+        program: &'static str,
+    },
+}
+
+impl Tool {
+    /// Where the tool's program is, once it has been provided.
+    pub fn program(&self, tools: &Path) -> PathBuf {
+        match self.recipe {
+            Recipe::Cargo { package: program, .. } | Recipe::Go { program, .. } => tools.join("bin").join(program),
+            Recipe::Python { program, .. } => self.environment(tools).join("bin").join(program),
+            Recipe::Debian { program, .. } => PathBuf::from(program),
+        }
+    }
+
+    /// Where a set of Python packages is kept.
+    fn environment(&self, tools: &Path) -> PathBuf {
+        tools.join("python").join(self.name)
+    }
+
+    /// Makes sure that the tool is there.
+    ///
+    /// # Errors
+    /// Where it cannot be had, in words that say what to do about it.
+    pub fn provide(&self, context: &mut Context<'_>) -> anyhow::Result<()> {
+        let tools = context.workspace.tools();
+        let program = self.program(&tools);
+        // What identifies the tool as it should be: a change of version, or of how it is made, makes it anew.
+        let stamp = format!("{:?}\n", self.recipe);
+        let stamp_path = tools.join("stamps").join(self.name);
+        if std::fs::read_to_string(&stamp_path).is_ok_and(|made| made == stamp) && program.exists() {
+            return context.say("there already");
+        }
+        match self.recipe {
+            Recipe::Cargo { package, version } => recipes::cargo(context, package, version)?,
+            Recipe::Python { packages, .. } => recipes::python(context, &self.environment(&tools), packages)?,
+            Recipe::Go { module, package, version, program } => recipes::go(context, module, package, version, program)?,
+            Recipe::Debian { packages, .. } => recipes::debian(context, packages)?,
+        }
+        ensure!(program.exists(), "{} was installed and {} is not there", self.name, program.display());
+        std::fs::create_dir_all(tools.join("stamps"))?;
+        std::fs::write(&stamp_path, stamp).with_context(|| format!("{} cannot be written", stamp_path.display()))
+    }
+}
