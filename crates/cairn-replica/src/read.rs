@@ -1,0 +1,344 @@
+//! Reading: from the nearest zone that is well, hedged to the next, every frame verified before its bytes leave (B1).
+//!
+//! A copy that does not verify, or is gone, is reported and passed over: the client gets another zone's bytes and never sees it. A
+//! read that has gone on for more than half the garbage grace asks before each piece whether its version is still there (S4).
+//!
+//! Memory: a reader holds the piece that it hands out and one read ahead, and the size of pieces goes down as readers come
+//! ([`sizing::read_data_length`]).
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cairn_types::ZoneIndex;
+use cairn_types::frame::{ChunkShape, Span};
+use cairn_zone::ZoneError;
+use futures::future::BoxFuture;
+use futures::stream::{FuturesUnordered, Stream, StreamExt};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::catalog_port::{Blob, ChunkRecord, PortResult, Replica};
+use crate::copy::speaks_against_copy;
+use crate::gate::Admission;
+use crate::read_plan::{self, Candidate, ReadAttempt, ReadStep};
+use crate::replicator::{Counters, DamageReport, Replicator};
+use crate::sizing;
+
+/// Why a read ended early. The bytes that came before are good.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// The range passes the blob's end.
+    #[error("the range passes the blob's end")]
+    Range,
+    /// No zone that has these bytes answers.
+    #[error("no zone that has these bytes answers")]
+    Unavailable,
+    /// The version was deleted while it was read (S4).
+    #[error("the version was deleted while it was read")]
+    Gone,
+    /// No zone has an undamaged copy.
+    #[error("no undamaged copy of chunk {0} was found")]
+    Lost(u32),
+    /// The record describes a chunk that this version cannot read.
+    #[error("the blob's record cannot be read: {0}")]
+    Record(String),
+}
+
+/// Asks whether the version that is read still exists.
+pub type Recheck = Arc<dyn Fn() -> BoxFuture<'static, PortResult<bool>> + Send + Sync>;
+
+/// What to read.
+#[derive(Clone)]
+pub struct ReadRequest {
+    /// The blob, as the catalog described it.
+    pub blob: Arc<Blob>,
+    /// Which of its data bytes.
+    pub range: Range<u64>,
+    /// When the request that this read belongs to began: an object of many blobs is one read.
+    pub began: Instant,
+    /// Asks whether the version is still there (S4); `None` only for reads that are never long.
+    pub recheck: Option<Recheck>,
+}
+
+/// A piece that is being fetched; aborted when dropped.
+struct Ahead(JoinHandle<Result<Vec<Bytes>, ReadError>>);
+
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// A part of one chunk.
+#[derive(Debug, Clone)]
+struct Piece {
+    ordinal: u32,
+    data: Range<u64>,
+}
+
+/// Counts a reader for as long as it lives.
+struct ReaderGuard(Arc<Replicator>);
+
+impl Drop for ReaderGuard {
+    fn drop(&mut self) {
+        self.0.readers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Reads a range of a blob, in order.
+pub struct BlobReader {
+    guard: ReaderGuard,
+    request: ReadRequest,
+    /// Where the next piece to fetch starts: chunk, and data byte within it.
+    next: (u32, u64),
+    unfetched: u64,
+    fetched: u64,
+    ahead: Option<Ahead>,
+    ready: VecDeque<Bytes>,
+    ended: bool,
+}
+
+impl Replicator {
+    /// Reads a range of a blob. Nothing is read before the first byte is asked for. Errors: [`ReadError::Range`].
+    pub fn read(self: &Arc<Self>, request: ReadRequest) -> Result<BlobReader, ReadError> {
+        let Range { start, end } = request.range.clone();
+        if start > end || end > request.blob.content.length() {
+            return Err(ReadError::Range);
+        }
+        let mut offset = start;
+        let mut ordinal = 0;
+        for chunk in &request.blob.content.chunks {
+            let length = u64::from(chunk.data_length);
+            if offset < length {
+                break;
+            }
+            offset -= length;
+            ordinal += 1;
+        }
+        self.readers.fetch_add(1, Ordering::Relaxed);
+        Ok(BlobReader {
+            guard: ReaderGuard(Arc::clone(self)),
+            request,
+            next: (ordinal, offset),
+            unfetched: end - start,
+            fetched: 0,
+            ahead: None,
+            ready: VecDeque::new(),
+            ended: false,
+        })
+    }
+}
+
+impl BlobReader {
+    /// The next verified bytes; `None` at the end, and after an error.
+    pub async fn next(&mut self) -> Option<Result<Bytes, ReadError>> {
+        loop {
+            if let Some(bytes) = self.ready.pop_front() {
+                return Some(Ok(bytes));
+            }
+            if self.ended {
+                return None;
+            }
+            let slices = if let Some(ahead) = self.ahead.as_mut() {
+                let fetched = (&mut ahead.0).await.unwrap_or(Err(ReadError::Unavailable));
+                self.ahead = None;
+                fetched
+            } else if let Some(piece) = self.take_piece() {
+                fetch(Arc::clone(&self.guard.0), self.request.clone(), piece).await
+            } else {
+                self.ended = true;
+                return None;
+            };
+            match slices {
+                Ok(slices) => self.ready.extend(slices),
+                Err(error) => {
+                    self.ended = true;
+                    return Some(Err(error));
+                }
+            }
+            if let Some(piece) = self.take_piece() {
+                self.ahead = Some(Ahead(tokio::spawn(fetch(Arc::clone(&self.guard.0), self.request.clone(), piece))));
+            }
+        }
+    }
+
+    /// The bytes as a stream.
+    pub fn into_stream(self) -> impl Stream<Item = Result<Bytes, ReadError>> + Send {
+        futures::stream::unfold(self, |mut reader| async move { reader.next().await.map(|item| (item, reader)) })
+    }
+
+    fn take_piece(&mut self) -> Option<Piece> {
+        if self.unfetched == 0 {
+            return None;
+        }
+        let (ordinal, start) = self.next;
+        let chunk_length = u64::from(self.request.blob.chunk(ordinal)?.data_length);
+        let replicator = &self.guard.0;
+        let readers = replicator.readers.load(Ordering::Relaxed);
+        let most = sizing::read_data_length(replicator.config.read_memory, readers, self.fetched);
+        let length = most.min(self.unfetched).min(chunk_length.saturating_sub(start));
+        let end = start + length;
+        self.next = if end >= chunk_length { (ordinal + 1, 0) } else { (ordinal, end) };
+        self.unfetched -= length;
+        self.fetched += length;
+        Some(Piece { ordinal, data: start..end })
+    }
+}
+
+/// Fetches one piece from whichever zone has it.
+async fn fetch(replicator: Arc<Replicator>, request: ReadRequest, piece: Piece) -> Result<Vec<Bytes>, ReadError> {
+    let mut blob = Arc::clone(&request.blob);
+    let mut pause = replicator.config.read_pause;
+    let mut outcome = ReadError::Unavailable;
+    for round in 0..replicator.config.read_rounds_max.max(1) {
+        if round > 0 {
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+            // Copies may have moved since the record was read: repaired, rebuilt.
+            match replicator.catalog.blob(blob.id).await {
+                Ok(Some(fresh)) => blob = fresh,
+                Ok(None) => return Err(ReadError::Gone),
+                Err(_) => {}
+            }
+        }
+        recheck(&replicator, &request).await?;
+        match fetch_round(&replicator, &blob, &piece).await {
+            Ok(slices) => return Ok(slices),
+            Err(error @ ReadError::Record(_)) => return Err(error),
+            Err(error) => outcome = error,
+        }
+    }
+    Err(outcome)
+}
+
+/// S4: a read older than half the garbage grace aborts when its version is gone. Half, so that the other half is left for the piece that
+/// is then read. When the catalog does not answer, that is not known, and the read ends too.
+async fn recheck(replicator: &Replicator, request: &ReadRequest) -> Result<(), ReadError> {
+    if request.began.elapsed() < replicator.config.garbage_grace / 2 {
+        return Ok(());
+    }
+    let Some(ask) = &request.recheck else { return Ok(()) };
+    match ask().await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(ReadError::Gone),
+        Err(_) => Err(ReadError::Unavailable),
+    }
+}
+
+type PendingReads<'a> = FuturesUnordered<BoxFuture<'a, (ZoneIndex, Result<Bytes, ZoneError>)>>;
+
+/// Asks each zone at most once.
+async fn fetch_round(replicator: &Arc<Replicator>, blob: &Blob, piece: &Piece) -> Result<Vec<Bytes>, ReadError> {
+    let zones = &replicator.zones;
+    let record = |error: cairn_types::frame::FrameError| ReadError::Record(error.to_string());
+    let chunk = blob.chunk(piece.ordinal).ok_or(ReadError::Lost(piece.ordinal))?;
+    let shape: ChunkShape = blob.shape(chunk).map_err(record)?;
+    let span: Span = shape.span(piece.data.clone()).map_err(record)?;
+    let id = blob.chunk_id(piece.ordinal);
+    let ranked = rank(replicator, chunk, span.stored_length());
+    let mut attempt = ReadAttempt::new(ranked);
+    let mut reads: PendingReads<'_> = FuturesUnordered::new();
+    let config = &replicator.config.hedge;
+    let mut hedge_after = config.after_max;
+    let mut hedge_denied = false;
+    let mut all_damaged = true;
+    replicator.earn_hedge();
+    loop {
+        let ask = match attempt.step(zones.now(), hedge_after, config.give_up_after, hedge_denied) {
+            ReadStep::Exhausted if all_damaged => return Err(ReadError::Lost(piece.ordinal)),
+            ReadStep::Exhausted => return Err(ReadError::Unavailable),
+            ReadStep::Ask(zone) => Ok(zone),
+            ReadStep::Hedge(zone) if replicator.spend_hedge() => {
+                Counters::add(&replicator.counters.reads_hedged, 1);
+                Ok(zone)
+            }
+            ReadStep::Hedge(_) => {
+                hedge_denied = true;
+                continue;
+            }
+            ReadStep::Wait(until) => Err(until),
+        };
+        match ask {
+            Ok(zone) => {
+                attempt.asked(zones.now());
+                hedge_after =
+                    zones.with_read_latency(zone, span.stored_length(), |recent| read_plan::hedge_after(config, recent));
+                let replica = chunk.replicas.get(zone.get()).cloned().flatten();
+                let span = &span;
+                reads.push(Box::pin(async move {
+                    match replica {
+                        Some(replica) => (zone, zones.read(zone, &replica, id, span.stored.start, span.stored_length()).await),
+                        None => (zone, Err(ZoneError::NotFound)),
+                    }
+                }));
+            }
+            Err(until) => {
+                let wait = until.map_or(Duration::from_secs(3_600), |until| until.saturating_sub(zones.now()));
+                let Ok(Some((zone, result))) = tokio::time::timeout(wait, reads.next()).await else {
+                    continue;
+                };
+                let damage = match result {
+                    Ok(stored) => match shape.verify(id, &span, &stored) {
+                        Ok(slices) => return Ok(slices),
+                        #[cfg(test)]
+                        Err(_) if replicator.leaves_out(crate::replicator::LeftOut::Verifying) => {
+                            return Ok(unverified(shape, &span, &stored));
+                        }
+                        Err(_) => true,
+                    },
+                    Err(error) => speaks_against_copy(&error),
+                };
+                attempt.failed();
+                all_damaged &= damage;
+                if damage {
+                    report(replicator, blob, piece.ordinal, zone, chunk);
+                }
+            }
+        }
+    }
+}
+
+/// Zones that have a copy, best first. Copies in retired incarnations (B2) are not read: they count as absent.
+fn rank(replicator: &Replicator, chunk: &ChunkRecord, bytes: usize) -> Vec<ZoneIndex> {
+    let known = replicator.incarnations();
+    let is_retired = |zone: ZoneIndex, replica: &Replica| known.get(zone.get()).is_some_and(|known| *known > replica.incarnation);
+    let candidates: Vec<Candidate> = ZoneIndex::ALL
+        .into_iter()
+        .filter(|zone| chunk.replicas.get(zone.get()).and_then(Option::as_ref).is_some_and(|replica| !is_retired(*zone, replica)))
+        .map(|zone| Candidate {
+            zone,
+            // A probe is for this read to make, after the zones that are well.
+            open: replicator.zones.admit_read(zone) == Admission::Send,
+            typical: replicator.zones.with_read_latency(zone, bytes, |recent| recent.percentile(50)),
+        })
+        .collect();
+    read_plan::rank(&replicator.config.preference, &candidates)
+}
+
+fn report(replicator: &Replicator, blob: &Blob, ordinal: u32, zone: ZoneIndex, chunk: &ChunkRecord) {
+    if let Some(Some(replica)) = chunk.replicas.get(zone.get()) {
+        replicator.report_damage(DamageReport {
+            id: blob.chunk_id(ordinal),
+            zone,
+            incarnation: replica.incarnation,
+            locator: replica.locator.clone(),
+        });
+    }
+}
+
+/// What a reader without B1 would hand out.
+#[cfg(test)]
+fn unverified(shape: ChunkShape, span: &Span, stored: &Bytes) -> Vec<Bytes> {
+    let frame = cairn_types::frame::FRAME_DATA_LENGTH + shape.kind().tag_length();
+    let data: Vec<u8> = stored
+        .chunks(frame)
+        .flat_map(|frame| frame.iter().copied().take(frame.len().saturating_sub(shape.kind().tag_length())))
+        .collect();
+    let first = u64::from(span.frames.start) * cairn_types::frame::FRAME_DATA_LENGTH as u64;
+    let range = (span.data.start - first) as usize..(span.data.end - first) as usize;
+    vec![Bytes::from(data).slice(range)]
+}

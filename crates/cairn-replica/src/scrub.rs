@@ -1,0 +1,152 @@
+//! Re-reading everything, so that silent damage is found while other copies are still good (B1).
+//!
+//! A walk over all blobs; of each the stored frames of each chunk in each zone are read and verified, at a pace that leaves the zones to the
+//! clients. What is found goes to the repair worker.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cairn_types::{BlobId, ZoneIndex};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::catalog_port::{Blob, PortResult};
+use crate::copy::{self, CopyError};
+use crate::pace::Pace;
+use crate::replicator::{DamageReport, Replicator};
+
+/// How much scrubbing may take.
+#[derive(Debug, Clone)]
+pub struct ScrubConfig {
+    /// Stored bytes a second, all zones together.
+    pub bytes_per_second: u64,
+    /// Blobs in a page.
+    pub page: usize,
+    /// The pause after a whole walk, and when the catalog does not answer.
+    pub pause: Duration,
+}
+
+impl Default for ScrubConfig {
+    fn default() -> Self {
+        Self { bytes_per_second: 16 * 1024 * 1024, page: 64, pause: Duration::from_secs(24 * 3_600) }
+    }
+}
+
+/// How scrubbing is going. Counts are of the present walk.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ScrubProgress {
+    /// Whole walks so far.
+    pub walks: u64,
+    /// The last blob that was looked at.
+    pub after: Option<BlobId>,
+    /// Blobs.
+    pub blobs: u64,
+    /// Copies that verified.
+    pub copies_good: u64,
+    /// Copies that were reported.
+    pub copies_damaged: u64,
+    /// Copies whose zone did not answer: the next walk's.
+    pub copies_skipped: u64,
+    /// Stored bytes that were read.
+    pub bytes: u64,
+}
+
+/// Scrubs.
+pub struct ScrubWorker {
+    replicator: Arc<Replicator>,
+    config: ScrubConfig,
+    pace: Mutex<Pace>,
+    progress: Mutex<ScrubProgress>,
+}
+
+impl ScrubWorker {
+    /// A worker that begins after this blob: where an earlier one got to.
+    #[must_use]
+    pub fn new(replicator: Arc<Replicator>, config: ScrubConfig, after: Option<BlobId>) -> Self {
+        let pace = Pace::new(config.bytes_per_second, config.bytes_per_second);
+        Self {
+            replicator,
+            config,
+            pace: Mutex::new(pace),
+            progress: Mutex::new(ScrubProgress { after, ..ScrubProgress::default() }),
+        }
+    }
+
+    /// How it is going.
+    #[must_use]
+    pub fn progress(&self) -> ScrubProgress {
+        *self.progress.lock()
+    }
+
+    /// Ticks until told to stop.
+    pub async fn run(&self, mut shutdown: watch::Receiver<bool>) {
+        loop {
+            let pause = match self.tick().await {
+                Ok(true) => Duration::ZERO,
+                Ok(false) => self.config.pause,
+                Err(error) => {
+                    tracing::warn!(%error, "scrubbing waits for the catalog");
+                    self.config.pause.min(Duration::from_secs(60))
+                }
+            };
+            tokio::select! {
+                biased;
+                _ = shutdown.wait_for(|stop| *stop) => return,
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Scrubs one page; says whether the walk goes on.
+    pub async fn tick(&self) -> PortResult<bool> {
+        self.replicator.refresh_incarnations().await?;
+        let after = self.progress.lock().after;
+        let page = self.replicator.catalog.blobs(after, self.config.page).await?;
+        for blob in &page.blobs {
+            self.scrub_blob(blob).await;
+            let mut progress = self.progress.lock();
+            progress.blobs += 1;
+            progress.after = Some(blob.id);
+        }
+        if page.next.is_some() && !page.blobs.is_empty() {
+            return Ok(true);
+        }
+        let mut progress = self.progress.lock();
+        progress.walks += 1;
+        progress.after = None;
+        Ok(false)
+    }
+
+    async fn scrub_blob(&self, blob: &Blob) {
+        let incarnations = self.replicator.incarnations();
+        for (ordinal, chunk) in blob.numbered_chunks() {
+            for zone in ZoneIndex::ALL {
+                let Some(replica) = chunk.replica(zone, &incarnations) else {
+                    continue;
+                };
+                let bytes = blob.shape(chunk).map_or(0, cairn_types::frame::ChunkShape::stored_length);
+                let pause = self.pace.lock().take(self.replicator.zones.now(), bytes);
+                tokio::time::sleep(pause).await;
+                let read = copy::read_stored(&self.replicator.zones, zone, replica, blob, ordinal, chunk).await;
+                let mut progress = self.progress.lock();
+                match read {
+                    Ok(_) => {
+                        progress.copies_good += 1;
+                        progress.bytes += bytes;
+                    }
+                    Err(CopyError::Damaged(_)) => {
+                        progress.copies_damaged += 1;
+                        // The repair worker looks again: the blob may have been deleted meanwhile.
+                        self.replicator.report_damage(DamageReport {
+                            id: blob.chunk_id(ordinal),
+                            zone,
+                            incarnation: replica.incarnation,
+                            locator: replica.locator.clone(),
+                        });
+                    }
+                    Err(CopyError::Away(_) | CopyError::Record(_)) => progress.copies_skipped += 1,
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! What comes after the answer to a client: copies that arrived late are named on their blobs, in batches (B4), and copies that nothing
+//! will ever name are deleted.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use cairn_types::{BlobId, ChunkId, Locator, SessionId, ZoneIndex};
+use tokio::sync::mpsc;
+
+use crate::catalog_port::{AddLocators, AddOutcome};
+use crate::progress::LateCopy;
+use crate::replicator::{Counters, Replicator};
+use crate::session::WriterSession;
+
+/// A late copy of a committed blob. It holds its session, so that the session is not closed before it is named.
+pub(crate) struct Fold {
+    pub session: Arc<WriterSession>,
+    pub blob: BlobId,
+    pub copy: LateCopy,
+}
+
+/// Late copies in one commit.
+const FOLDS_MAX: usize = 256;
+/// Copies in one delete.
+const DELETES_MAX: usize = 128;
+/// How often an addition of unknown outcome is tried; it may be repeated, since an addition that is already there is `Added`.
+const ATTEMPTS_MAX: u32 = 4;
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Names late copies until the replicator is gone.
+pub(crate) async fn fold_late_copies(replicator: Weak<Replicator>, mut queue: mpsc::Receiver<Fold>) {
+    let mut batch = Vec::new();
+    while queue.recv_many(&mut batch, FOLDS_MAX).await > 0 {
+        let Some(replicator) = replicator.upgrade() else { return };
+        if batch.len() < FOLDS_MAX {
+            tokio::time::sleep(replicator.config.fold_delay).await;
+            while batch.len() < FOLDS_MAX {
+                let Ok(more) = queue.try_recv() else { break };
+                batch.push(more);
+            }
+        }
+        fold_batch(&replicator, std::mem::take(&mut batch)).await;
+    }
+}
+
+async fn fold_batch(replicator: &Arc<Replicator>, batch: Vec<Fold>) {
+    // The sessions are held until their copies are named.
+    let sessions: BTreeMap<SessionId, Arc<WriterSession>> =
+        batch.iter().map(|fold| (fold.session.id(), Arc::clone(&fold.session))).collect();
+    let mut grouped: BTreeMap<SessionId, BTreeMap<(BlobId, ZoneIndex), AddLocators>> = BTreeMap::new();
+    for Fold { session, blob, copy } in batch {
+        let additions = grouped.entry(session.id()).or_default();
+        let addition =
+            additions.entry((blob, copy.zone)).or_insert_with(|| AddLocators { blob, zone: copy.zone, places: Vec::new() });
+        addition.places.push((copy.ordinal, copy.replica));
+    }
+    for (session, additions) in grouped {
+        // An addition is all or nothing, so that copies of different lives of the zone must not be in one.
+        let additions = additions.into_values().flat_map(by_incarnation).collect();
+        add(replicator, session, additions).await;
+    }
+    drop(sessions);
+}
+
+fn by_incarnation(addition: AddLocators) -> impl Iterator<Item = AddLocators> {
+    let AddLocators { blob, zone, places } = addition;
+    let mut lives: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for (ordinal, replica) in places {
+        lives.entry(replica.incarnation).or_default().push((ordinal, replica));
+    }
+    lives.into_values().map(move |places| AddLocators { blob, zone, places })
+}
+
+async fn add(replicator: &Arc<Replicator>, session: SessionId, additions: Vec<AddLocators>) {
+    for attempt in 1..=ATTEMPTS_MAX {
+        match replicator.catalog.add_locators(session, additions.clone()).await {
+            Ok(outcomes) => {
+                settle(replicator, additions, outcomes);
+                return;
+            }
+            Err(error) if attempt < ATTEMPTS_MAX => {
+                tracing::debug!(%error, "late copies could not be named; they are tried again");
+                tokio::time::sleep(PAUSE).await;
+            }
+            // Whether they are named is not known, so they are not deleted: repair or the collector finds out.
+            Err(error) => tracing::warn!(%error, copies = additions.len(), "late copies are left to repair and collector"),
+        }
+    }
+}
+
+/// B4: the loser deletes its copies.
+fn settle(replicator: &Arc<Replicator>, additions: Vec<AddLocators>, outcomes: Vec<AddOutcome>) {
+    for (addition, outcome) in additions.into_iter().zip(outcomes) {
+        match outcome {
+            AddOutcome::Added => Counters::add(&replicator.counters.stragglers_folded, addition.places.len()),
+            AddOutcome::Refused => {
+                Counters::add(&replicator.counters.stragglers_refused, addition.places.len());
+                for (ordinal, replica) in addition.places {
+                    replicator.delete_soon(addition.zone, replica.locator, ChunkId { blob: addition.blob, ordinal });
+                }
+            }
+        }
+    }
+}
+
+/// Deletes copies in one zone until the replicator is gone. Best effort: what fails is the collector's.
+pub(crate) async fn delete_copies(replicator: Weak<Replicator>, zone: ZoneIndex, mut queue: mpsc::Receiver<(Locator, ChunkId)>) {
+    let mut batch = Vec::new();
+    while queue.recv_many(&mut batch, DELETES_MAX).await > 0 {
+        let Some(replicator) = replicator.upgrade() else { return };
+        let answers = replicator.zones.delete(zone, &batch).await;
+        let deleted = answers.iter().filter(|answer| answer.is_ok()).count();
+        Counters::add(&replicator.counters.copies_discarded, deleted);
+        batch.clear();
+    }
+}
