@@ -76,10 +76,7 @@ pub trait Record: Sized {
             let record = Self::read_fields(format, &mut from)?;
             if from.is_empty() { Ok(record) } else { Err(Problem::Long) }
         };
-        read().map_err(|problem| DecodeError {
-            record: Self::NAME,
-            problem,
-        })
+        read().map_err(|problem| DecodeError { record: Self::NAME, problem })
     }
 }
 
@@ -148,11 +145,7 @@ pub(crate) fn take_byte(from: &mut Bytes) -> Result<u8, Problem> {
 
 /// So many bytes from the front, without a copy.
 fn take(from: &mut Bytes, length: usize) -> Result<Bytes, Problem> {
-    if length > from.len() {
-        Err(Problem::Short)
-    } else {
-        Ok(from.split_to(length))
-    }
+    if length > from.len() { Err(Problem::Short) } else { Ok(from.split_to(length)) }
 }
 
 impl Field for u64 {
@@ -237,9 +230,7 @@ impl Field for String {
 
     fn read(from: &mut Bytes) -> Result<Self, Problem> {
         let bytes = Bytes::read(from)?;
-        std::str::from_utf8(&bytes)
-            .map(str::to_owned)
-            .map_err(|_| Problem::Value("a text"))
+        std::str::from_utf8(&bytes).map(str::to_owned).map_err(|_| Problem::Value("a text"))
     }
 }
 
@@ -263,11 +254,7 @@ impl<T: Field> Field for Option<T> {
     }
 
     fn read(from: &mut Bytes) -> Result<Self, Problem> {
-        if bool::read(from)? {
-            T::read(from).map(Some)
-        } else {
-            Ok(None)
-        }
+        if bool::read(from)? { T::read(from).map(Some) } else { Ok(None) }
     }
 }
 

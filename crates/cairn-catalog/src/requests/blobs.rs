@@ -197,11 +197,7 @@ impl ZoneView {
     /// The zones' present lives.
     #[must_use]
     pub fn incarnations(&self) -> [Incarnation; ZONE_COUNT] {
-        [
-            self.zones[0].incarnation,
-            self.zones[1].incarnation,
-            self.zones[2].incarnation,
-        ]
+        [self.zones[0].incarnation, self.zones[1].incarnation, self.zones[2].incarnation]
     }
 }
 

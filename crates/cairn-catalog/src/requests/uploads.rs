@@ -129,7 +129,7 @@ pub struct ListParts {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum UploadState {
     /// It is open and has these parts, in the order of their numbers.
-    Open(FoundUpload, Vec<FoundUploadPart>),
+    Open(Box<FoundUpload>, Vec<FoundUploadPart>),
     /// It has become this version.
     Completed(Written),
 }

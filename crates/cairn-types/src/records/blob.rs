@@ -163,9 +163,7 @@ impl BlobContent {
     /// The zones that lack at least one chunk, given the zones' present lives: the inverse of B2's mask.
     #[must_use]
     pub fn missing(&self, incarnations: &[Incarnation; ZONE_COUNT]) -> ZoneSet {
-        self.chunks.iter().fold(ZoneSet::EMPTY, |missing, chunk| {
-            Self::union(missing, chunk.missing(incarnations))
-        })
+        self.chunks.iter().fold(ZoneSet::EMPTY, |missing, chunk| Self::union(missing, chunk.missing(incarnations)))
     }
 
     fn union(one: ZoneSet, other: ZoneSet) -> ZoneSet {
@@ -183,10 +181,7 @@ impl ChunkRecord {
     /// The zones that have this chunk, given the zones' present lives (B2).
     #[must_use]
     pub fn present(&self, incarnations: &[Incarnation; ZONE_COUNT]) -> ZoneSet {
-        ZoneIndex::ALL
-            .into_iter()
-            .filter(|zone| self.replica(*zone, incarnations).is_some())
-            .collect()
+        ZoneIndex::ALL.into_iter().filter(|zone| self.replica(*zone, incarnations).is_some()).collect()
     }
 
     /// Where the zone has this chunk in its present life (B2).
@@ -278,20 +273,15 @@ impl Field for BlobId {
     }
 
     fn read(from: &mut Bytes) -> Result<Self, Problem> {
-        Ok(Self {
-            session: SessionId(u64::read(from)?),
-            counter: u64::read(from)?,
-        })
+        Ok(Self { session: SessionId(u64::read(from)?), counter: u64::read(from)? })
     }
 }
 
 impl Field for [Option<Replica>; ZONE_COUNT] {
     fn write(&self, out: &mut Vec<u8>) {
         // One byte says which zones are there.
-        let present: ZoneSet = ZoneIndex::ALL
-            .into_iter()
-            .filter(|zone| self.get(zone.get()).is_some_and(Option::is_some))
-            .collect();
+        let present: ZoneSet =
+            ZoneIndex::ALL.into_iter().filter(|zone| self.get(zone.get()).is_some_and(Option::is_some)).collect();
         present.write(out);
         for replica in self.iter().flatten() {
             replica.write(out);
@@ -311,19 +301,9 @@ impl Field for [Option<Replica>; ZONE_COUNT] {
 
 fields!(Replica { incarnation, locator });
 fields!(ChunkRecord { data_length, replicas });
-fields!(BlobContent {
-    layout,
-    frame_kind,
-    encryption_key,
-    chunks
-});
+fields!(BlobContent { layout, frame_kind, encryption_key, chunks });
 fields!(Condemned { due, remaining });
-fields!(BlobRecord {
-    references,
-    condemned,
-    indexed_missing,
-    content
-});
+fields!(BlobRecord { references, condemned, indexed_missing, content });
 fields!(RebuildCursor { next, since });
 fields!(ZoneRecord { incarnation, rebuild });
 fields!(SessionRecord { gateway, opened, heartbeat });

@@ -34,16 +34,10 @@ impl std::str::FromStr for TenantName {
         let alphanumeric = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
         let bytes = text.as_bytes();
         let valid = bytes.len() <= 253
-            && bytes
-                .iter()
-                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.'))
+            && bytes.iter().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.'))
             && alphanumeric(bytes.first())
             && alphanumeric(bytes.last());
-        if valid {
-            Ok(Self(text.into()))
-        } else {
-            Err(InvalidTenantName(text.to_owned()))
-        }
+        if valid { Ok(Self(text.into())) } else { Err(InvalidTenantName(text.to_owned())) }
     }
 }
 
@@ -232,9 +226,7 @@ impl UsageRecord {
     /// All bytes that the bucket's owner answers for: what a quota counts.
     #[must_use]
     pub fn total_bytes(&self) -> u64 {
-        self.object_bytes
-            .saturating_add(self.noncurrent_bytes)
-            .saturating_add(self.part_bytes)
+        self.object_bytes.saturating_add(self.noncurrent_bytes).saturating_add(self.part_bytes)
     }
 }
 
@@ -283,36 +275,10 @@ impl Field for TenantName {
 fields!(Grant { scope, access });
 fields!(TenantRecord { name, uid, created });
 fields!(AccountRecord { tenant, name, created });
-fields!(AccessKeyRecord {
-    tenant,
-    account,
-    sealed_secret,
-    grants,
-    enabled,
-    expires,
-    description,
-    created
-});
+fields!(AccessKeyRecord { tenant, account, sealed_secret, grants, enabled, expires, description, created });
 fields!(LockConfiguration { default_retention });
-fields!(BucketRecord {
-    name,
-    tenant,
-    owner,
-    created,
-    versioning,
-    lock,
-    revision
-});
-fields!(UsageRecord {
-    objects,
-    object_bytes,
-    noncurrent_versions,
-    noncurrent_bytes,
-    delete_markers,
-    uploads,
-    parts,
-    part_bytes
-});
+fields!(BucketRecord { name, tenant, owner, created, versioning, lock, revision });
+fields!(UsageRecord { objects, object_bytes, noncurrent_versions, noncurrent_bytes, delete_markers, uploads, parts, part_bytes });
 record!(TenantRecord, "tenant");
 record!(AccountRecord, "account");
 record!(AccessKeyRecord, "access key");

@@ -101,12 +101,7 @@ impl ManifestRecord {
                     continue;
                 }
             }
-            runs.push(PartRun {
-                count: 1,
-                first_number: number,
-                step: 1,
-                length,
-            });
+            runs.push(PartRun { count: 1, first_number: number, step: 1, length });
         }
         Self { references: 1, runs }
     }
@@ -120,9 +115,7 @@ impl ManifestRecord {
     /// Bytes in all parts together.
     #[must_use]
     pub fn length(&self) -> u64 {
-        self.runs.iter().fold(0, |sum, run| {
-            sum.saturating_add(run.length.saturating_mul(u64::from(run.count)))
-        })
+        self.runs.iter().fold(0, |sum, run| sum.saturating_add(run.length.saturating_mul(u64::from(run.count))))
     }
 
     /// The parts in order, from the one that holds byte `offset` on. Costs O(runs), not O(parts), to begin.
@@ -166,8 +159,7 @@ impl ManifestRecord {
 
 impl PartRun {
     fn last_number(&self) -> u32 {
-        self.first_number
-            .saturating_add(self.step.saturating_mul(self.count.saturating_sub(1)))
+        self.first_number.saturating_add(self.step.saturating_mul(self.count.saturating_sub(1)))
     }
 }
 
@@ -224,45 +216,12 @@ impl crate::codec::Field for ObjectKey {
     }
 }
 
-fields!(UploadAttributes {
-    metadata,
-    tags,
-    storage_class,
-    checksum
-});
-fields!(UploadRecord {
-    nonce,
-    initiator,
-    initiated,
-    attributes
-});
-fields!(PartRecord {
-    sequence,
-    written,
-    length,
-    etag,
-    checksum,
-    extents
-});
-fields!(PartRun {
-    count,
-    first_number,
-    step,
-    length
-});
+fields!(UploadAttributes { metadata, tags, storage_class, checksum });
+fields!(UploadRecord { nonce, initiator, initiated, attributes });
+fields!(PartRecord { sequence, written, length, etag, checksum, extents });
+fields!(PartRun { count, first_number, step, length });
 fields!(ManifestRecord { references, runs });
-fields!(CompletedRecord {
-    bucket,
-    key,
-    nonce,
-    parts_digest,
-    version_id,
-    sequence,
-    length,
-    completed,
-    etag,
-    checksum
-});
+fields!(CompletedRecord { bucket, key, nonce, parts_digest, version_id, sequence, length, completed, etag, checksum });
 fields!(AbandonedRecord { bucket });
 record!(UploadRecord, "upload");
 record!(PartRecord, "part");

@@ -235,10 +235,7 @@ impl VersionRow<VersionSummary> {
             },
             other => Err(Problem::Format(other)),
         };
-        read().map_err(|problem| DecodeError {
-            record: <VersionRow as Record>::NAME,
-            problem,
-        })
+        read().map_err(|problem| DecodeError { record: <VersionRow as Record>::NAME, problem })
     }
 
     /// The catalog's sequence.
@@ -286,38 +283,16 @@ impl Record for VersionRow {
             return Err(Problem::Format(format));
         }
         match take_byte(from)? {
-            KIND_VERSION => Ok(Self::Version(VersionRecord {
-                summary: Field::read(from)?,
-                details: Field::read(from)?,
-            })),
+            KIND_VERSION => Ok(Self::Version(VersionRecord { summary: Field::read(from)?, details: Field::read(from)? })),
             KIND_MARKER => MarkerRecord::read(from).map(Self::Marker),
             _ => Err(Problem::Value("the kind")),
         }
     }
 }
 
-fields!(VersionSummary {
-    sequence,
-    id,
-    last_modified,
-    created,
-    length,
-    etag,
-    checksum,
-    storage_class
-});
-fields!(VersionDetails {
-    body,
-    metadata,
-    tags,
-    lock
-});
-fields!(MarkerRecord {
-    sequence,
-    id,
-    last_modified,
-    created
-});
+fields!(VersionSummary { sequence, id, last_modified, created, length, etag, checksum, storage_class });
+fields!(VersionDetails { body, metadata, tags, lock });
+fields!(MarkerRecord { sequence, id, last_modified, created });
 
 impl Field for Extent {
     fn write(&self, out: &mut Vec<u8>) {
@@ -338,15 +313,8 @@ impl Field for Extent {
 
     fn read(from: &mut Bytes) -> Result<Self, Problem> {
         match take_byte(from)? {
-            0 => Ok(Self::Inline {
-                id: InlineId(Field::read(from)?),
-                length: Field::read(from)?,
-            }),
-            1 => Ok(Self::Blob {
-                id: Field::read(from)?,
-                offset: Field::read(from)?,
-                length: Field::read(from)?,
-            }),
+            0 => Ok(Self::Inline { id: InlineId(Field::read(from)?), length: Field::read(from)? }),
+            1 => Ok(Self::Blob { id: Field::read(from)?, offset: Field::read(from)?, length: Field::read(from)? }),
             _ => Err(Problem::Value("an extent")),
         }
     }
@@ -377,10 +345,7 @@ impl Field for Body {
             0 => Ok(Self::Empty),
             1 => Ok(Self::Inline(InlineId(Field::read(from)?))),
             2 => Ok(Self::Extents(Field::read(from)?)),
-            3 => Ok(Self::Manifest {
-                id: ManifestId(Field::read(from)?),
-                part_count: Field::read(from)?,
-            }),
+            3 => Ok(Self::Manifest { id: ManifestId(Field::read(from)?), part_count: Field::read(from)? }),
             _ => Err(Problem::Value("a body")),
         }
     }
@@ -413,10 +378,7 @@ impl Field for ETag {
     }
 
     fn read(from: &mut Bytes) -> Result<Self, Problem> {
-        Ok(Self {
-            digest: Field::read(from)?,
-            part_count: Field::read(from)?,
-        })
+        Ok(Self { digest: Field::read(from)?, part_count: Field::read(from)? })
     }
 }
 
@@ -457,13 +419,7 @@ impl Field for ObjectMetadata {
     fn write(&self, out: &mut Vec<u8>) {
         let headers = self.headers();
         // One byte says which of the headers are there; most objects have one or none.
-        out.push(
-            headers
-                .iter()
-                .enumerate()
-                .filter(|(_, header)| header.is_some())
-                .fold(0, |bits, (place, _)| bits | 1 << place),
-        );
+        out.push(headers.iter().enumerate().filter(|(_, header)| header.is_some()).fold(0, |bits, (place, _)| bits | 1 << place));
         for header in headers.into_iter().flatten() {
             header.write(out);
         }
@@ -473,11 +429,7 @@ impl Field for ObjectMetadata {
     fn read(from: &mut Bytes) -> Result<Self, Problem> {
         let bits = take_byte(from)?;
         let mut next = |place: u8| {
-            if bits & 1 << place == 0 {
-                Ok(None)
-            } else {
-                Bytes::read(from).map(Some)
-            }
+            if bits & 1 << place == 0 { Ok(None) } else { Bytes::read(from).map(Some) }
         };
         let mut metadata = Self {
             content_type: next(0)?,

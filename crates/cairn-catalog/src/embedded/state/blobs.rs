@@ -12,8 +12,8 @@ use cairn_types::{BlobId, Incarnation, SessionId, ZoneIndex};
 
 use super::reader::{StateReader, record};
 use super::tables::{
-    ABANDONED, BLOBS, CONDEMNED, INCOMPLETE, INLINE, PARTS, ZONES, blob_key, condemned_key, due_key, incomplete_key, inline_key, part_key,
-    zone_key,
+    ABANDONED, BLOBS, CONDEMNED, INCOMPLETE, INLINE, PARTS, ZONES, blob_key, condemned_key, due_key, incomplete_key, inline_key,
+    part_key, zone_key,
 };
 use super::transaction::Transaction;
 use crate::{
@@ -78,8 +78,7 @@ pub(super) fn write_blob(
                     }
                 }
             }
-            blob.indexed_missing =
-                if blob.condemned.is_some() { ZoneSet::EMPTY } else { blob.content.missing(&incarnations) };
+            blob.indexed_missing = if blob.condemned.is_some() { ZoneSet::EMPTY } else { blob.content.missing(&incarnations) };
             new = indexed(&blob);
             transaction.put_record(BLOBS, blob_key(id), &blob);
         }
@@ -97,7 +96,11 @@ pub(super) fn write_blob(
 }
 
 /// Takes a new body into the state (B3).
-pub(super) fn commit_content(transaction: &mut Transaction<'_>, session: SessionId, content: NewContent) -> CatalogResult<Content> {
+pub(super) fn commit_content(
+    transaction: &mut Transaction<'_>,
+    session: SessionId,
+    content: NewContent,
+) -> CatalogResult<Content> {
     match content {
         NewContent::Inline(bytes) if bytes.is_empty() => Ok(Content { extents: Vec::new(), length: 0 }),
         NewContent::Inline(bytes) => {
@@ -110,7 +113,10 @@ pub(super) fn commit_content(transaction: &mut Transaction<'_>, session: Session
         }
         NewContent::Blobs(blobs) => {
             let chunks: usize = blobs.iter().map(|blob| blob.content.chunks.len()).sum();
-            if blobs.is_empty() || blobs.len() > transaction.limits().extents_max || chunks > transaction.limits().content_chunks_max {
+            if blobs.is_empty()
+                || blobs.len() > transaction.limits().extents_max
+                || chunks > transaction.limits().content_chunks_max
+            {
                 return Err(CatalogError::Refused(format!("a body of {} blobs and {chunks} chunks", blobs.len())));
             }
             let mut content = Content { extents: Vec::with_capacity(blobs.len()), length: 0 };
@@ -382,7 +388,9 @@ fn without_places(
 pub(super) fn confirm_deletions(transaction: &mut Transaction<'_>, request: ConfirmDeletions) -> CatalogResult<()> {
     for (id, zones) in request.confirmed {
         let Some(before) = blob(transaction, id)? else { continue };
-        let Some(condemned) = before.condemned.filter(|condemned| condemned.due <= transaction.now().catalog) else { continue };
+        let Some(condemned) = before.condemned.filter(|condemned| condemned.due <= transaction.now().catalog) else {
+            continue;
+        };
         let remaining = condemned.remaining.difference(zones);
         let after = (!remaining.is_empty())
             .then(|| BlobRecord { condemned: Some(Condemned { remaining, ..condemned }), ..before.clone() });

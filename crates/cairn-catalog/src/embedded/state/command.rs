@@ -9,12 +9,13 @@ use super::transaction::{Transaction, meta};
 use super::{blobs, directory, listing, queries, sessions, uploads, versions, zones};
 use crate::{
     AccessKeyName, AddLocatorsBatch, AddOutcome, AdoptTenant, AdvanceRebuild, BlobPage, CatalogError, CatalogResult, ChunkPlace,
-    ClearLocatorsBatch, CloseSilentSessions, CompleteUpload, CondemnedPosition, ConfirmDeletions, CopyPart, CopyVersion, CreateAccessKey,
-    CreateAccount, CreateBucket, CreateTenant, CreateUpload, DeleteBucket, DeleteVersion, DeleteVersions, Deleted, FoundAccessKey,
-    FoundAccount, FoundBlob, FoundBucket, FoundTenant, FoundUpload, FoundUploadPart, FoundVersion, GetVersion, IncompletePosition, Limits,
-    ListAccessKeys, ListAfter, ListBlobs, ListBuckets, ListCondemned, ListIncomplete, ListObjects, ListParts, ListUploads, ListVersions,
-    ManifestPage, ManifestParts, ObjectPage, OpenSession, Page, PutPart, PutVersion, Reap, Reaped, RebuildProgress, RetireIncarnation,
-    SessionView, SetVersioning, SourceVersion, UpdateAccessKey, UploadName, UploadPage, UploadState, VersionPage, Written, ZoneView,
+    ClearLocatorsBatch, CloseSilentSessions, CompleteUpload, CondemnedPosition, ConfirmDeletions, CopyPart, CopyVersion,
+    CreateAccessKey, CreateAccount, CreateBucket, CreateTenant, CreateUpload, DeleteBucket, DeleteVersion, DeleteVersions,
+    Deleted, FoundAccessKey, FoundAccount, FoundBlob, FoundBucket, FoundTenant, FoundUpload, FoundUploadPart, FoundVersion,
+    GetVersion, IncompletePosition, Limits, ListAccessKeys, ListAfter, ListBlobs, ListBuckets, ListCondemned, ListIncomplete,
+    ListObjects, ListParts, ListUploads, ListVersions, ManifestPage, ManifestParts, ObjectPage, OpenSession, Page, PutPart,
+    PutVersion, Reap, Reaped, RebuildProgress, RetireIncarnation, SessionView, SetVersioning, SourceVersion, UpdateAccessKey,
+    UploadName, UploadPage, UploadState, VersionPage, Written, ZoneView,
 };
 
 /// Makes the enums of requests and of their results, and the way from one to the other.
@@ -26,6 +27,7 @@ macro_rules! operations {
         $(#[$request_doc])*
         #[derive(Debug, Clone)]
         #[allow(missing_docs, reason = "each is named after its method of the trait")]
+        #[allow(clippy::large_enum_variant, reason = "made once per request, moved a few times, never kept")]
         pub enum $request {
             $($variant($input),)*
         }
@@ -33,6 +35,7 @@ macro_rules! operations {
         $(#[$result_doc])*
         #[derive(Debug, Clone)]
         #[allow(missing_docs, reason = "each is named after its method of the trait")]
+        #[allow(clippy::large_enum_variant, reason = "made once per request, moved a few times, never kept")]
         pub enum $result {
             $($variant($output),)*
         }

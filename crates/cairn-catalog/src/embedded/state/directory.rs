@@ -9,14 +9,16 @@ use cairn_types::{AccountId, BucketId, BucketName, TenantId};
 
 use super::reader::{StateReader, Table, record, rows_beginning};
 use super::tables::{
-    ACCESS_KEYS, ACCOUNT_BUCKETS, ACCOUNT_KEYS, ACCOUNTS, BUCKET_NAMES, BUCKETS, CURRENT, Key, NONCURRENT, TENANT_ACCOUNTS, TENANT_NAMES, TENANTS,
-    UPLOADS, USAGE, account_key, behind_all, bucket_key, bucket_name_key, number_value, read_number, read_upload_key, tenant_key,
+    ACCESS_KEYS, ACCOUNT_BUCKETS, ACCOUNT_KEYS, ACCOUNTS, BUCKET_NAMES, BUCKETS, CURRENT, Key, NONCURRENT, TENANT_ACCOUNTS,
+    TENANT_NAMES, TENANTS, UPLOADS, USAGE, account_key, behind_all, bucket_key, bucket_name_key, number_value, read_number,
+    read_upload_key, tenant_key,
 };
 use super::transaction::Transaction;
 use super::uploads::abandon;
 use crate::{
-    AccessKeyName, AdoptTenant, CatalogError, CatalogResult, CreateAccessKey, CreateAccount, CreateBucket, CreateTenant, DeleteBucket,
-    FoundAccessKey, FoundAccount, FoundBucket, FoundTenant, ListAccessKeys, ListAfter, ListBuckets, Page, SetVersioning, UpdateAccessKey,
+    AccessKeyName, AdoptTenant, CatalogError, CatalogResult, CreateAccessKey, CreateAccount, CreateBucket, CreateTenant,
+    DeleteBucket, FoundAccessKey, FoundAccount, FoundBucket, FoundTenant, ListAccessKeys, ListAfter, ListBuckets, Page,
+    SetVersioning, UpdateAccessKey,
 };
 use cairn_types::records::ManifestId;
 
@@ -42,11 +44,11 @@ fn page<T>(
     reader: &(impl StateReader + ?Sized),
     table: Table,
     prefix: &[u8],
-    after: Option<Bytes>,
+    after: Option<&[u8]>,
     limit: u32,
     mut map: impl FnMut(Bytes, Bytes) -> CatalogResult<Option<T>>,
 ) -> CatalogResult<Page<T>> {
-    let from = match after.as_deref() {
+    let from = match after {
         Some(after) if after >= prefix => Bound::Excluded(after),
         _ => Bound::Included(prefix),
     };
@@ -76,8 +78,11 @@ pub(super) fn tenant_by_name(reader: &(impl StateReader + ?Sized), name: &str) -
     }
 }
 
-pub(super) fn list_tenants(reader: &(impl StateReader + ?Sized), request: &ListAfter<TenantId>) -> CatalogResult<Page<FoundTenant>> {
-    page(reader, TENANTS, &[], request.after.map(tenant_key), request.limit, |key, value| {
+pub(super) fn list_tenants(
+    reader: &(impl StateReader + ?Sized),
+    request: &ListAfter<TenantId>,
+) -> CatalogResult<Page<FoundTenant>> {
+    page(reader, TENANTS, &[], request.after.map(tenant_key).as_deref(), request.limit, |key, value| {
         Ok(Some(FoundTenant { id: TenantId(read_number(&key)?), record: TenantRecord::decode(&value)? }))
     })
 }
@@ -110,7 +115,10 @@ pub(super) fn adopt_tenant(transaction: &mut Transaction<'_>, request: AdoptTena
 pub(super) fn delete_tenant(transaction: &mut Transaction<'_>, id: TenantId) -> CatalogResult<()> {
     let found = tenant(transaction, id)?.ok_or(CatalogError::NotFound("tenant"))?;
     // The default tenant's id would be given again.
-    if id == TenantId::DEFAULT || any(transaction, BUCKET_NAMES, &tenant_key(id))? || any(transaction, TENANT_ACCOUNTS, &tenant_key(id))? {
+    if id == TenantId::DEFAULT
+        || any(transaction, BUCKET_NAMES, &tenant_key(id))?
+        || any(transaction, TENANT_ACCOUNTS, &tenant_key(id))?
+    {
         return Err(CatalogError::InUse("tenant"));
     }
     transaction.delete(TENANTS, tenant_key(id));
@@ -136,7 +144,7 @@ pub(super) fn list_accounts(
     reader: &(impl StateReader + ?Sized),
     request: &ListAfter<AccountId>,
 ) -> CatalogResult<Page<FoundAccount>> {
-    page(reader, ACCOUNTS, &[], request.after.map(account_key), request.limit, |key, value| {
+    page(reader, ACCOUNTS, &[], request.after.map(account_key).as_deref(), request.limit, |key, value| {
         let id = <[u8; 32]>::try_from(key.as_ref()).map_err(|_| CatalogError::Damaged("an account's id".to_owned()))?;
         Ok(Some(FoundAccount { id: AccountId(id), record: AccountRecord::decode(&value)? }))
     })
@@ -177,18 +185,23 @@ fn account_key_row(account: AccountId, id: &str) -> Bytes {
 }
 
 pub(super) fn access_key(reader: &(impl StateReader + ?Sized), id: &str) -> CatalogResult<Option<FoundAccessKey>> {
-    let Some(record) = record::<AccessKeyRecord>(reader, ACCESS_KEYS, id.as_bytes())? else { return Ok(None) };
+    let Some(record) = record::<AccessKeyRecord>(reader, ACCESS_KEYS, id.as_bytes())? else {
+        return Ok(None);
+    };
     let account_name = account_name(reader, record.account)?;
     Ok(Some(FoundAccessKey { access_key_id: id.to_owned(), record, account_name }))
 }
 
-pub(super) fn list_access_keys(reader: &(impl StateReader + ?Sized), request: &ListAccessKeys) -> CatalogResult<Page<FoundAccessKey>> {
+pub(super) fn list_access_keys(
+    reader: &(impl StateReader + ?Sized),
+    request: &ListAccessKeys,
+) -> CatalogResult<Page<FoundAccessKey>> {
     let (table, prefix) = match request.account {
         Some(account) => (ACCOUNT_KEYS, account_key(account)),
         None => (ACCESS_KEYS, Bytes::new()),
     };
     let after = request.after.as_ref().map(|after| Key::of(&prefix).then(after.as_bytes()).bytes());
-    page(reader, table, &prefix, after, request.limit, |key, _| {
+    page(reader, table, &prefix, after.as_deref(), request.limit, |key, _| {
         let id = key.get(prefix.len()..).and_then(|id| std::str::from_utf8(id).ok());
         access_key(reader, id.ok_or_else(|| CatalogError::Damaged("an access key's id".to_owned()))?)
     })
@@ -271,7 +284,9 @@ pub(super) fn bucket_record(reader: &(impl StateReader + ?Sized), id: BucketId) 
 }
 
 pub(super) fn bucket(reader: &(impl StateReader + ?Sized), id: BucketId) -> CatalogResult<Option<FoundBucket>> {
-    let Some(record) = record::<BucketRecord>(reader, BUCKETS, &bucket_key(id))? else { return Ok(None) };
+    let Some(record) = record::<BucketRecord>(reader, BUCKETS, &bucket_key(id))? else {
+        return Ok(None);
+    };
     let owner_name = account_name(reader, record.owner)?;
     Ok(Some(FoundBucket { id, record, owner_name }))
 }
@@ -290,11 +305,9 @@ pub(super) fn bucket_by_name(
 pub(super) fn list_buckets(reader: &(impl StateReader + ?Sized), request: &ListBuckets) -> CatalogResult<Page<FoundBucket>> {
     let prefix = bucket_name_key(request.tenant, request.prefix.as_bytes());
     let after = request.after.as_ref().map(|after| bucket_name_key(request.tenant, after.as_bytes()));
-    page(reader, BUCKET_NAMES, &prefix, after, request.limit, |_, value| {
+    page(reader, BUCKET_NAMES, &prefix, after.as_deref(), request.limit, |_, value| {
         let id = BucketId(read_number(&value)?);
-        bucket(reader, id)?
-            .map(Some)
-            .ok_or_else(|| CatalogError::Damaged(format!("bucket {} has a name and no record", id.0)))
+        bucket(reader, id)?.map(Some).ok_or_else(|| CatalogError::Damaged(format!("bucket {} has a name and no record", id.0)))
     })
 }
 
@@ -316,8 +329,7 @@ pub(super) fn create_bucket(transaction: &mut Transaction<'_>, request: CreateBu
         return Err(CatalogError::BucketExists { owner: there.record.owner });
     }
     let id = BucketId(transaction.next_sequence()?);
-    let record =
-        BucketRecord { name, tenant: scope, owner, created: transaction.now(), versioning, lock: None, revision: 1 };
+    let record = BucketRecord { name, tenant: scope, owner, created: transaction.now(), versioning, lock: None, revision: 1 };
     transaction.put_record(BUCKETS, bucket_key(id), &record);
     transaction.put(BUCKET_NAMES, name_row, number_value(id.0));
     transaction.put(ACCOUNT_BUCKETS, account_bucket_key(owner, id), Bytes::new());

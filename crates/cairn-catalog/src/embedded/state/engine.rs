@@ -14,14 +14,14 @@ use super::transaction::Transaction;
 use crate::embedded::keyvalue::model::Model;
 use crate::embedded::keyvalue::{Applied, KeyValue, Snapshot};
 use crate::{
-    AccessKeyName, AddLocatorsBatch, AddOutcome, AdoptTenant, AdvanceRebuild, BlobPage, Catalog, CatalogError, CatalogFuture, CatalogResult,
-    ChunkPlace, ClearLocatorsBatch, CloseSilentSessions, CompleteUpload, CondemnedPosition, ConfirmDeletions, CopyPart, CopyVersion,
-    CreateAccessKey, CreateAccount, CreateBucket, CreateTenant, CreateUpload, DeleteBucket, DeleteVersion, DeleteVersions, Deleted,
-    FoundAccessKey, FoundAccount, FoundBlob, FoundBucket, FoundTenant, FoundUpload, FoundUploadPart, FoundVersion, GetVersion,
-    IncompletePosition, Limits, ListAccessKeys, ListAfter, ListBlobs, ListBuckets, ListCondemned, ListIncomplete, ListObjects, ListParts,
-    ListUploads, ListVersions, ManifestPage, ManifestParts, ObjectPage, OpenSession, Page, PutPart, PutVersion, Reap, Reaped,
-    RebuildProgress, RetireIncarnation, SessionView, SetVersioning, SourceVersion, UpdateAccessKey, UploadName, UploadPage, UploadState,
-    VersionPage, Written, ZoneView,
+    AccessKeyName, AddLocatorsBatch, AddOutcome, AdoptTenant, AdvanceRebuild, BlobPage, Catalog, CatalogError, CatalogFuture,
+    CatalogResult, ChunkPlace, ClearLocatorsBatch, CloseSilentSessions, CompleteUpload, CondemnedPosition, ConfirmDeletions,
+    CopyPart, CopyVersion, CreateAccessKey, CreateAccount, CreateBucket, CreateTenant, CreateUpload, DeleteBucket, DeleteVersion,
+    DeleteVersions, Deleted, FoundAccessKey, FoundAccount, FoundBlob, FoundBucket, FoundTenant, FoundUpload, FoundUploadPart,
+    FoundVersion, GetVersion, IncompletePosition, Limits, ListAccessKeys, ListAfter, ListBlobs, ListBuckets, ListCondemned,
+    ListIncomplete, ListObjects, ListParts, ListUploads, ListVersions, ManifestPage, ManifestParts, ObjectPage, OpenSession,
+    Page, PutPart, PutVersion, Reap, Reaped, RebuildProgress, RetireIncarnation, SessionView, SetVersioning, SourceVersion,
+    UpdateAccessKey, UploadName, UploadPage, UploadState, VersionPage, Written, ZoneView,
 };
 
 /// A state machine that takes commands and answers questions: what an engine has to be, for [`EmbeddedCatalog`] to make a [`Catalog`] of it.

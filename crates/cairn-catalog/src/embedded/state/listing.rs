@@ -14,14 +14,14 @@ use cairn_types::{BucketId, ObjectKey, VersionId};
 use super::directory::bucket_record;
 use super::reader::{RowIterator, StateReader};
 use super::tables::{
-    CURRENT, NONCURRENT, UPLOADS, behind_all, bucket_key, current_key, noncurrent_key, read_current_key, read_noncurrent_key, read_upload_key,
-    rows_from_key, rows_of_key, upload_key,
+    CURRENT, NONCURRENT, UPLOADS, behind_all, bucket_key, current_key, noncurrent_key, read_current_key, read_noncurrent_key,
+    read_upload_key, rows_from_key, rows_of_key, upload_key,
 };
 use super::uploads::{found, read_upload_id};
 use super::versions::{newest_noncurrent, null_pointer, version_sequence};
 use crate::{
-    CatalogError, CatalogResult, ListEntry, ListObjects, ListPosition, ListScope, ListUploads, ListVersions, ListedObject, ListedRow,
-    ListedVersion, ObjectPage, Page, UploadPage, UploadPosition, VersionPage, VersionPosition,
+    CatalogError, CatalogResult, ListEntry, ListObjects, ListPosition, ListScope, ListUploads, ListVersions, ListedObject,
+    ListedRow, ListedVersion, ObjectPage, Page, UploadPage, UploadPosition, VersionPage, VersionPosition,
 };
 
 /// Rows of objects, with their objects' keys, in the order of those.
@@ -55,15 +55,14 @@ fn first_key(scope: &ListScope, after: Option<&ListPosition>) -> Option<Vec<u8>>
     let from = match after {
         None => return Some(prefix.to_vec()),
         Some(ListPosition::Prefix(shown)) => behind_all(shown.as_bytes())?,
-        Some(ListPosition::Key(key)) => match folder(scope, key.as_bytes()) {
-            // The folder's name is at or before the position, so it is not shown, nor is anything in it.
-            Some(folder) => behind_all(folder)?,
-            None => {
-                let mut next = key.as_bytes().to_vec();
-                next.push(0);
-                next
+        Some(ListPosition::Key(key)) => {
+            if let Some(folder) = folder(scope, key.as_bytes()) {
+                // The folder's name is at or before the position, so it is not shown, nor is anything in it.
+                behind_all(folder)?
+            } else {
+                next_key(key.as_bytes())
             }
-        },
+        }
     };
     Some(from.max(prefix.to_vec()))
 }
@@ -159,12 +158,10 @@ impl Iterator for BothTables<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let take_current = match (self.current.peek(), self.noncurrent.peek()) {
-            (Some(Err(_)), _) => true,
-            (_, Some(Err(_))) => false,
-            (Some(Ok((current, _))), Some(Ok((other, _)))) => current <= other,
-            (Some(_), None) => true,
-            (None, Some(_)) => false,
             (None, None) => return None,
+            (Some(Err(_)), _) | (Some(_), None) => true,
+            (_, Some(Err(_))) | (None, Some(_)) => false,
+            (Some(Ok((current, _))), Some(Ok((other, _)))) => current <= other,
         };
         let next = if take_current { self.current.next()? } else { self.noncurrent.next()? };
         Some(next.map(|(key, row)| {
@@ -229,7 +226,11 @@ fn next_key(key: &[u8]) -> Vec<u8> {
     next
 }
 
-pub(super) fn versions(reader: &(impl StateReader + ?Sized), limit_max: u32, request: &ListVersions) -> CatalogResult<VersionPage> {
+pub(super) fn versions(
+    reader: &(impl StateReader + ?Sized),
+    limit_max: u32,
+    request: &ListVersions,
+) -> CatalogResult<VersionPage> {
     let scope = &request.scope;
     let bucket = scope.bucket;
     bucket_record(reader, bucket)?;

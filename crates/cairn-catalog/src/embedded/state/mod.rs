@@ -23,8 +23,8 @@ mod uploads;
 mod versions;
 mod zones;
 
-pub use engine::{EmbeddedCatalog, InMemoryCatalog, StateMachine};
 pub use command::{Answer, Command, Outcome, Query, answer, evaluate};
+pub use engine::{EmbeddedCatalog, InMemoryCatalog, StateMachine};
 pub use reader::{Overlay, StateReader};
 pub use transaction::Transaction;
 pub use versions::{version_id, version_sequence};

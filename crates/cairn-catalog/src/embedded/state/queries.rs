@@ -17,9 +17,9 @@ use super::tables::{
 use super::uploads::{get as upload, part, read_upload_id};
 use super::versions::{Located, Stored, current, extents_of, locate, newest_noncurrent, source};
 use crate::{
-    BlobPage, CatalogError, CatalogResult, CondemnedPosition, FoundBlob, FoundContent, FoundExtents, FoundPart, FoundUploadPart, FoundVersion,
-    GetVersion, IncompletePosition, ListBlobs, ListCondemned, ListIncomplete, ListParts, ManifestPage, ManifestPart, ManifestParts,
-    ManifestPosition, Page, SourceVersion,
+    BlobPage, CatalogError, CatalogResult, CondemnedPosition, FoundBlob, FoundContent, FoundExtents, FoundPart, FoundUploadPart,
+    FoundVersion, GetVersion, IncompletePosition, ListBlobs, ListCondemned, ListIncomplete, ListParts, ManifestPage,
+    ManifestPart, ManifestParts, ManifestPosition, Page, SourceVersion,
 };
 use cairn_types::records::{ManifestId, PartRecord, ZoneSet};
 
@@ -84,8 +84,7 @@ fn find_part(reader: &(impl StateReader + ?Sized), version: &VersionRecord, numb
             Err(CatalogError::NoSuchPart)
         };
     };
-    let manifest =
-        manifest(reader, id)?.ok_or_else(|| CatalogError::Damaged(format!("manifest {} is not there", id.0)))?;
+    let manifest = manifest(reader, id)?.ok_or_else(|| CatalogError::Damaged(format!("manifest {} is not there", id.0)))?;
     let span = manifest.spans_from_ordinal(ordinal).next().ok_or(CatalogError::NoSuchPart)?;
     let checksum = part(reader, id, span.number)?.checksum;
     Ok(FoundPart { span, part_count, checksum })
@@ -155,12 +154,7 @@ pub(super) fn manifest_parts(
             Err(CatalogError::Damaged(_)) if manifest.references == 0 => return Err(CatalogError::NoSuchVersion),
             part => part?,
         };
-        parts.push(ManifestPart {
-            span,
-            etag: part.etag,
-            checksum: part.checksum,
-            content: extents(reader, part.extents)?,
-        });
+        parts.push(ManifestPart { span, etag: part.etag, checksum: part.checksum, content: extents(reader, part.extents)? });
     }
     let blobs = named_blobs(reader, parts.iter().flat_map(|part| &part.content.extents))?;
     Ok(ManifestPage { parts, blobs, is_truncated: spans.next().is_some() })
@@ -231,7 +225,7 @@ fn indexed_blobs<Position>(
     reader: &(impl StateReader + ?Sized),
     table: Table,
     zones: ZoneSet,
-    from: Option<bytes::Bytes>,
+    from: Option<&[u8]>,
     limit: usize,
     read: impl Fn(&[u8]) -> CatalogResult<(BlobId, Position)>,
     wanted: impl Fn(&Position) -> bool,
@@ -239,9 +233,9 @@ fn indexed_blobs<Position>(
     let mut page = BlobPage { blobs: Vec::new(), next: None };
     for set in sets_with(zones) {
         let first = [set.bits()];
-        let start = match &from {
+        let start = match from {
             Some(from) if from.first() > Some(&set.bits()) => continue,
-            Some(from) if from.first() == Some(&set.bits()) => from.as_ref(),
+            Some(from) if from.first() == Some(&set.bits()) => from,
             _ => first.as_slice(),
         };
         let end = [set.bits() + 1];
@@ -270,7 +264,7 @@ pub(super) fn incomplete(
 ) -> CatalogResult<BlobPage<IncompletePosition>> {
     let limit = request.limit.clamp(1, limit_max) as usize;
     let read = |key: &[u8]| read_incomplete_key(key).map(|position| (position.blob, position));
-    indexed_blobs(reader, INCOMPLETE, request.zones, request.from.map(incomplete_key), limit, read, |_| true)
+    indexed_blobs(reader, INCOMPLETE, request.zones, request.from.map(incomplete_key).as_deref(), limit, read, |_| true)
 }
 
 /// See [`crate::Catalog::condemned_blobs`].
@@ -284,5 +278,5 @@ pub(super) fn condemned(
     let read = |key: &[u8]| read_condemned_key(key).map(|position| (position.blob, position));
     // Rows are in the order of their time.
     let due = |position: &CondemnedPosition| position.due <= now;
-    indexed_blobs(reader, CONDEMNED, request.zones, request.from.map(condemned_key), limit, read, due)
+    indexed_blobs(reader, CONDEMNED, request.zones, request.from.map(condemned_key).as_deref(), limit, read, due)
 }

@@ -29,7 +29,9 @@ impl From<KeyValueError> for CatalogError {
             KeyValueError::Io { source, .. } => Self::Unavailable(format!("the catalog's files: {source}")),
             KeyValueError::Stalled { detail } => Self::Busy(detail),
             KeyValueError::TooLong { .. } => Self::Refused(error.to_string()),
-            KeyValueError::InUse { .. } | KeyValueError::OutOfOrder { .. } => Self::Unavailable("the catalog's store is not in order".to_owned()),
+            KeyValueError::InUse { .. } | KeyValueError::OutOfOrder { .. } => {
+                Self::Unavailable("the catalog's store is not in order".to_owned())
+            }
         }
     }
 }
@@ -72,6 +74,12 @@ pub struct Overlay {
     tables: BTreeMap<Table, BTreeMap<Bytes, OverlayRow>>,
 }
 
+/// What an [`Overlay`] knows of a row.
+pub(super) struct Known {
+    /// `None`: it was removed.
+    pub value: Option<Bytes>,
+}
+
 #[derive(Debug, Clone)]
 struct OverlayRow {
     /// `None`: removed.
@@ -110,14 +118,16 @@ impl Overlay {
         self.tables.entry(table).or_default().insert(key, OverlayRow { value, batch });
     }
 
-    /// The outer `None`: nothing is known of this row here.
-    pub(super) fn get(&self, table: Table, key: &[u8]) -> Option<Option<Bytes>> {
-        self.tables.get(&table)?.get(key).map(|row| row.value.clone())
+    /// `None`: nothing is known of this row here.
+    pub(super) fn get(&self, table: Table, key: &[u8]) -> Option<Known> {
+        self.tables.get(&table)?.get(key).map(|row| Known { value: row.value.clone() })
     }
 
     pub(super) fn range(&self, table: Table, from: Bound<&[u8]>, to: Bound<&[u8]>) -> OverlayIterator<'_> {
         match self.tables.get(&table) {
-            Some(rows) if !crosses(from, to) => Box::new(rows.range::<[u8], _>((from, to)).map(|(key, row)| (key.clone(), row.value.clone()))),
+            Some(rows) if !crosses(from, to) => {
+                Box::new(rows.range::<[u8], _>((from, to)).map(|(key, row)| (key.clone(), row.value.clone())))
+            }
             _ => Box::new(std::iter::empty()),
         }
     }

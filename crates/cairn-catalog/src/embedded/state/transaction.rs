@@ -4,8 +4,8 @@ use std::iter::Peekable;
 use std::ops::Bound;
 
 use bytes::Bytes;
-use cairn_types::Now;
 use cairn_types::CatalogTime;
+use cairn_types::Now;
 use cairn_types::codec::Record;
 
 use super::reader::{Overlay, OverlayIterator, RowIterator, StateReader, Table, Write};
@@ -27,7 +27,7 @@ impl<'a> Transaction<'a> {
     /// A transaction at this time. `reader` shows at least every batch that `pending` has forgotten.
     pub fn new(reader: &'a dyn StateReader, pending: &'a Overlay, limits: &'a Limits, now: Now) -> CatalogResult<Self> {
         let floor = match pending.get(META, META_TIME) {
-            Some(value) => value,
+            Some(known) => known.value,
             None => reader.get(META, META_TIME)?,
         };
         let floor = floor.map_or(Ok(0), |row| read_number(&row))?;
@@ -115,7 +115,7 @@ pub fn meta(reader: &(impl StateReader + ?Sized), name: &[u8]) -> CatalogResult<
 impl StateReader for Transaction<'_> {
     fn get(&self, table: Table, key: &[u8]) -> CatalogResult<Option<Bytes>> {
         match self.own.get(table, key).or_else(|| self.pending.get(table, key)) {
-            Some(value) => Ok(value),
+            Some(known) => Ok(known.value),
             None => self.reader.get(table, key),
         }
     }

@@ -10,19 +10,20 @@ use cairn_types::records::{
 use cairn_types::{BucketId, ObjectKey, UploadId};
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::WRITES_SOFT_MAX;
 use super::blobs::{Content, commit_content, release, release_now, share_range};
 use super::directory::bucket_record;
 use super::reader::{StateReader, record, rows_beginning};
 use super::sessions::check_open;
 use super::tables::{
-    ABANDONED, COMPLETED, COMPLETED_DUE, MANIFESTS, PARTS, UPLOADS, due_key, owner_key, part_key, read_due_key, read_part_key, upload_key,
+    ABANDONED, COMPLETED, COMPLETED_DUE, MANIFESTS, PARTS, UPLOADS, due_key, owner_key, part_key, read_due_key, read_part_key,
+    upload_key,
 };
 use super::transaction::Transaction;
 use super::versions::{Target, change_usage, extents_of, manifest, source};
-use super::WRITES_SOFT_MAX;
 use crate::{
-    CatalogError, CatalogResult, CompleteUpload, CopyPart, CreateUpload, FoundUpload, FoundUploadPart, NamedPart, PutPart, Reap, Reaped,
-    UploadName, UploadState, VersionAttributes, Written,
+    CatalogError, CatalogResult, CompleteUpload, CopyPart, CreateUpload, FoundUpload, FoundUploadPart, NamedPart, PutPart, Reap,
+    Reaped, UploadName, UploadState, VersionAttributes, Written,
 };
 
 /// An upload's id: its nonce, and its number behind it.
@@ -51,13 +52,11 @@ fn find(reader: &(impl StateReader + ?Sized), name: &UploadName) -> CatalogResul
 }
 
 fn open(reader: &(impl StateReader + ?Sized), name: &UploadName) -> CatalogResult<(ManifestId, UploadRecord)> {
-    match find(reader, name)? {
-        Some(found) => Ok(found),
-        None => {
-            bucket_record(reader, name.bucket)?;
-            Err(CatalogError::NoSuchUpload)
-        }
+    if let Some(found) = find(reader, name)? {
+        return Ok(found);
     }
+    bucket_record(reader, name.bucket)?;
+    Err(CatalogError::NoSuchUpload)
 }
 
 /// An upload, as clients see it.
@@ -181,10 +180,10 @@ pub(super) fn part(reader: &(impl StateReader + ?Sized), owner: ManifestId, numb
 }
 
 /// All parts of an upload or manifest.
-pub(super) fn parts<'a, Reader: StateReader + ?Sized>(
-    reader: &'a Reader,
+pub(super) fn parts<Reader: StateReader + ?Sized>(
+    reader: &Reader,
     owner: ManifestId,
-) -> impl Iterator<Item = CatalogResult<(u32, PartRecord)>> + use<'a, Reader> {
+) -> impl Iterator<Item = CatalogResult<(u32, PartRecord)>> + use<'_, Reader> {
     rows_beginning(reader, PARTS, &owner_key(owner)).map(|row| {
         let (key, value) = row?;
         Ok((read_part_key(&key)?.1, PartRecord::decode(&value)?))
@@ -209,7 +208,7 @@ pub(super) fn for_completion(reader: &(impl StateReader + ?Sized), name: UploadN
             let parts = parts(reader, number)
                 .map(|part| part.map(|(part_number, part)| FoundUploadPart::new(part_number, &part)))
                 .collect::<CatalogResult<_>>()?;
-            Ok(UploadState::Open(found(name.bucket, name.key, number.0, upload), parts))
+            Ok(UploadState::Open(Box::new(found(name.bucket, name.key, number.0, upload)), parts))
         }
         None => match completed(reader, &name)? {
             Some(completed) => Ok(UploadState::Completed(written(&completed, settings.versioning))),
@@ -411,11 +410,7 @@ pub(super) fn reap(transaction: &mut Transaction<'_>, request: Reap) -> CatalogR
     Ok(reaped)
 }
 
-fn due_rows(
-    transaction: &Transaction<'_>,
-    table: super::reader::Table,
-    limit: u32,
-) -> CatalogResult<Vec<(Bytes, Bytes)>> {
+fn due_rows(transaction: &Transaction<'_>, table: super::reader::Table, limit: u32) -> CatalogResult<Vec<(Bytes, Bytes)>> {
     rows_beginning(transaction, table, &[]).take(limit as usize + 1).collect()
 }
 

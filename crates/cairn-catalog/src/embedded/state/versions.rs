@@ -10,8 +10,8 @@
 use bytes::Bytes;
 use cairn_types::codec::Record;
 use cairn_types::records::{
-    AbandonedRecord, Body, BucketRecord, Extent, ManifestId, ManifestRecord, MarkerRecord, UsageRecord, VersionDetails, VersionRecord, VersionRow,
-    VersionSummary, Versioning,
+    AbandonedRecord, Body, BucketRecord, Extent, ManifestId, ManifestRecord, MarkerRecord, UsageRecord, VersionDetails,
+    VersionRecord, VersionRow, VersionSummary, Versioning,
 };
 use cairn_types::{BucketId, ETag, ObjectKey, VersionId};
 use xxhash_rust::xxh3::xxh3_64;
@@ -21,8 +21,8 @@ use super::directory::bucket_record;
 use super::reader::{StateReader, record, rows_beginning};
 use super::sessions::check_open;
 use super::tables::{
-    ABANDONED, CURRENT, MANIFESTS, NONCURRENT, NULL_VERSIONS, USAGE, bucket_key, current_key, due_key, noncurrent_key, number_value,
-    owner_key, read_noncurrent_key, read_number, rows_of_key,
+    ABANDONED, CURRENT, MANIFESTS, NONCURRENT, NULL_VERSIONS, USAGE, bucket_key, current_key, due_key, noncurrent_key,
+    number_value, owner_key, read_noncurrent_key, read_number, rows_of_key,
 };
 use super::transaction::Transaction;
 use crate::{
@@ -72,7 +72,9 @@ fn wrong_kind() -> CatalogError {
 
 /// The key's current version.
 pub(super) fn current(reader: &(impl StateReader + ?Sized), bucket: BucketId, key: &[u8]) -> CatalogResult<Option<Stored>> {
-    let Some(row) = reader.get(CURRENT, &current_key(bucket, key))? else { return Ok(None) };
+    let Some(row) = reader.get(CURRENT, &current_key(bucket, key))? else {
+        return Ok(None);
+    };
     match VersionRow::decode(&row)? {
         VersionRow::Version(version) => Ok(Some(Stored { row, version })),
         VersionRow::Marker(_) => Err(wrong_kind()),
@@ -132,10 +134,9 @@ pub(super) fn row_id(row: &VersionRow) -> VersionId {
 pub(super) fn check(condition: &WriteCondition, current: Option<ETag>) -> CatalogResult<()> {
     match (condition, current) {
         (WriteCondition::None, _) | (WriteCondition::Absent, None) | (WriteCondition::Present, Some(_)) => Ok(()),
-        (WriteCondition::Absent, Some(_)) => Err(CatalogError::PreconditionFailed),
-        (WriteCondition::Present | WriteCondition::Matches(_), None) => Err(CatalogError::NoSuchKey),
         (WriteCondition::Matches(etags), Some(etag)) if etags.contains(&etag) => Ok(()),
-        (WriteCondition::Matches(_), Some(_)) => Err(CatalogError::PreconditionFailed),
+        (WriteCondition::Absent | WriteCondition::Matches(_), Some(_)) => Err(CatalogError::PreconditionFailed),
+        (WriteCondition::Present | WriteCondition::Matches(_), None) => Err(CatalogError::NoSuchKey),
     }
 }
 
@@ -319,8 +320,12 @@ fn demote(transaction: &mut Transaction<'_>, bucket: BucketId, key: &[u8], store
 
 /// After the newest row went: the next one becomes current, unless it is a delete marker.
 fn promote(transaction: &mut Transaction<'_>, bucket: BucketId, key: &[u8]) -> CatalogResult<()> {
-    let Some((sequence, row)) = newest_noncurrent(transaction, bucket, key)? else { return Ok(()) };
-    let VersionRow::Version(version) = VersionRow::decode(&row)? else { return Ok(()) };
+    let Some((sequence, row)) = newest_noncurrent(transaction, bucket, key)? else {
+        return Ok(());
+    };
+    let VersionRow::Version(version) = VersionRow::decode(&row)? else {
+        return Ok(());
+    };
     let length = version.summary.length;
     transaction.delete(NONCURRENT, noncurrent_key(bucket, key, sequence));
     transaction.put(CURRENT, current_key(bucket, key), row);
@@ -452,7 +457,9 @@ fn delete_one(
 ) -> CatalogResult<Deleted> {
     let has_current = current.is_some();
     let (is_delete_marker, was_current) = match locate(transaction, bucket, key, current, id)? {
-        None => return Ok(Deleted { version_id: Some(id), is_delete_marker: false, changed: false }),
+        None => {
+            return Ok(Deleted { version_id: Some(id), is_delete_marker: false, changed: false });
+        }
         Some(Located::Current(stored)) => {
             remove_current(transaction, bucket, key, stored.version)?;
             (false, true)

@@ -35,8 +35,7 @@ pub(super) fn retire(transaction: &mut Transaction<'_>, request: RetireIncarnati
     if request.incarnation > before.incarnation {
         // A zone that is new to the catalog has no copies to lose. Else the walk begins anew, whether or not one was under way.
         let first = BlobId { session: SessionId(0), counter: 0 };
-        let rebuild =
-            (before.incarnation.0 != 0).then(|| RebuildCursor { next: first, since: transaction.now().catalog });
+        let rebuild = (before.incarnation.0 != 0).then(|| RebuildCursor { next: first, since: transaction.now().catalog });
         transaction.put_record(ZONES, zone_key(request.zone), &ZoneRecord { incarnation: request.incarnation, rebuild });
     }
     view(transaction)
@@ -46,7 +45,9 @@ pub(super) fn advance(transaction: &mut Transaction<'_>, request: AdvanceRebuild
     let zone = zone_record(transaction, request.zone)?;
     let cursor = match &zone.rebuild {
         Some(cursor) if zone.incarnation == request.incarnation => cursor,
-        _ => return Ok(RebuildProgress { finished: zone.rebuild.is_none(), ..RebuildProgress::default() }),
+        _ => {
+            return Ok(RebuildProgress { finished: zone.rebuild.is_none(), ..RebuildProgress::default() });
+        }
     };
     let from = blob_key(cursor.next);
     let to = request.to.map(blob_key);
