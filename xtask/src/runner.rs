@@ -79,14 +79,12 @@ pub fn run(workspace: &Workspace, mode: Mode, only: &[String]) -> anyhow::Result
     let started = clock::now();
     let mut rows: Vec<Row> = Vec::new();
     for step in selected {
-        for tool in step.needs {
-            if !rows.iter().any(|row| row.name == tool_row(tool)) {
-                rows.push(provide(workspace, mode, tool)?);
-            }
-        }
-        let row = match blocked(step, mode, &rows) {
+        let row = match after_what_failed(step, &rows) {
             Some(outcome) => not_run(step, outcome),
-            None => run_step(workspace, mode, step)?,
+            None => match tools(workspace, mode, step, &mut rows)? {
+                Some(outcome) => not_run(step, outcome),
+                None => run_step(workspace, mode, step)?,
+            },
         };
         rows.push(row);
     }
@@ -116,19 +114,33 @@ fn select<'steps>(steps: &'steps [Step], long: bool, only: &[String]) -> anyhow:
     Ok(steps.iter().filter(|step| wanted.contains(&step.name)).collect())
 }
 
-/// What keeps a part from running, as its outcome: a part before it that did not pass, or a tool that cannot be had.
-fn blocked(step: &Step, mode: Mode, rows: &[Row]) -> Option<Outcome> {
-    let outcome = |name: &str| rows.iter().find(|row| row.name == name).map(|row| &row.outcome);
-    for tool in step.needs {
-        if let Some(Outcome::Skipped(why)) = outcome(&tool_row(tool)) {
-            let why = format!("{} cannot be had: {why}", tool.name);
-            return Some(if mode.strict { Outcome::failed(why) } else { Outcome::Skipped(why) });
-        }
-    }
-    step.after.iter().find_map(|name| match outcome(name)? {
+/// The outcome of a part that does not run because one before it did not pass.
+fn after_what_failed(step: &Step, rows: &[Row]) -> Option<Outcome> {
+    step.after.iter().find_map(|name| match &rows.iter().find(|row| row.name == *name)?.outcome {
         Outcome::Passed(_) => None,
         Outcome::Failed(..) => Some(Outcome::failed(format!("not run, because {name} failed"))),
         Outcome::Skipped(_) => Some(Outcome::Skipped(format!("not run, because {name} was skipped"))),
+    })
+}
+
+/// Provides the tools of a part, each once in a run; gives the outcome of the part where one cannot be had.
+fn tools(workspace: &Workspace, mode: Mode, step: &Step, rows: &mut Vec<Row>) -> anyhow::Result<Option<Outcome>> {
+    for tool in step.needs {
+        if !rows.iter().any(|row| row.name == tool_row(tool)) {
+            rows.push(provide(workspace, mode, tool)?);
+        }
+    }
+    Ok(without_tools(step, mode, rows))
+}
+
+/// The outcome of a part that does not run because a tool cannot be had.
+fn without_tools(step: &Step, mode: Mode, rows: &[Row]) -> Option<Outcome> {
+    step.needs.iter().find_map(|tool| match &rows.iter().find(|row| row.name == tool_row(tool))?.outcome {
+        Outcome::Skipped(why) => {
+            let why = format!("{} cannot be had: {why}", tool.name);
+            Some(if mode.strict { Outcome::failed(why) } else { Outcome::Skipped(why) })
+        }
+        _ => None,
     })
 }
 

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::{Mode, Outcome, Row, blocked, report, select, tool_row};
+use super::{Mode, Outcome, Row, after_what_failed, report, select, tool_row, without_tools};
 use crate::provision;
 use crate::steps::{Counts, Step, When};
 
@@ -38,15 +38,15 @@ fn a_part_brings_what_it_needs_first_in_the_order_of_the_table() {
 fn a_missing_tool_skips_a_part_and_fails_it_where_that_is_asked() {
     let rows = [row(&tool_row(&provision::CARGO_DENY), Outcome::Skipped("no network".to_owned()))];
     let why = "cargo-deny cannot be had: no network".to_owned();
-    assert_eq!(blocked(&STEPS[0], LOOSE, &rows), Some(Outcome::Skipped(why.clone())));
-    assert_eq!(blocked(&STEPS[0], STRICT, &rows), Some(Outcome::failed(why)));
+    assert_eq!(without_tools(&STEPS[0], LOOSE, &rows), Some(Outcome::Skipped(why.clone())));
+    assert_eq!(without_tools(&STEPS[0], STRICT, &rows), Some(Outcome::failed(why)));
 }
 
 #[test]
 fn a_part_does_not_run_after_one_that_failed() {
-    assert_eq!(blocked(&STEPS[2], LOOSE, &[row("build", Outcome::Passed(Counts::ONE_PASSED))]), None);
+    assert_eq!(after_what_failed(&STEPS[2], &[row("build", Outcome::Passed(Counts::ONE_PASSED))]), None);
     let rows = [row("build", Outcome::failed("it broke".to_owned()))];
-    assert_eq!(blocked(&STEPS[2], LOOSE, &rows), Some(Outcome::failed("not run, because build failed".to_owned())));
+    assert_eq!(after_what_failed(&STEPS[2], &rows), Some(Outcome::failed("not run, because build failed".to_owned())));
 }
 
 #[test]
