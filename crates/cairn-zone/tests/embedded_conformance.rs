@@ -50,10 +50,7 @@ async fn fills_up_and_resumes() {
     for (capacity, keep_free_bytes) in [(3_000_000, 0), (2_000_000, 500_000), (700_000, 0)] {
         let mut machine = Machine::new(capacity);
         machine.disk.set_capacity(Path::new("/data"), Some(capacity));
-        let settings = Settings {
-            keep_free_bytes,
-            ..small()
-        };
+        let settings = Settings { keep_free_bytes, ..small() };
         let zone = machine.open(settings).await;
         zone_conformance::full_then_resumes(&zone, 50_000, 100).await;
         zone.close().await;

@@ -27,13 +27,7 @@ async fn a_new_life_knows_nothing_of_the_old() {
     let locator = put(&zone, chunk_id(1), &payload(1, 10)).await;
     zone.lose_memory(Incarnation(2));
     assert_eq!(zone.incarnation(), Some(Incarnation(2)));
-    assert!(matches!(
-        zone.read(&locator, chunk_id(1), 0, 10).await,
-        Err(ZoneError::NotFound)
-    ));
+    assert!(matches!(zone.read(&locator, chunk_id(1), 0, 10).await, Err(ZoneError::NotFound)));
     put(&zone, chunk_id(2), &payload(2, 10)).await;
-    assert!(
-        matches!(zone.read(&locator, chunk_id(1), 0, 10).await, Err(ZoneError::NotFound)),
-        "not by accident either"
-    );
+    assert!(matches!(zone.read(&locator, chunk_id(1), 0, 10).await, Err(ZoneError::NotFound)), "not by accident either");
 }

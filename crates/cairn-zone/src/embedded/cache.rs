@@ -15,10 +15,7 @@ pub(super) struct Cache<K, V> {
 
 impl<K: Eq + Hash + Copy, V: Clone> Cache<K, V> {
     pub(super) fn new(count_max: usize) -> Self {
-        Self {
-            maps: Mutex::default(),
-            half_max: (count_max / 2).max(1),
-        }
+        Self { maps: Mutex::default(), half_max: (count_max / 2).max(1) }
     }
 
     pub(super) fn get(&self, key: &K) -> Option<V> {

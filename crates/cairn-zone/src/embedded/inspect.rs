@@ -100,14 +100,7 @@ async fn inspect(slot: u32, file: Arc<dyn File>, owner: Owner) -> Result<Inspect
         Some((index, live_count, live_bytes)) => Content::Indexed(index, live_count, live_bytes),
         None => Content::Scanned(scan(&*file, &header, length).await?),
     };
-    Ok(Inspected::Live(Box::new(Candidate {
-        slot,
-        file,
-        length,
-        header,
-        header_lost,
-        content,
-    })))
+    Ok(Inspected::Live(Box::new(Candidate { slot, file, length, header, header_lost, content })))
 }
 
 /// The index, when it is whole, with the number and the bytes of live chunks. Entries are read only where some are dead.
@@ -122,10 +115,7 @@ async fn read_index(file: &dyn File, header: &SegmentHeader, length: u64) -> io:
     if states.len() < index.count as usize {
         return Ok(None);
     }
-    let dead = states
-        .iter()
-        .filter(|byte| state_from_byte(**byte) == RecordState::Dead)
-        .count();
+    let dead = states.iter().filter(|byte| state_from_byte(**byte) == RecordState::Dead).count();
     if dead == 0 {
         return Ok(Some((index, u64::from(index.count), index.payload_bytes)));
     }
@@ -142,21 +132,13 @@ async fn read_index(file: &dyn File, header: &SegmentHeader, length: u64) -> io:
 /// Whose a file without a readable header is, by its index and its first record; `None` when neither tells.
 async fn rebuild_header(file: &dyn File, owner: Owner, length: u64) -> io::Result<Option<SegmentHeader>> {
     if let Some(index) = index_file::read_head(file, length).await? {
-        return Ok(Some(owner.header(
-            SegmentState::InUse,
-            index.generation,
-            index.nonce,
-            index.base_position,
-        )));
+        return Ok(Some(owner.header(SegmentState::InUse, index.generation, index.nonce, index.base_position)));
     }
     let first = file.read_at(BLOCK_BYTES, RECORD_HEADER_BYTES).await?;
     Ok(match RecordHeader::parse(&first) {
-        Ok((record, _)) if record.offset == BLOCK_BYTES => Some(owner.header(
-            SegmentState::InUse,
-            record.generation,
-            record.nonce,
-            record.sequence.saturating_sub(1),
-        )),
+        Ok((record, _)) if record.offset == BLOCK_BYTES => {
+            Some(owner.header(SegmentState::InUse, record.generation, record.nonce, record.sequence.saturating_sub(1)))
+        }
         _ => None,
     })
 }
@@ -175,10 +157,7 @@ fn check_owner(slot: u32, header: &SegmentHeader, owner: Owner) -> Result<(), Op
     } else if header.zone != owner.zone {
         format!("{name} belongs to zone {}, this is zone {}", header.zone, owner.zone)
     } else if header.incarnation != owner.incarnation {
-        format!(
-            "{name} is of incarnation {} of the zone, which is now in incarnation {}",
-            header.incarnation, owner.incarnation
-        )
+        format!("{name} is of incarnation {} of the zone, which is now in incarnation {}", header.incarnation, owner.incarnation)
     } else {
         return Ok(());
     };

@@ -45,38 +45,20 @@ impl Cursor {
 /// One page.
 pub(super) async fn enumerate(shared: Arc<Shared>, from: Option<Bytes>, count_max: usize) -> Result<Page, ZoneError> {
     let start = match from {
-        None => Cursor {
-            generation: 0,
-            offset: 0,
-        },
+        None => Cursor { generation: 0, offset: 0 },
         Some(bytes) => Cursor::decode(&bytes).ok_or_else(|| ZoneError::Refused("this is not a cursor of this engine".into()))?,
     };
     let count_max = count_max.clamp(1, shared.settings.enumerate_count_max);
     let segments: Vec<Arc<Segment>> = {
         let table = shared.table.read();
         let from = (Bound::Included(start.generation), Bound::Unbounded);
-        table
-            .segments
-            .range(from)
-            .map(|(_, segment)| segment.clone())
-            .take(SEGMENTS_MAX + 1)
-            .collect()
+        table.segments.range(from).map(|(_, segment)| segment.clone()).take(SEGMENTS_MAX + 1).collect()
     };
     let mut page = Page::default();
     for (at, segment) in segments.iter().enumerate() {
-        let after = if segment.generation == start.generation {
-            start.offset
-        } else {
-            0
-        };
+        let after = if segment.generation == start.generation { start.offset } else { 0 };
         if at == SEGMENTS_MAX {
-            page.next = Some(
-                Cursor {
-                    generation: segment.generation,
-                    offset: after,
-                }
-                .encode(),
-            );
+            page.next = Some(Cursor { generation: segment.generation, offset: after }.encode());
             return Ok(page);
         }
         for entry in live_entries(&shared, segment, after).await? {
@@ -84,23 +66,9 @@ pub(super) async fn enumerate(shared: Arc<Shared>, from: Option<Bytes>, count_ma
                 // There is more, from the last one on.
                 return Ok(page);
             }
-            let place = Place {
-                generation: segment.generation,
-                offset: entry.offset,
-                sequence: entry.sequence,
-            };
-            page.found.push(Found {
-                id: entry.id,
-                locator: place.encode(),
-                length: u64::from(entry.payload_length),
-            });
-            page.next = Some(
-                Cursor {
-                    generation: segment.generation,
-                    offset: entry.offset,
-                }
-                .encode(),
-            );
+            let place = Place { generation: segment.generation, offset: entry.offset, sequence: entry.sequence };
+            page.found.push(Found { id: entry.id, locator: place.encode(), length: u64::from(entry.payload_length) });
+            page.next = Some(Cursor { generation: segment.generation, offset: entry.offset }.encode());
         }
     }
     page.next = None;

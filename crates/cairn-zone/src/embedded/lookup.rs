@@ -31,10 +31,7 @@ impl Record {
             return Err(ZoneError::Mismatch(format!("it names {:?}, not {id:?}", self.id)));
         }
         if self.sequence != sequence {
-            return Err(ZoneError::Mismatch(format!(
-                "it names record {sequence}, and there is record {}",
-                self.sequence
-            )));
+            return Err(ZoneError::Mismatch(format!("it names record {sequence}, and there is record {}", self.sequence)));
         }
         Ok(())
     }
@@ -44,12 +41,7 @@ impl Record {
 pub(super) fn parse(segment: &Segment, offset: u64, bytes: &Bytes) -> Option<Record> {
     let (header, state) = RecordHeader::parse(bytes).ok()?;
     let belongs = header.generation == segment.generation && header.nonce == segment.nonce && header.offset == offset;
-    belongs.then_some(Record {
-        id: header.id,
-        sequence: header.sequence,
-        payload_length: header.payload_length,
-        state,
-    })
+    belongs.then_some(Record { id: header.id, sequence: header.sequence, payload_length: header.payload_length, state })
 }
 
 /// The record at this offset: by its header or, where that is damaged, by the segment's index. `None` when no record begins there.
@@ -93,13 +85,8 @@ pub(super) async fn entries(shared: &Shared, segment: &Segment, file: &dyn File)
     if segment.inner.lock().retired {
         return Ok(Vec::new());
     }
-    tracing::warn!(
-        segment = segment.generation,
-        "the index is damaged and is made again from the records"
-    );
-    let header = shared
-        .owner
-        .header(SegmentState::InUse, segment.generation, segment.nonce, segment.base_position);
+    tracing::warn!(segment = segment.generation, "the index is damaged and is made again from the records");
+    let header = shared.owner.header(SegmentState::InUse, segment.generation, segment.nonce, segment.base_position);
     let found = match scan(file, &header, stored.offset).await {
         Ok(found) => found,
         Err(OpenError::Io(error)) => return Err(error),

@@ -69,12 +69,7 @@ impl Maintenance {
         unsealed: Vec<Arc<Segment>>,
         all_dead: Vec<Arc<Segment>>,
     ) -> Self {
-        Self {
-            shared,
-            tasks,
-            unsealed,
-            all_dead,
-        }
+        Self { shared, tasks, unsealed, all_dead }
     }
 
     /// Works until every sender is gone and everything that waited is done.
@@ -148,13 +143,7 @@ impl Maintenance {
 
     /// Ends a generation all of whose records are dead. False when it has to wait: the newest generation carries the zone's position.
     async fn retire(&self, segment: &Segment) -> io::Result<bool> {
-        if self
-            .shared
-            .table
-            .read()
-            .newest()
-            .is_none_or(|newest| newest <= segment.generation)
-        {
+        if self.shared.table.read().newest().is_none_or(|newest| newest <= segment.generation) {
             return Ok(false);
         }
         {
@@ -165,12 +154,7 @@ impl Maintenance {
         }
         let file = self.shared.file(segment.slot).await?;
         let owner = self.shared.owner;
-        let header = owner.header(
-            SegmentState::Retired,
-            segment.generation,
-            segment.nonce,
-            segment.base_position,
-        );
+        let header = owner.header(SegmentState::Retired, segment.generation, segment.nonce, segment.base_position);
         file.write_at(0, &[Bytes::from(header.encode_block())]).await?;
         // Once this is durable nothing in the file counts, whatever becomes of its marks.
         self.shared.sync(&*file).await?;
@@ -195,17 +179,12 @@ impl Maintenance {
 
     /// Deletes for everybody who waits.
     async fn delete(&mut self, deletions: Vec<Deletion>) {
-        let mut answers: Vec<Vec<Result<(), ZoneError>>> = deletions
-            .iter()
-            .map(|deletion| vec![Ok(()); deletion.targets.len()])
-            .collect();
+        let mut answers: Vec<Vec<Result<(), ZoneError>>> =
+            deletions.iter().map(|deletion| vec![Ok(()); deletion.targets.len()]).collect();
         let mut by_generation: BTreeMap<u64, Vec<(usize, usize, Place, ChunkId)>> = BTreeMap::new();
         for (call, deletion) in deletions.iter().enumerate() {
             for (at, (place, id)) in deletion.targets.iter().enumerate() {
-                by_generation
-                    .entry(place.generation)
-                    .or_default()
-                    .push((call, at, *place, *id));
+                by_generation.entry(place.generation).or_default().push((call, at, *place, *id));
             }
         }
         let mut touched = Vec::new();
@@ -326,11 +305,7 @@ async fn mark(
     let indexed = index_file::find(entries, place.offset);
     let stored = segment.stored();
     let written = async {
-        file.write_at(
-            place.offset + STATE_OFFSET,
-            &[Bytes::copy_from_slice(&RecordState::Dead.word())],
-        )
-        .await?;
+        file.write_at(place.offset + STATE_OFFSET, &[Bytes::copy_from_slice(&RecordState::Dead.word())]).await?;
         if let (Some(stored), Some((at, _))) = (stored, indexed) {
             let byte = Bytes::copy_from_slice(&[state_byte(RecordState::Dead)]);
             file.write_at(stored.states_offset() + at as u64, &[byte]).await?;

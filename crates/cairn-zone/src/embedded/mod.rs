@@ -173,34 +173,17 @@ impl EmbeddedZone {
         let environment = opening.environment.clone();
         let work = Box::pin(open::open(opening));
         let stopped = || OpenError::Io(io::Error::other("the runtime is shutting down"));
-        Ok(
-            match shared::run_blocking(&environment, work)
-                .await
-                .unwrap_or_else(|| Err(stopped()))?
-            {
-                Ok(start) => {
-                    let damage = start.damage.clone();
-                    Opened::Ready {
-                        zone: Self::start(start),
-                        damage,
-                    }
-                }
-                Err(behind) => Opened::Behind {
-                    position: behind.position,
-                    recorded,
-                },
-            },
-        )
+        Ok(match shared::run_blocking(&environment, work).await.unwrap_or_else(|| Err(stopped()))? {
+            Ok(start) => {
+                let damage = start.damage.clone();
+                Opened::Ready { zone: Self::start(start), damage }
+            }
+            Err(behind) => Opened::Behind { position: behind.position, recorded },
+        })
     }
 
     fn start(start: Start) -> Self {
-        let Start {
-            shared,
-            generation_next,
-            all_dead,
-            unsealed,
-            ..
-        } = start;
+        let Start { shared, generation_next, all_dead, unsealed, .. } = start;
         let shared = Arc::new(shared);
         let (requests, requests_received) = mpsc::channel(shared.settings.batch_count_max);
         let (tasks, tasks_received) = mpsc::unbounded_channel();
@@ -270,26 +253,12 @@ impl EmbeddedZone {
         let longest = self.shared.settings.chunk_bytes_max;
         let length: usize = pieces.iter().map(Bytes::len).sum();
         let (true, Ok(payload_length)) = (length <= longest, u32::try_from(length)) else {
-            return Err(ZoneError::Refused(format!(
-                "a chunk of {length} bytes; the longest is {longest}"
-            )));
+            return Err(ZoneError::Refused(format!("a chunk of {length} bytes; the longest is {longest}")));
         };
-        let room = self
-            .queue_room
-            .clone()
-            .acquire_many_owned(payload_length)
-            .await
-            .map_err(|_| closed())?;
+        let room = self.queue_room.clone().acquire_many_owned(payload_length).await.map_err(|_| closed())?;
         let payload_crc = pieces.iter().fold(0, |crc, piece| crc32c::crc32c_append(crc, piece));
         let (answer, answered) = oneshot::channel();
-        let request = Request {
-            id,
-            pieces,
-            payload_length,
-            payload_crc,
-            answer,
-            _room: room,
-        };
+        let request = Request { id, pieces, payload_length, payload_crc, answer, _room: room };
         senders.requests.send(request).await.map_err(|_| closed())?;
         drop(senders);
         answered.await.unwrap_or_else(|_| Err(closed()))
@@ -297,16 +266,9 @@ impl EmbeddedZone {
 
     async fn delete_chunks(&self, chunks: &[(Locator, ChunkId)]) -> Vec<Result<(), ZoneError>> {
         let places: Vec<Option<Place>> = chunks.iter().map(|(locator, _)| Place::decode(locator)).collect();
-        let targets: Vec<(Place, ChunkId)> = places
-            .iter()
-            .zip(chunks)
-            .filter_map(|(place, (_, id))| place.map(|place| (place, *id)))
-            .collect();
-        let deleted = if targets.is_empty() {
-            Ok(Vec::new())
-        } else {
-            self.delete_places(targets).await
-        };
+        let targets: Vec<(Place, ChunkId)> =
+            places.iter().zip(chunks).filter_map(|(place, (_, id))| place.map(|place| (place, *id))).collect();
+        let deleted = if targets.is_empty() { Ok(Vec::new()) } else { self.delete_places(targets).await };
         let mut deleted = match deleted {
             Ok(answers) => answers.into_iter(),
             Err(error) => return chunks.iter().map(|_| Err(error.clone())).collect(),
@@ -324,11 +286,7 @@ impl EmbeddedZone {
         let senders = self.senders()?;
         let room = self.deletion_room.clone().acquire_owned().await.map_err(|_| closed())?;
         let (answer, answered) = oneshot::channel();
-        let deletion = Deletion {
-            targets,
-            answer,
-            _room: room,
-        };
+        let deletion = Deletion { targets, answer, _room: room };
         senders.tasks.send(Task::Delete(deletion)).map_err(|_| closed())?;
         drop(senders);
         answered.await.map_err(|_| closed())
@@ -337,9 +295,7 @@ impl EmbeddedZone {
     async fn read_range(&self, locator: &Locator, id: ChunkId, offset: u64, length: usize) -> Result<Bytes, ZoneError> {
         self.senders()?;
         let place = Place::decode(locator).ok_or_else(foreign)?;
-        self.shared
-            .blocking(read::read(self.shared.clone(), place, id, offset, length))
-            .await?
+        self.shared.blocking(read::read(self.shared.clone(), place, id, offset, length)).await?
     }
 }
 
@@ -360,12 +316,7 @@ fn foreign() -> ZoneError {
 impl Zone for EmbeddedZone {
     fn capabilities(&self) -> Capabilities {
         let chunk_bytes_max = self.shared.settings.chunk_bytes_max;
-        Capabilities {
-            engine: "embedded",
-            chunk_bytes_max,
-            ranged_read: true,
-            durable: true,
-        }
+        Capabilities { engine: "embedded", chunk_bytes_max, ranged_read: true, durable: true }
     }
 
     fn incarnation(&self) -> Option<Incarnation> {
@@ -394,9 +345,7 @@ impl Zone for EmbeddedZone {
     fn enumerate(&self, from: Option<Bytes>, count_max: usize) -> BoxFuture<'_, Result<Page, ZoneError>> {
         async move {
             self.senders()?;
-            self.shared
-                .blocking(listing::enumerate(self.shared.clone(), from, count_max))
-                .await?
+            self.shared.blocking(listing::enumerate(self.shared.clone(), from, count_max)).await?
         }
         .boxed()
     }

@@ -33,22 +33,9 @@ pub(super) struct Start {
 
 /// Opens; the inner error is a zone that has lost its memory.
 pub(super) async fn open(opening: Opening) -> Result<Result<Start, Behind>, OpenError> {
-    let Opening {
-        environment,
-        directory,
-        store,
-        zone,
-        incarnation,
-        recorded_position,
-        presence,
-        settings,
-    } = opening;
+    let Opening { environment, directory, store, zone, incarnation, recorded_position, presence, settings } = opening;
     settings.check().map_err(OpenError::Refused)?;
-    let owner = Owner {
-        store,
-        zone,
-        incarnation,
-    };
+    let owner = Owner { store, zone, incarnation };
     let inspected = inspect_all(&environment, &directory, owner, settings.open_parallelism).await?;
 
     let mut candidates = Vec::new();
@@ -88,16 +75,10 @@ pub(super) async fn open(opening: Opening) -> Result<Result<Start, Behind>, Open
         slot_max = slot_max.max(Some(slot));
     }
     candidates.sort_by_key(|candidate| candidate.header.generation);
-    let twins = candidates
-        .iter()
-        .zip(candidates.iter().skip(1))
-        .find(|(one, two)| one.header.generation == two.header.generation);
+    let twins =
+        candidates.iter().zip(candidates.iter().skip(1)).find(|(one, two)| one.header.generation == two.header.generation);
     if let Some((one, two)) = twins {
-        let words = format!(
-            "{} and {} claim the same generation",
-            file_name(one.slot),
-            file_name(two.slot)
-        );
+        let words = format!("{} and {} claim the same generation", file_name(one.slot), file_name(two.slot));
         return Err(OpenError::Refused(words));
     }
 
@@ -105,11 +86,7 @@ pub(super) async fn open(opening: Opening) -> Result<Result<Start, Behind>, Open
         Ok(settled) => settled,
         Err(behind) => return Ok(Err(behind)),
     };
-    let Settled {
-        position,
-        mut damage,
-        kept,
-    } = settled;
+    let Settled { position, mut damage, kept } = settled;
     damage.extend(unreadable.iter().map(|(slot, what)| Damage {
         segment: file_name(*slot),
         offset: 0,
@@ -124,13 +101,8 @@ pub(super) async fn open(opening: Opening) -> Result<Result<Start, Behind>, Open
     for slot in leftovers {
         environment.disk.remove_file(&shared.path(slot)).await?;
     }
-    let mut start = Start {
-        damage,
-        generation_next: generation_max.saturating_add(1),
-        all_dead: Vec::new(),
-        unsealed: Vec::new(),
-        shared,
-    };
+    let mut start =
+        Start { damage, generation_next: generation_max.saturating_add(1), all_dead: Vec::new(), unsealed: Vec::new(), shared };
     let mut table = Table {
         unreadable: unreadable.iter().map(|(slot, _)| file_name(*slot)).collect::<BTreeSet<_>>(),
         unreadable_generation_max: generation_max.saturating_add(1),
@@ -153,10 +125,7 @@ pub(super) async fn open(opening: Opening) -> Result<Result<Start, Behind>, Open
     }
     *start.shared.table.write() = table;
     *start.shared.pool.lock() = pool;
-    start
-        .shared
-        .slot_next
-        .store(slot_max.map_or(0, |slot| slot.saturating_add(1)), Ordering::Relaxed);
+    start.shared.slot_next.store(slot_max.map_or(0, |slot| slot.saturating_add(1)), Ordering::Relaxed);
     Ok(Ok(start))
 }
 

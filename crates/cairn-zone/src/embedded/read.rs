@@ -23,9 +23,7 @@ const ONE_READ_BYTES_MAX: usize = 256 * 1024;
 
 /// Reads on a thread that may block.
 pub(super) async fn read(shared: Arc<Shared>, place: Place, id: ChunkId, offset: u64, length: usize) -> Result<Bytes, ZoneError> {
-    let segment = shared
-        .segment(place.generation)
-        .ok_or_else(|| shared.missing(place.generation))?;
+    let segment = shared.segment(place.generation).ok_or_else(|| shared.missing(place.generation))?;
     let epoch = segment.epoch();
     let file = match shared.file(segment.slot).await {
         Ok(file) => file,
@@ -50,17 +48,10 @@ pub(super) async fn read(shared: Arc<Shared>, place: Place, id: ChunkId, offset:
 
 fn check(record: &Record, place: Place, id: ChunkId) -> Result<(), ZoneError> {
     record.check(id, place.sequence)?;
-    if record.state == RecordState::Dead {
-        Err(ZoneError::NotFound)
-    } else {
-        Ok(())
-    }
+    if record.state == RecordState::Dead { Err(ZoneError::NotFound) } else { Ok(()) }
 }
 
-#[allow(
-    clippy::too_many_arguments,
-    reason = "one step of `read`, cut out for the sake of its two kinds of errors"
-)]
+#[allow(clippy::too_many_arguments, reason = "one step of `read`, cut out for the sake of its two kinds of errors")]
 async fn read_verified(
     shared: &Shared,
     segment: &Segment,
@@ -75,16 +66,9 @@ async fn read_verified(
     let remembered = shared.headers.get(&key).filter(|verified| verified.epoch == epoch);
     let mut both = None;
     let record = if let Some(verified) = remembered {
-        Record {
-            id: verified.id,
-            sequence: verified.sequence,
-            payload_length: verified.payload_length,
-            state: RecordState::Live,
-        }
+        Record { id: verified.id, sequence: verified.sequence, payload_length: verified.payload_length, state: RecordState::Live }
     } else {
-        let span = usize::try_from(offset)
-            .ok()
-            .and_then(|start| start.checked_add(length)?.checked_add(RECORD_HEADER_BYTES));
+        let span = usize::try_from(offset).ok().and_then(|start| start.checked_add(length)?.checked_add(RECORD_HEADER_BYTES));
         let found = match span.filter(|span| *span <= ONE_READ_BYTES_MAX) {
             Some(span) => {
                 let bytes = file.read_at(place.offset, span).await?;
@@ -105,21 +89,14 @@ async fn read_verified(
     if let Err(error) = check(&record, place, id) {
         return Ok(Err(error));
     }
-    let end = offset
-        .checked_add(length as u64)
-        .filter(|end| *end <= u64::from(record.payload_length));
+    let end = offset.checked_add(length as u64).filter(|end| *end <= u64::from(record.payload_length));
     if end.is_none() {
         return Ok(Err(ZoneError::Refused(format!(
             "{length} bytes from {offset} on pass the chunk's end at {}",
             record.payload_length
         ))));
     }
-    let verified = Verified {
-        epoch,
-        id: record.id,
-        sequence: record.sequence,
-        payload_length: record.payload_length,
-    };
+    let verified = Verified { epoch, id: record.id, sequence: record.sequence, payload_length: record.payload_length };
     shared.headers.insert(key, verified);
     let start = RECORD_HEADER_BYTES as u64 + offset;
     let bytes = match both {
@@ -127,10 +104,7 @@ async fn read_verified(
         None => file.read_at(place.offset.saturating_add(start), length).await?,
     };
     if bytes.len() < length {
-        return Ok(Err(ZoneError::Damaged(format!(
-            "segment {} ends within the chunk",
-            segment.generation
-        ))));
+        return Ok(Err(ZoneError::Damaged(format!("segment {} ends within the chunk", segment.generation))));
     }
     Ok(Ok(bytes))
 }

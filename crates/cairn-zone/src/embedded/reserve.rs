@@ -48,18 +48,11 @@ async fn rest(shared: &Shared) {
 async fn step(shared: &Shared, zeros: &Bytes) -> io::Result<bool> {
     let segment_bytes = shared.settings.segment_bytes;
     let free = shared.environment.disk.free_bytes(&shared.directory).await?;
-    let has_space = free
-        >= shared
-            .settings
-            .keep_free_bytes
-            .saturating_add(segment_bytes.saturating_mul(2));
+    let has_space = free >= shared.settings.keep_free_bytes.saturating_add(segment_bytes.saturating_mul(2));
     let (retired, wanted) = {
         let mut pool = shared.pool.lock();
         let held: u64 = pool.ready.iter().map(|(_, length)| length).sum();
-        (
-            pool.retired.pop_front(),
-            pool.wanted && has_space && held < shared.settings.reserve_bytes,
-        )
+        (pool.retired.pop_front(), pool.wanted && has_space && held < shared.settings.reserve_bytes)
     };
     let slot = match (retired, wanted) {
         (None, false) => return Ok(false),

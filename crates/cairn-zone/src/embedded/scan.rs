@@ -50,10 +50,7 @@ enum Step {
 
 /// Walks the records of one generation in a file of this length.
 pub(super) async fn scan(file: &dyn File, header: &SegmentHeader, length: u64) -> Result<Scan, OpenError> {
-    let mut found = Scan {
-        end: BLOCK_BYTES,
-        ..Scan::default()
-    };
+    let mut found = Scan { end: BLOCK_BYTES, ..Scan::default() };
     let mut expected = header.base_position.saturating_add(1);
     let mut offset = BLOCK_BYTES;
     loop {
@@ -74,20 +71,14 @@ pub(super) async fn scan(file: &dyn File, header: &SegmentHeader, length: u64) -
                     Some(Step::Record(entry, durable_position)) => {
                         // A record that follows its predecessor in sequence lost nothing in between.
                         if entry.sequence > expected {
-                            found.gaps.push(Gap {
-                                offset,
-                                missing: expected..=entry.sequence - 1,
-                            });
+                            found.gaps.push(Gap { offset, missing: expected..=entry.sequence - 1 });
                         }
                         (entry, durable_position)
                     }
                     Some(Step::Head(head)) => {
                         found.sealed = true;
                         if head.last_sequence >= expected {
-                            found.gaps.push(Gap {
-                                offset,
-                                missing: expected..=head.last_sequence,
-                            });
+                            found.gaps.push(Gap { offset, missing: expected..=head.last_sequence });
                         }
                         return Ok(found);
                     }

@@ -48,14 +48,7 @@ pub(super) enum Index {
 
 impl Segment {
     pub(super) fn new(slot: u32, generation: u64, nonce: u64, base_position: u64, inner: Inner) -> Self {
-        Self {
-            slot,
-            generation,
-            nonce,
-            base_position,
-            epoch: AtomicU64::new(0),
-            inner: Mutex::new(inner),
-        }
+        Self { slot, generation, nonce, base_position, epoch: AtomicU64::new(0), inner: Mutex::new(inner) }
     }
 
     pub(super) fn epoch(&self) -> u64 {
@@ -96,9 +89,7 @@ pub(super) fn count_live(entries: &[Entry]) -> (u64, u64) {
     entries
         .iter()
         .filter(|entry| entry.state != RecordState::Dead)
-        .fold((0, 0), |(count, bytes), entry| {
-            (count + 1, bytes + u64::from(entry.payload_length))
-        })
+        .fold((0, 0), |(count, bytes), entry| (count + 1, bytes + u64::from(entry.payload_length)))
 }
 
 /// All segments by generation.

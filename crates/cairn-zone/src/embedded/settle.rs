@@ -49,12 +49,7 @@ pub(super) async fn settle(
     recorded: u64,
     unreadable: bool,
 ) -> Result<Result<Settled, Behind>, OpenError> {
-    let known = candidates
-        .iter()
-        .map(|candidate| candidate.known_durable())
-        .max()
-        .unwrap_or(0)
-        .max(recorded);
+    let known = candidates.iter().map(|candidate| candidate.known_durable()).max().unwrap_or(0).max(recorded);
     let mut damage = Vec::new();
     let mut kept = Vec::new();
     let mut found = 0;
@@ -120,12 +115,7 @@ pub(super) async fn settle(
             damage.push(candidate.damage(scan.end, "records at the end are unreadable", Some(missing)));
         }
         let damaged = damage.len() > damage_before;
-        kept.push(Some(Kept {
-            entries,
-            data_end,
-            damaged,
-            unsure,
-        }));
+        kept.push(Some(Kept { entries, data_end, damaged, unsure }));
     }
     if found < recorded {
         if !unreadable {
@@ -133,11 +123,7 @@ pub(super) async fn settle(
         }
         found = recorded;
     }
-    Ok(Ok(Settled {
-        position: found,
-        damage,
-        kept,
-    }))
+    Ok(Ok(Settled { position: found, damage, kept }))
 }
 
 fn up_to(range: &RangeInclusive<u64>, most: u64) -> Option<RangeInclusive<u64>> {
@@ -155,12 +141,6 @@ impl Candidate {
     }
 
     fn damage(&self, offset: u64, what: &str, missing: Option<RangeInclusive<u64>>) -> Damage {
-        Damage {
-            segment: file_name(self.slot),
-            offset,
-            what: what.to_owned(),
-            missing,
-            chunk: None,
-        }
+        Damage { segment: file_name(self.slot), offset, what: what.to_owned(), missing, chunk: None }
     }
 }

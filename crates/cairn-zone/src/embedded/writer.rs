@@ -71,13 +71,7 @@ impl Writer {
         maintenance: mpsc::UnboundedSender<Task>,
         generation_next: u64,
     ) -> Self {
-        Self {
-            shared,
-            requests,
-            maintenance,
-            generation_next,
-            active: None,
-        }
+        Self { shared, requests, maintenance, generation_next, active: None }
     }
 
     /// Works until every sender is gone and everything that waited is answered.
@@ -118,11 +112,7 @@ impl Writer {
         let Some(first) = waiting.front() else { return };
         let needed = first.record_bytes();
         let records_max = self.shared.settings.segment_records_max;
-        if self
-            .active
-            .as_ref()
-            .is_some_and(|active| active.offset + needed > active.capacity || active.records >= records_max)
-        {
+        if self.active.as_ref().is_some_and(|active| active.offset + needed > active.capacity || active.records >= records_max) {
             self.retire_active();
         }
         if self.active.is_none() {
@@ -152,10 +142,7 @@ impl Writer {
         match answer {
             Ok(places) => {
                 for (request, place) in batch.into_iter().zip(places) {
-                    let placed = Placed {
-                        locator: place.encode(),
-                        incarnation: self.shared.owner.incarnation,
-                    };
+                    let placed = Placed { locator: place.encode(), incarnation: self.shared.owner.incarnation };
                     // A caller that gave up is found by the collector (S2).
                     let _ = request.answer.send(Ok(placed));
                 }
@@ -206,14 +193,8 @@ impl Writer {
         self.generation_next += 1;
         let nonce = self.shared.environment.random.next_u64();
         let base_position = self.shared.position();
-        let header = self
-            .shared
-            .owner
-            .header(SegmentState::InUse, generation, nonce, base_position);
-        let inner = Inner {
-            active: true,
-            ..Inner::from_entries(Vec::new(), BLOCK_BYTES, base_position)
-        };
+        let header = self.shared.owner.header(SegmentState::InUse, generation, nonce, base_position);
+        let inner = Inner { active: true, ..Inner::from_entries(Vec::new(), BLOCK_BYTES, base_position) };
         Ok(Active {
             segment: Arc::new(Segment::new(slot, generation, nonce, base_position, inner)),
             file,
@@ -257,9 +238,7 @@ impl Writer {
             Err(error) => {
                 let _ = disk.remove_file(&shared.path(slot)).await;
                 if is_full(&error) {
-                    Err(ZoneError::Full(format!(
-                        "no space for a new segment of {capacity} bytes: {error}"
-                    )))
+                    Err(ZoneError::Full(format!("no space for a new segment of {capacity} bytes: {error}")))
                 } else {
                     Err(shared.go_away(format!("making a new segment failed: {error}")))
                 }
@@ -338,11 +317,7 @@ async fn append(shared: &Shared, active: &mut Active, batch: &[Request]) -> Resu
     active.records += batch.len();
     let places = entries
         .iter()
-        .map(|entry| Place {
-            generation: segment.generation,
-            offset: entry.offset,
-            sequence: entry.sequence,
-        })
+        .map(|entry| Place { generation: segment.generation, offset: entry.offset, sequence: entry.sequence })
         .collect();
     count(shared, segment, entries, offset, sequence);
     if first {

@@ -43,17 +43,8 @@ impl MemoryZone {
     /// An empty zone that is full at so many stored bytes.
     #[must_use]
     pub fn with_capacity(incarnation: Incarnation, capacity_bytes: u64) -> Self {
-        let state = State {
-            incarnation,
-            capacity_bytes,
-            next: 1,
-            chunks: BTreeMap::new(),
-            bytes: 0,
-        };
-        Self {
-            shared: Arc::new(Mutex::new(state)),
-            chunk_bytes_max: CHUNK_BYTES_MAX_DEFAULT,
-        }
+        let state = State { incarnation, capacity_bytes, next: 1, chunks: BTreeMap::new(), bytes: 0 };
+        Self { shared: Arc::new(Mutex::new(state)), chunk_bytes_max: CHUNK_BYTES_MAX_DEFAULT }
     }
 
     /// Changes the longest chunk it takes, bytes.
@@ -99,15 +90,10 @@ impl State {
     fn write(&mut self, id: ChunkId, pieces: &[Bytes], chunk_bytes_max: usize) -> Result<Placed, ZoneError> {
         let length: usize = pieces.iter().map(Bytes::len).sum();
         if length > chunk_bytes_max {
-            return Err(ZoneError::Refused(format!(
-                "a chunk of {length} bytes; the longest is {chunk_bytes_max}"
-            )));
+            return Err(ZoneError::Refused(format!("a chunk of {length} bytes; the longest is {chunk_bytes_max}")));
         }
         if self.bytes.saturating_add(length as u64) > self.capacity_bytes {
-            return Err(ZoneError::Full(format!(
-                "{} of {} bytes are in use",
-                self.bytes, self.capacity_bytes
-            )));
+            return Err(ZoneError::Full(format!("{} of {} bytes are in use", self.bytes, self.capacity_bytes)));
         }
         let mut payload = BytesMut::with_capacity(length);
         for piece in pieces {
@@ -117,10 +103,7 @@ impl State {
         self.next += 1;
         self.bytes += length as u64;
         self.chunks.insert(serial, (id, payload.freeze()));
-        Ok(Placed {
-            locator: encode(self.incarnation, serial),
-            incarnation: self.incarnation,
-        })
+        Ok(Placed { locator: encode(self.incarnation, serial), incarnation: self.incarnation })
     }
 
     fn read(&self, locator: &Locator, id: ChunkId, offset: u64, length: usize) -> Result<Bytes, ZoneError> {
@@ -132,15 +115,10 @@ impl State {
         if *stored != id {
             return Err(ZoneError::Mismatch(format!("it names {stored:?}, not {id:?}")));
         }
-        let range = usize::try_from(offset)
-            .ok()
-            .and_then(|start| Some(start..start.checked_add(length)?));
+        let range = usize::try_from(offset).ok().and_then(|start| Some(start..start.checked_add(length)?));
         match range {
             Some(range) if range.end <= payload.len() => Ok(payload.slice(range)),
-            _ => Err(ZoneError::Refused(format!(
-                "{length} bytes from {offset} on pass the chunk's end at {}",
-                payload.len()
-            ))),
+            _ => Err(ZoneError::Refused(format!("{length} bytes from {offset} on pass the chunk's end at {}", payload.len()))),
         }
     }
 
@@ -174,11 +152,7 @@ impl State {
         let mut page = Page::default();
         while page.found.len() < count_max.max(1) {
             let Some((serial, (id, payload))) = rest.next() else { break };
-            page.found.push(Found {
-                id: *id,
-                locator: encode(self.incarnation, *serial),
-                length: payload.len() as u64,
-            });
+            page.found.push(Found { id: *id, locator: encode(self.incarnation, *serial), length: payload.len() as u64 });
             page.next = rest.peek().map(|_| Bytes::copy_from_slice(&serial.to_be_bytes()));
         }
         Ok(page)
@@ -187,12 +161,7 @@ impl State {
 
 impl Zone for MemoryZone {
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            engine: "memory",
-            chunk_bytes_max: self.chunk_bytes_max,
-            ranged_read: true,
-            durable: false,
-        }
+        Capabilities { engine: "memory", chunk_bytes_max: self.chunk_bytes_max, ranged_read: true, durable: false }
     }
 
     fn incarnation(&self) -> Option<Incarnation> {
@@ -228,11 +197,6 @@ impl Zone for MemoryZone {
     fn usage(&self) -> BoxFuture<'_, Result<Usage, ZoneError>> {
         let state = self.shared.lock();
         let free_bytes = (state.capacity_bytes != u64::MAX).then(|| state.capacity_bytes.saturating_sub(state.bytes));
-        ready(Ok(Usage {
-            chunks: state.chunks.len() as u64,
-            bytes: state.bytes,
-            free_bytes,
-        }))
-        .boxed()
+        ready(Ok(Usage { chunks: state.chunks.len() as u64, bytes: state.bytes, free_bytes })).boxed()
     }
 }

@@ -38,14 +38,16 @@ pub struct Here(pub AtomicBool);
 impl Presence for Here {
     fn check(&self) -> BoxFuture<'_, io::Result<()>> {
         let gone = self.0.load(Ordering::SeqCst);
-        async move {
-            if gone {
-                Err(io::Error::other("the directory is gone"))
-            } else {
-                Ok(())
-            }
-        }
-        .boxed()
+        async move { if gone { Err(io::Error::other("the directory is gone")) } else { Ok(()) } }.boxed()
+    }
+}
+
+/// Asks for the identity file, as a zone's directory does.
+struct Identity(Environment);
+
+impl Presence for Identity {
+    fn check(&self) -> BoxFuture<'_, io::Result<()>> {
+        async move { self.0.disk.metadata(Path::new("/data/gland/identity")).await.map(|_| ()) }.boxed()
     }
 }
 
@@ -81,11 +83,10 @@ pub struct Machine {
 
 impl Machine {
     pub fn new(seed: u64) -> Self {
-        Self {
-            disk: SimDisk::new(seed),
-            clock: Arc::new(SimClock::new()),
-            seed,
-        }
+        let disk = SimDisk::new(seed);
+        // The zone's own directory is durable long before its segments are opened.
+        disk.restore(Path::new("/data/gland"), &[(PathBuf::from("/data/gland/identity"), vec![1])].into());
+        Self { disk, clock: Arc::new(SimClock::new()), seed }
     }
 
     /// The environment of the process that runs now.
@@ -95,7 +96,9 @@ impl Machine {
     }
 
     pub fn opening(&mut self, settings: Settings) -> Opening {
-        opening(self.environment(), Path::new(DIRECTORY), settings)
+        let environment = self.environment();
+        let presence = Arc::new(Identity(environment.clone()));
+        Opening { presence, ..opening(environment, Path::new(DIRECTORY), settings) }
     }
 
     pub async fn open(&mut self, settings: Settings) -> EmbeddedZone {
@@ -105,11 +108,7 @@ impl Machine {
     }
 
     pub async fn try_open(&mut self, settings: Settings, recorded_position: u64) -> Result<Opened, OpenError> {
-        EmbeddedZone::open(Opening {
-            recorded_position,
-            ..self.opening(settings)
-        })
-        .await
+        EmbeddedZone::open(Opening { recorded_position, ..self.opening(settings) }).await
     }
 
     /// The segment files with their lengths.
@@ -128,10 +127,7 @@ impl Reopenable {
     pub async fn new(mut make: impl FnMut() -> Opening + Send + Sync + 'static) -> Self {
         let (zone, damage) = ready(make()).await;
         assert!(damage.is_empty());
-        Self {
-            zone: Some(Arc::new(zone)),
-            make: Box::new(make),
-        }
+        Self { zone: Some(Arc::new(zone)), make: Box::new(make) }
     }
 }
 
@@ -146,11 +142,7 @@ impl Subject for Reopenable {
             let position = zone.position();
             zone.close().await;
             drop(zone);
-            let (zone, damage) = ready(Opening {
-                recorded_position: position,
-                ..(self.make)()
-            })
-            .await;
+            let (zone, damage) = ready(Opening { recorded_position: position, ..(self.make)() }).await;
             assert_eq!(damage, Vec::new(), "a restart damages nothing");
             assert_eq!(zone.position(), position, "the position stays");
             self.zone = Some(Arc::new(zone));

@@ -146,11 +146,7 @@ impl IndexHeader {
     /// Where the second head is in the file.
     #[must_use]
     pub fn second_offset(&self) -> u64 {
-        self.states_offset()
-            .saturating_add(u64::from(self.count))
-            .saturating_add(SECTOR_BYTES - 1)
-            / SECTOR_BYTES
-            * SECTOR_BYTES
+        self.states_offset().saturating_add(u64::from(self.count)).saturating_add(SECTOR_BYTES - 1) / SECTOR_BYTES * SECTOR_BYTES
     }
 
     /// Where the file ends.
@@ -166,12 +162,7 @@ impl Entry {
     pub fn encode(&self) -> [u8; ENTRY_BYTES] {
         let mut out = [0; ENTRY_BYTES];
         let blocks = u32::try_from(self.offset / BLOCK_BYTES).unwrap_or(u32::MAX);
-        Put::new(&mut out)
-            .u32(blocks)
-            .u32(self.payload_length)
-            .u64(self.sequence)
-            .bytes(&self.id.encode())
-            .u32(self.payload_crc);
+        Put::new(&mut out).u32(blocks).u32(self.payload_length).u64(self.sequence).bytes(&self.id.encode()).u32(self.payload_crc);
         out
     }
 
@@ -198,11 +189,7 @@ impl Entry {
     /// Reads entries one after the other; bytes left over are ignored.
     pub fn decode_all(entries: &[u8], states: &[u8]) -> Vec<Self> {
         let (entries, _) = entries.as_chunks::<ENTRY_BYTES>();
-        entries
-            .iter()
-            .zip(states)
-            .map(|(entry, state)| Self::decode(entry, state_from_byte(*state)))
-            .collect()
+        entries.iter().zip(states).map(|(entry, state)| Self::decode(entry, state_from_byte(*state))).collect()
     }
 }
 

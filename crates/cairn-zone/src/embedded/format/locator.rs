@@ -46,11 +46,7 @@ impl Place {
         let generation = take_number(&mut rest)?;
         let offset = take_number(&mut rest)?.checked_mul(BLOCK_BYTES)?;
         let sequence = take_number(&mut rest)?;
-        rest.is_empty().then_some(Self {
-            generation,
-            offset,
-            sequence,
-        })
+        rest.is_empty().then_some(Self { generation, offset, sequence })
     }
 }
 
@@ -70,9 +66,7 @@ pub(crate) fn take_number(bytes: &mut &[u8]) -> Option<u64> {
         let (byte, rest) = bytes.split_first()?;
         *bytes = rest;
         let bits = u64::from(byte & 0x7f);
-        number |= bits
-            .checked_shl(at as u32 * 7)
-            .filter(|shifted| shifted >> (at * 7) == bits)?;
+        number |= bits.checked_shl(at as u32 * 7).filter(|shifted| shifted >> (at * 7) == bits)?;
         if byte & 0x80 == 0 {
             // A last byte of zero would be a longer form of the same number.
             return (*byte != 0 || at == 0).then_some(number);

@@ -108,9 +108,7 @@ impl<'a> Get<'a> {
 
 /// Whether the last four bytes are the CRC32C of those before them.
 pub(crate) fn ends_with_crc(bytes: &[u8]) -> bool {
-    bytes
-        .split_last_chunk::<4>()
-        .is_some_and(|(body, stored)| crc32c::crc32c(body) == u32::from_le_bytes(*stored))
+    bytes.split_last_chunk::<4>().is_some_and(|(body, stored)| crc32c::crc32c(body) == u32::from_le_bytes(*stored))
 }
 
 /// Puts the CRC32C of everything before them into the last four bytes.

@@ -174,11 +174,7 @@ pub const fn punchable(offset: u64, payload_length: u32) -> (u64, u64) {
 #[must_use]
 pub fn looks_like_record_of(bytes: &[u8], generation: u64, nonce: u64) -> bool {
     let field = |range: std::ops::Range<usize>| bytes.get(range).unwrap_or_default();
-    let agreeing = [
-        field(0..8) == MAGIC,
-        field(24..32) == generation.to_le_bytes(),
-        field(32..40) == nonce.to_le_bytes(),
-    ];
+    let agreeing = [field(0..8) == MAGIC, field(24..32) == generation.to_le_bytes(), field(32..40) == nonce.to_le_bytes()];
     agreeing.into_iter().filter(|agrees| *agrees).count() >= 2
 }
 

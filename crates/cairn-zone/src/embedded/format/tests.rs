@@ -13,13 +13,7 @@ fn record() -> RecordHeader {
         sequence: 99,
         durable_position: 98,
         offset: 3 * BLOCK_BYTES,
-        id: ChunkId {
-            blob: BlobId {
-                session: SessionId(5),
-                counter: 6,
-            },
-            ordinal: 7,
-        },
+        id: ChunkId { blob: BlobId { session: SessionId(5), counter: 6 }, ordinal: 7 },
         payload_length: 70_000,
         payload_crc: 0xdead_beef,
     }
@@ -41,10 +35,7 @@ fn segment(state: SegmentState, generation: u64) -> SegmentHeader {
 fn structures_come_back_as_they_were() {
     assert_eq!(RecordHeader::parse(&record().encode()), Ok((record(), RecordState::Live)));
     for state in [SegmentState::Spare, SegmentState::InUse, SegmentState::Retired] {
-        assert_eq!(
-            SegmentHeader::parse_block(&segment(state, 4).encode_block()),
-            Ok(segment(state, 4))
-        );
+        assert_eq!(SegmentHeader::parse_block(&segment(state, 4).encode_block()), Ok(segment(state, 4)));
     }
     let head = IndexHeader {
         generation: 7,
@@ -57,10 +48,7 @@ fn structures_come_back_as_they_were() {
         entries_crc: 13,
     };
     assert_eq!(IndexHeader::parse(&head.encode()), Ok(head));
-    assert_eq!(
-        (head.states_offset(), head.second_offset()),
-        (11 * BLOCK_BYTES + 120, 11 * BLOCK_BYTES + 512)
-    );
+    assert_eq!((head.states_offset(), head.second_offset()), (11 * BLOCK_BYTES + 120, 11 * BLOCK_BYTES + 512));
     let entry = Entry {
         offset: 5 * BLOCK_BYTES,
         payload_length: 6,
@@ -80,17 +68,10 @@ fn every_flipped_bit_of_a_header_is_noticed() {
         flipped[bit / 8] ^= 1 << (bit % 8);
         let parsed = RecordHeader::parse(&flipped);
         if (64..128).contains(&bit) {
-            assert_eq!(
-                parsed,
-                Ok((record(), RecordState::Live)),
-                "one bit of the state word does not matter"
-            );
+            assert_eq!(parsed, Ok((record(), RecordState::Live)), "one bit of the state word does not matter");
         } else {
             assert!(parsed.is_err(), "bit {bit}");
-            assert!(
-                looks_like_record_of(&flipped, 7, 0x0123_4567_89ab_cdef),
-                "bit {bit} leaves it recognisable"
-            );
+            assert!(looks_like_record_of(&flipped, 7, 0x0123_4567_89ab_cdef), "bit {bit} leaves it recognisable");
         }
     }
     let whole = segment(SegmentState::InUse, 4).encode_block();
@@ -98,11 +79,7 @@ fn every_flipped_bit_of_a_header_is_noticed() {
         let mut flipped = whole.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
         assert!(SegmentHeader::parse(&flipped).is_err(), "bit {bit}");
-        assert_eq!(
-            SegmentHeader::parse_block(&flipped),
-            Ok(segment(SegmentState::InUse, 4)),
-            "the other copy stands in"
-        );
+        assert_eq!(SegmentHeader::parse_block(&flipped), Ok(segment(SegmentState::InUse, 4)), "the other copy stands in");
     }
 }
 
@@ -123,10 +100,7 @@ fn of_two_copies_the_later_counts() {
         block[2048..].copy_from_slice(&two.encode_block()[2048..]);
         SegmentHeader::parse_block(&block).expect("two good copies")
     };
-    let spare = SegmentHeader {
-        generation: 0,
-        ..segment(SegmentState::Spare, 0)
-    };
+    let spare = SegmentHeader { generation: 0, ..segment(SegmentState::Spare, 0) };
     let (used, retired) = (segment(SegmentState::InUse, 4), segment(SegmentState::Retired, 4));
     for (one, two, counts) in [(spare, used, used), (used, retired, retired), (spare, retired, retired)] {
         assert_eq!((mix(one, two), mix(two, one)), (counts, counts));
@@ -146,10 +120,7 @@ fn states_survive_a_few_wrong_bits_and_admit_not_knowing() {
     }
     assert_eq!(RecordState::from_word([0; 8]), RecordState::Unknown);
     assert_eq!(RecordState::from_word([0xff; 8]), RecordState::Unknown);
-    assert_eq!(
-        (state_from_byte(0), state_from_byte(0xff)),
-        (RecordState::Unknown, RecordState::Unknown)
-    );
+    assert_eq!((state_from_byte(0), state_from_byte(0xff)), (RecordState::Unknown, RecordState::Unknown));
 }
 
 #[test]
