@@ -69,14 +69,9 @@ pub struct SystemClock {
 impl SystemClock {
     /// A clock whose monotonic time starts at 0 now.
     #[must_use]
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "this is the one place where the ambient clock is read"
-    )]
+    #[allow(clippy::disallowed_methods, reason = "this is the one place where the ambient clock is read")]
     pub fn new() -> Self {
-        Self {
-            start: std::time::Instant::now(),
-        }
+        Self { start: std::time::Instant::now() }
     }
 }
 
@@ -91,10 +86,7 @@ impl Clock for SystemClock {
         self.start.elapsed()
     }
 
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "this is the one place where the ambient clock is read"
-    )]
+    #[allow(clippy::disallowed_methods, reason = "this is the one place where the ambient clock is read")]
     fn wall(&self) -> Duration {
         SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
     }
@@ -108,14 +100,9 @@ pub struct SystemRandom {
 impl SystemRandom {
     /// Seeded from the operating system.
     #[must_use]
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "this is the one place where ambient randomness is read"
-    )]
+    #[allow(clippy::disallowed_methods, reason = "this is the one place where ambient randomness is read")]
     pub fn new() -> Self {
-        Self {
-            generator: Mutex::new(StdRng::from_os_rng()),
-        }
+        Self { generator: Mutex::new(StdRng::from_os_rng()) }
     }
 }
 
@@ -142,9 +129,7 @@ pub struct ThreadExecutor;
 impl Executor for ThreadExecutor {
     fn spawn_worker(&self, name: &str, future: BoxFuture<'static, ()>) {
         let runtime = tokio::runtime::Handle::current();
-        let spawned = std::thread::Builder::new()
-            .name(name.chars().take(15).collect())
-            .spawn(move || runtime.block_on(future));
+        let spawned = std::thread::Builder::new().name(name.chars().take(15).collect()).spawn(move || runtime.block_on(future));
         if let Err(error) = spawned {
             // The worker's channel closes with its future, and every caller sees that: nothing waits for ever.
             tracing::error!(%error, worker = name, "could not start a thread");

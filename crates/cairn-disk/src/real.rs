@@ -60,9 +60,7 @@ impl Disk for RealDisk {
                     options.write(true).create_new(true);
                 }
             }
-            Ok(Arc::new(RealFile {
-                file: options.open(path)?,
-            }) as Arc<dyn File>)
+            Ok(Arc::new(RealFile { file: options.open(path)? }) as Arc<dyn File>)
         })
     }
 
@@ -106,13 +104,7 @@ impl Disk for RealDisk {
 
     fn lock<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<Box<dyn LockGuard>>> {
         Box::pin(async move {
-            let file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o600)
-                .open(path)?;
+            let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
             let descriptor = OwnedFd::from(file);
             rustix::fs::flock(&descriptor, FlockOperation::NonBlockingLockExclusive)?;
             Ok(Box::new(RealLock { _descriptor: descriptor }) as Box<dyn LockGuard>)

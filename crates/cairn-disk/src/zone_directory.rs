@@ -23,7 +23,8 @@ pub const IDENTITY_FORMAT: u32 = 1;
 /// An identity is short; a longer file is not one of ours.
 const IDENTITY_LENGTH_MAX: usize = 64 * 1024;
 /// What a zone directory of ours may hold besides its identity; anything else means the directory is somebody else's.
-const OWN_NAMES: [&str; 5] = ["lock", "log", "checkpoint", "segments", "identity.new"];
+const OWN_NAMES: [&str; 3] = ["lock", "segments", "identity.new"];
+const OWN_PREFIXES: [&str; 3] = ["log-", "checkpoint-", "retired-"];
 
 /// Whether the zone may vote and serve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +57,9 @@ pub struct Identity {
     pub state: ZoneState,
     /// The highest epoch that this zone has promised (L2).
     pub promise: u64,
+    /// Which of its catalogs is in force: the directories `log-N` and `checkpoint-N`. A copy is made beside it under the next number and
+    /// takes its place with this file, at once or not at all.
+    pub catalog: u64,
 }
 
 /// What is found at a zone's path.
@@ -105,13 +109,14 @@ impl Identity {
         }
         let identity: Self = serde_json::from_str(body).map_err(|error| error.to_string())?;
         if identity.format != IDENTITY_FORMAT {
-            return Err(format!(
-                "its format is {}, this build reads {IDENTITY_FORMAT}",
-                identity.format
-            ));
+            return Err(format!("its format is {}, this build reads {IDENTITY_FORMAT}", identity.format));
         }
         Ok(identity)
     }
+}
+
+fn is_own(name: &str) -> bool {
+    OWN_NAMES.contains(&name) || OWN_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// Looks at a zone's path and changes nothing.
@@ -133,14 +138,11 @@ pub async fn inspect(disk: &dyn Disk, path: &Path) -> io::Result<Inspection> {
         });
     }
     // A file system's own directory, and a lock taken before forming, are not memory.
-    let mut meaningful = names
-        .iter()
-        .filter(|name| !matches!(name.as_str(), "lost+found" | "lock" | "identity.new"))
-        .peekable();
+    let mut meaningful = names.iter().filter(|name| !matches!(name.as_str(), "lost+found" | "lock" | "identity.new")).peekable();
     if meaningful.peek().is_none() {
         return Ok(Inspection::Empty { exists: true });
     }
-    if let Some(foreign) = meaningful.find(|name| !OWN_NAMES.contains(&name.as_str()) && !name.starts_with("retired-")) {
+    if let Some(foreign) = meaningful.find(|name| !is_own(name)) {
         return Ok(Inspection::Foreign(format!("it holds {foreign:?}, which is not a zone's")));
     }
     Ok(Inspection::NoIdentity("the file identity is missing".to_owned()))
@@ -182,9 +184,7 @@ impl ZoneDirectory {
         let inode = disk.metadata(&path.join("identity")).await?.inode;
         match inspect(&*disk, path).await? {
             Inspection::Identity(identity) if identity == *expected => Self::new(disk, path, identity, inode, lock).await,
-            other => Err(io::Error::other(format!(
-                "the zone's identity changed while it was opened: {other:?}"
-            ))),
+            other => Err(io::Error::other(format!("the zone's identity changed while it was opened: {other:?}"))),
         }
     }
 
@@ -216,6 +216,29 @@ impl ZoneDirectory {
         self.identity.lock().clone()
     }
 
+    /// Where the log of the catalog in force is.
+    pub fn log_path(&self) -> PathBuf {
+        self.path.join(format!("log-{}", self.identity.lock().catalog))
+    }
+
+    /// Where the key-value store of the catalog in force is.
+    pub fn checkpoint_path(&self) -> PathBuf {
+        self.path.join(format!("checkpoint-{}", self.identity.lock().catalog))
+    }
+
+    /// Removes catalogs that are not in force: those that a copy has replaced, and copies that were not finished.
+    pub async fn remove_other_catalogs(&self) -> io::Result<()> {
+        self.check_present().await?;
+        let kept = [self.log_path(), self.checkpoint_path()];
+        for name in self.disk.read_directory(&self.path).await? {
+            let path = self.path.join(&name);
+            if (name.starts_with("log-") || name.starts_with("checkpoint-")) && !kept.contains(&path) {
+                self.disk.remove_directory_all(&path).await?;
+            }
+        }
+        self.disk.sync_directory(&self.path).await
+    }
+
     /// Changes the identity, durably on return. One caller at a time.
     pub async fn update(&self, change: impl FnOnce(&mut Identity)) -> io::Result<()> {
         self.check_present().await?;
@@ -231,17 +254,11 @@ impl ZoneDirectory {
     /// before its answer counts.
     pub async fn check_present(&self) -> io::Result<()> {
         let metadata = self.disk.metadata(&self.path.join("identity")).await.map_err(|error| {
-            io::Error::new(
-                error.kind(),
-                format!("the zone's directory {} is gone: {error}", self.path.display()),
-            )
+            io::Error::new(error.kind(), format!("the zone's directory {} is gone: {error}", self.path.display()))
         })?;
         let inodes = [self.inode.load(Ordering::Acquire), self.inode_next.load(Ordering::Acquire)];
         if !inodes.contains(&metadata.inode) || metadata.device != self.device.load(Ordering::Acquire) {
-            return Err(io::Error::other(format!(
-                "the zone's directory {} was replaced by another",
-                self.path.display()
-            )));
+            return Err(io::Error::other(format!("the zone's directory {} was replaced by another", self.path.display())));
         }
         Ok(())
     }
@@ -250,10 +267,7 @@ impl ZoneDirectory {
     pub async fn check_linked(&self, file: &dyn File) -> io::Result<()> {
         self.check_present().await?;
         if file.metadata().await?.links == 0 {
-            return Err(io::Error::other(format!(
-                "a file of the zone in {} was removed while in use",
-                self.path.display()
-            )));
+            return Err(io::Error::other(format!("a file of the zone in {} was removed while in use", self.path.display())));
         }
         Ok(())
     }
@@ -276,8 +290,10 @@ pub async fn retire_contents(disk: &dyn Disk, path: &Path, label: &str) -> io::R
             Ok(_) => number += 1,
         }
     };
-    let mut moved: Vec<&str> = vec!["identity", "log", "checkpoint", "segments"];
-    moved.retain(|name| names.iter().any(|found| found == name));
+    // The identity first: from then on the rest has no vote.
+    let mut moved: Vec<&String> = names.iter().filter(|name| *name == "identity").collect();
+    let rest = |name: &&String| is_own(name) && !name.starts_with("retired-") && *name != "lock" && *name != "identity.new";
+    moved.extend(names.iter().filter(rest));
     if moved.is_empty() {
         return Ok(());
     }

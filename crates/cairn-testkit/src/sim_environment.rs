@@ -11,6 +11,7 @@ use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use tokio::task::AbortHandle;
 
 use crate::sim_disk::SimDisk;
 
@@ -80,27 +81,50 @@ impl Random for SimRandom {
 }
 
 /// Workers as tasks of the simulation's one runtime.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct SimExecutor;
+#[derive(Debug, Clone, Default)]
+pub struct SimExecutor {
+    tasks: Arc<Mutex<Vec<AbortHandle>>>,
+}
+
+impl SimExecutor {
+    /// Ends every task that was started here, as the end of a process does.
+    pub fn abort_all(&self) {
+        for task in self.tasks.lock().drain(..) {
+            task.abort();
+        }
+    }
+
+    fn spawn(&self, future: BoxFuture<'static, ()>) {
+        let mut tasks = self.tasks.lock();
+        tasks.retain(|task| !task.is_finished());
+        tasks.push(tokio::spawn(future).abort_handle());
+    }
+}
 
 impl Executor for SimExecutor {
     fn spawn_worker(&self, _name: &str, future: BoxFuture<'static, ()>) {
-        tokio::spawn(future);
+        self.spawn(future);
     }
 
     fn spawn_blocking(&self, future: BoxFuture<'static, ()>) {
-        tokio::spawn(future);
+        self.spawn(future);
     }
 }
 
 /// An environment on this disk. Randomness is seeded apart from the disk's.
 #[must_use]
 pub fn environment(disk: &SimDisk, clock: Arc<SimClock>, seed: u64) -> Environment {
+    environment_with(disk, clock, seed, SimExecutor::default())
+}
+
+/// [`environment`] with an executor whose tasks can be ended.
+#[must_use]
+pub fn environment_with(disk: &SimDisk, clock: Arc<SimClock>, seed: u64, executor: SimExecutor) -> Environment {
     Environment {
         disk: Arc::new(disk.clone()),
         clock,
         random: Arc::new(SimRandom::new(seed ^ 0x5eed)),
-        executor: Arc::new(SimExecutor),
+        executor: Arc::new(executor),
     }
 }
 

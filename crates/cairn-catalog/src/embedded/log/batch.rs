@@ -129,11 +129,7 @@ impl Reader<'_> {
     fn marks(&mut self) -> Option<Marks> {
         let mut marks = Marks::default();
         for mark in &mut marks {
-            *mark = ZoneMark {
-                incarnation: self.u64()?,
-                log_index: self.u64()?,
-                segment_position: self.u64()?,
-            };
+            *mark = ZoneMark { incarnation: self.u64()?, log_index: self.u64()?, segment_position: self.u64()? };
         }
         Some(marks)
     }
@@ -155,10 +151,7 @@ impl Batch {
     /// When the payload is longer than [`PAYLOAD_LENGTH_MAX`]: the sequencer bounds it before.
     #[must_use]
     pub fn new(store: StoreId, previous: Position, epoch: u64, time_ms: u64, marks: Marks, payload: &[u8]) -> Self {
-        assert!(
-            payload.len() <= PAYLOAD_LENGTH_MAX,
-            "the sequencer bounds a batch before it is made"
-        );
+        assert!(payload.len() <= PAYLOAD_LENGTH_MAX, "the sequencer bounds a batch before it is made");
         let index = previous.index + 1;
         let mut out = BytesMut::with_capacity(BATCH_HEADER_LENGTH + payload.len() + CHECKSUM_LENGTH);
         out.put_u128_le(store.0);
@@ -172,14 +165,7 @@ impl Batch {
         let checksum = xxh3_128(&out);
         out.put_u128_le(checksum);
         let position = Position { index, epoch, checksum };
-        Self {
-            store,
-            position,
-            previous: previous.checksum,
-            time_ms,
-            marks,
-            encoded: out.freeze(),
-        }
+        Self { store, position, previous: previous.checksum, time_ms, marks, encoded: out.freeze() }
     }
 
     /// Reads a batch and verifies its checksum.
@@ -190,12 +176,7 @@ impl Batch {
         if xxh3_128(body) != checksum {
             return Err(BatchError::Checksum);
         }
-        Self::parse(body, checksum)
-            .map(|batch| Self {
-                encoded: encoded.clone(),
-                ..batch
-            })
-            .ok_or(BatchError::Length)
+        Self::parse(body, checksum).map(|batch| Self { encoded: encoded.clone(), ..batch }).ok_or(BatchError::Length)
     }
 
     fn parse(body: &[u8], checksum: u128) -> Option<Self> {
@@ -209,14 +190,7 @@ impl Batch {
             return None;
         }
         let position = Position { index, epoch, checksum };
-        Some(Self {
-            store,
-            position,
-            previous,
-            time_ms,
-            marks,
-            encoded: Bytes::new(),
-        })
+        Some(Self { store, position, previous, time_ms, marks, encoded: Bytes::new() })
     }
 
     /// What the batch carries.
@@ -241,11 +215,7 @@ impl Batch {
     /// The pieces of a frame with this batch, to be written one after the other.
     #[must_use]
     pub fn frame(&self, generation: u64, synced_index: u64) -> [Bytes; 3] {
-        let header = FrameHeader {
-            generation,
-            synced_index,
-            batch_length: self.encoded.len() as u32,
-        };
+        let header = FrameHeader { generation, synced_index, batch_length: self.encoded.len() as u32 };
         let padding = self.frame_length() as usize - FRAME_HEADER_LENGTH - self.encoded.len();
         [header.encode(), self.encoded.clone(), Bytes::from_static(&ZEROS[..padding])]
     }
@@ -291,11 +261,7 @@ impl FrameHeader {
             return None;
         }
         reader.u16()?;
-        let header = Self {
-            generation: reader.u64()?,
-            synced_index: reader.u64()?,
-            batch_length: reader.u32()?,
-        };
+        let header = Self { generation: reader.u64()?, synced_index: reader.u64()?, batch_length: reader.u32()? };
         let length = header.batch_length as usize;
         let sane = (BATCH_HEADER_LENGTH + CHECKSUM_LENGTH..=BATCH_HEADER_LENGTH + CHECKSUM_LENGTH + PAYLOAD_LENGTH_MAX)
             .contains(&length);
@@ -364,11 +330,7 @@ impl FileHeader {
             store: StoreId(reader.u128()?),
             incarnation: reader.u64()?,
             generation: reader.u64()?,
-            base: Position {
-                index: reader.u64()?,
-                epoch: reader.u64()?,
-                checksum: reader.u128()?,
-            },
+            base: Position { index: reader.u64()?, epoch: reader.u64()?, checksum: reader.u128()? },
             base_time_ms: reader.u64()?,
             cut_epoch: reader.u64()?,
             base_marks: reader.marks()?,

@@ -1,6 +1,14 @@
 //! The embedded catalog's log: quorum-committed batches in three zones, rules L1 to L10.
 
+pub mod applier;
 pub mod batch;
+pub mod catalog_time;
+pub mod decide;
+pub mod keeper;
+pub mod replicated;
 pub mod rules;
+pub mod sequencer;
 mod spares;
+pub mod worker;
+pub mod writes;
 pub mod zone_log;

@@ -48,13 +48,7 @@ impl Spares {
             // Half written, of another size, or one too many.
             disk.remove_file(&path.join(&name)).await?;
         }
-        Ok(Arc::new(Self {
-            disk,
-            path,
-            settings,
-            ready: Mutex::new(ready),
-            wanted: Notify::new(),
-        }))
+        Ok(Arc::new(Self { disk, path, settings, ready: Mutex::new(ready), wanted: Notify::new() }))
     }
 
     /// A file that stands ready.
@@ -73,12 +67,10 @@ impl Spares {
     pub(super) async fn recycle(&self, file: &Path, generation: Option<u64>) -> io::Result<()> {
         let target = {
             let mut ready = self.ready.lock();
-            generation
-                .filter(|_| ready.files.len() < self.settings.spare_files)
-                .map(|generation| {
-                    ready.number_next = ready.number_next.max(generation);
-                    self.name(&mut ready)
-                })
+            generation.filter(|_| ready.files.len() < self.settings.spare_files).map(|generation| {
+                ready.number_next = ready.number_next.max(generation);
+                self.name(&mut ready)
+            })
         };
         let Some(target) = target else {
             return self.disk.remove_file(file).await;

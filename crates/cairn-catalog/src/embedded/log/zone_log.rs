@@ -34,10 +34,7 @@ pub struct LogSettings {
 
 impl Default for LogSettings {
     fn default() -> Self {
-        Self {
-            file_bytes: 32 << 20,
-            spare_files: 2,
-        }
+        Self { file_bytes: 32 << 20, spare_files: 2 }
     }
 }
 
@@ -76,6 +73,14 @@ pub enum OpenError {
     /// There is no log at all.
     #[error("the zone has no log")]
     Missing,
+    /// What was asked for has been trimmed.
+    #[error("the log starts after batch {base}, batch {from} is gone")]
+    Trimmed {
+        /// What was asked for.
+        from: u64,
+        /// Where the log starts.
+        base: u64,
+    },
 }
 
 struct LogFile {
@@ -114,34 +119,26 @@ fn generation_of(name: &str) -> Option<u64> {
 }
 
 impl ZoneLog {
-    /// Begins a log after `base`, removing whatever log the zone had. The caller has made sure that nobody counts on that.
-    pub async fn create(directory: Arc<ZoneDirectory>, settings: LogSettings, base: Base, cut_epoch: u64) -> io::Result<Self> {
+    /// Makes an empty log after `base` in this directory, which is not in force yet: whatever lies there is removed.
+    pub async fn create(
+        directory: Arc<ZoneDirectory>,
+        path: PathBuf,
+        settings: LogSettings,
+        base: Base,
+        cut_epoch: u64,
+    ) -> io::Result<Self> {
         let disk = directory.disk().clone();
-        let path = directory.path().join("log");
-        let (spares, mut generation_next);
-        match disk.read_directory(&path).await {
-            Ok(names) => {
-                spares = Spares::find(disk.clone(), path.clone(), settings).await?;
-                generation_next = spares.number_next();
-                for name in names {
-                    if let Some(generation) = generation_of(&name) {
-                        generation_next = generation_next.max(generation + 1);
-                        disk.remove_file(&path.join(&name)).await?;
-                    }
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                disk.create_directory(&path).await?;
-                disk.sync_directory(directory.path()).await?;
-                spares = Spares::find(disk.clone(), path.clone(), settings).await?;
-                generation_next = 1;
-            }
-            Err(error) => return Err(error),
+        match disk.remove_directory_all(&path).await {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
         }
+        disk.create_directory(&path).await?;
+        disk.sync_directory(directory.path()).await?;
+        let spares = Spares::find(disk.clone(), path.clone(), settings).await?;
         let header = FileHeader {
             store: directory.identity().store,
             incarnation: directory.identity().incarnation.0,
-            generation: generation_next,
+            generation: 1,
             base: base.position,
             base_time_ms: base.time_ms,
             cut_epoch,
@@ -159,14 +156,21 @@ impl ZoneLog {
             last_time_ms: base.time_ms,
             last_marks: base.marks,
             synced_index: base.position.index,
-            generation_next: generation_next + 1,
+            generation_next: 2,
         })
     }
 
     /// Opens the zone's log: every frame verified, a torn tail cut, and all that is left made durable.
-    pub async fn open(directory: Arc<ZoneDirectory>, settings: LogSettings) -> Result<Self, OpenError> {
+    ///
+    /// `trusted_index` is the last index whose sync succeeded, where this process has used the log before: after a failed sync the
+    /// page cache may show frames that are not on the disk and that no later sync will write.
+    pub async fn open(
+        directory: Arc<ZoneDirectory>,
+        settings: LogSettings,
+        trusted_index: Option<u64>,
+    ) -> Result<Self, OpenError> {
         let disk = directory.disk().clone();
-        let path = directory.path().join("log");
+        let path = directory.log_path();
         let names = match disk.read_directory(&path).await {
             Ok(names) => names,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(OpenError::Missing),
@@ -178,10 +182,7 @@ impl ZoneLog {
             disk.remove_file(&path.join(name)).await?;
         }
         let spares = Spares::find(disk.clone(), path.clone(), settings).await?;
-        let generation_next = generations
-            .last()
-            .map_or(1, |generation| generation + 1)
-            .max(spares.number_next());
+        let generation_next = generations.last().map_or(1, |generation| generation + 1).max(spares.number_next());
         let mut scans: Vec<Scan> = Vec::new();
         for (number, generation) in generations.iter().copied().enumerate() {
             let is_last = number + 1 == generations.len();
@@ -237,7 +238,11 @@ impl ZoneLog {
             synced_index: 0,
             generation_next,
         };
-        if stale {
+        let trusted_index = trusted_index.map_or(last.index, |trusted| trusted.clamp(log.active().header.base.index, last.index));
+        if trusted_index < last.index {
+            let cut_epoch = log.cut_epoch();
+            log.cut_after(trusted_index, cut_epoch).await?;
+        } else if stale {
             // Frames after the torn one may be whole; they must never be taken for part of the history again.
             let cut_epoch = log.cut_epoch();
             log.rewrite_last_file(last.index, cut_epoch).await?;
@@ -290,9 +295,7 @@ impl ZoneLog {
             let follows = batch.position.index == self.last.index + 1 && batch.previous == self.last.checksum;
             if !follows && holds(Rule::L1) {
                 let (index, last) = (batch.position.index, self.last.index);
-                return Err(io::Error::other(format!(
-                    "batch {index} does not follow batch {last} of this zone's log (L1)"
-                )));
+                return Err(io::Error::other(format!("batch {index} does not follow batch {last} of this zone's log (L1)")));
             }
             let length = batch.frame_length();
             if self.active().end + length > self.active().length {
@@ -335,14 +338,18 @@ impl ZoneLog {
         if let Some(file) = self.files.iter().find(|file| file.header.base.index == index) {
             return Ok(Some(file.header.base));
         }
+        if index <= self.base_index() {
+            return Ok(None);
+        }
         Ok(self.read(index, 1).await?.first().map(|batch| batch.position))
     }
 
-    /// Reads batches from `from` on, at least one where there is one, up to about so many bytes.
+    /// Reads batches from `from` on, at least one where there is one, up to about so many bytes; [`OpenError::Trimmed`] when the log
+    /// starts later.
     pub async fn read(&self, from: u64, bytes_max: u64) -> Result<Vec<Arc<Batch>>, OpenError> {
         let mut batches = Vec::new();
         if from <= self.base_index() {
-            return Ok(batches);
+            return Err(OpenError::Trimmed { from, base: self.base_index() });
         }
         let mut bytes = 0;
         for file in &self.files {
@@ -356,10 +363,8 @@ impl ZoneLog {
                 let header = file.file.read_at(offset, FRAME_HEADER_LENGTH).await?;
                 let batch = match FrameHeader::decode(&header) {
                     Some(header) if header.generation == file.header.generation => {
-                        let encoded = file
-                            .file
-                            .read_at(offset + FRAME_HEADER_LENGTH as u64, header.batch_length as usize)
-                            .await?;
+                        let encoded =
+                            file.file.read_at(offset + FRAME_HEADER_LENGTH as u64, header.batch_length as usize).await?;
                         Batch::decode(&encoded).map_err(|error| error.to_string())
                     }
                     _ => Err("the frame's header cannot be read".to_owned()),
@@ -380,16 +385,8 @@ impl ZoneLog {
         if index >= self.last.index {
             return Ok(());
         }
-        let keep = self
-            .position_at(index)
-            .await?
-            .ok_or_else(|| damage("log", 0, "the cut lies before the log's start"))?;
-        let kept_batch = self
-            .read(index, 1)
-            .await?
-            .into_iter()
-            .next()
-            .filter(|batch| batch.position.index == index);
+        let keep = self.position_at(index).await?.ok_or_else(|| damage("log", 0, "the cut lies before the log's start"))?;
+        let kept_batch = self.read(index, 1).await?.into_iter().next().filter(|batch| batch.position.index == index);
         // Whole files after the cut go first, newest first: what is left is always a log.
         while self.files.len() > 1 && self.active().header.base.index >= index {
             if let Some(file) = self.files.pop_back() {
@@ -399,10 +396,7 @@ impl ZoneLog {
         self.directory.disk().sync_directory(&self.path).await?;
         let active = self.active_mut();
         let kept_frames = usize::try_from(index - active.header.base.index).unwrap_or(usize::MAX);
-        active.end = active
-            .starts
-            .get(kept_frames)
-            .map_or(active.end, |start| u64::from(*start) * FRAME_ALIGNMENT);
+        active.end = active.starts.get(kept_frames).map_or(active.end, |start| u64::from(*start) * FRAME_ALIGNMENT);
         active.starts.truncate(kept_frames);
         self.last = keep;
         (self.last_time_ms, self.last_marks) = match kept_batch {
@@ -436,15 +430,11 @@ impl ZoneLog {
     }
 
     fn active(&self) -> &LogFile {
-        self.files
-            .back()
-            .unwrap_or_else(|| unreachable!("a log has at least one file"))
+        self.files.back().unwrap_or_else(|| unreachable!("a log has at least one file"))
     }
 
     fn active_mut(&mut self) -> &mut LogFile {
-        self.files
-            .back_mut()
-            .unwrap_or_else(|| unreachable!("a log has at least one file"))
+        self.files.back_mut().unwrap_or_else(|| unreachable!("a log has at least one file"))
     }
 
     async fn write_pieces(&self, offset: u64, pieces: &mut Vec<Bytes>) -> io::Result<()> {
@@ -472,17 +462,9 @@ impl ZoneLog {
     /// Replaces the newest file by a copy up to its last kept frame, under a new generation.
     async fn rewrite_last_file(&mut self, index: u64, cut_epoch: u64) -> Result<(), OpenError> {
         let base = self.active().header.base;
-        let kept = if index > base.index {
-            self.read(base.index + 1, u64::MAX).await?
-        } else {
-            Vec::new()
-        };
+        let kept = if index > base.index { self.read(base.index + 1, u64::MAX).await? } else { Vec::new() };
         let old = self.active().name.clone();
-        let header = FileHeader {
-            generation: self.generation_next,
-            cut_epoch,
-            ..self.active().header
-        };
+        let header = FileHeader { generation: self.generation_next, cut_epoch, ..self.active().header };
         self.generation_next += 1;
         let disk = self.directory.disk().clone();
         let temporary = self.path.join(format!("{}.new", file_name(header.generation)));
@@ -499,9 +481,7 @@ impl ZoneLog {
         copy.file.write_at(0, &[header.encode()]).await?;
         for batch in &kept {
             copy.starts.push((copy.end / FRAME_ALIGNMENT) as u32);
-            copy.file
-                .write_at(copy.end, &batch.frame(header.generation, base.index))
-                .await?;
+            copy.file.write_at(copy.end, &batch.frame(header.generation, base.index)).await?;
             copy.end += batch.frame_length();
         }
         copy.file.sync_data().await?;
@@ -518,11 +498,7 @@ impl ZoneLog {
 }
 
 fn damage(file: &str, offset: u64, what: &str) -> Damage {
-    Damage {
-        file: file.to_owned(),
-        offset,
-        what: what.to_owned(),
-    }
+    Damage { file: file.to_owned(), offset, what: what.to_owned() }
 }
 
 async fn new_file(
@@ -550,14 +526,7 @@ async fn new_file(
         (file, settings.file_bytes)
     };
     disk.sync_directory(path).await?;
-    Ok(LogFile {
-        name,
-        header,
-        file,
-        starts: Vec::new(),
-        end: FILE_HEADER_LENGTH,
-        length,
-    })
+    Ok(LogFile { name, header, file, starts: Vec::new(), end: FILE_HEADER_LENGTH, length })
 }
 
 /// What a file's frames say.
@@ -596,25 +565,14 @@ async fn scan_file(file: Arc<dyn File>, name: String, generation: u64) -> Result
         };
     };
     let mut scan = Scan {
-        file: LogFile {
-            name,
-            header,
-            file: file.clone(),
-            starts: Vec::new(),
-            end: FILE_HEADER_LENGTH,
-            length,
-        },
+        file: LogFile { name, header, file: file.clone(), starts: Vec::new(), end: FILE_HEADER_LENGTH, length },
         last: header.base,
         time_ms: header.base_time_ms,
         marks: header.base_marks,
         vouched_index: header.base.index,
         stale_follows: false,
     };
-    let mut window = Window {
-        file: &*file,
-        start: 0,
-        bytes: Bytes::new(),
-    };
+    let mut window = Window { file: &*file, start: 0, bytes: Bytes::new() };
     loop {
         let offset = scan.file.end;
         let Some(frame) = window.get(offset, FRAME_HEADER_LENGTH).await? else {
@@ -624,10 +582,7 @@ async fn scan_file(file: Arc<dyn File>, name: String, generation: u64) -> Result
             break;
         };
         scan.vouched_index = scan.vouched_index.max(frame.synced_index);
-        let Some(encoded) = window
-            .get(offset + FRAME_HEADER_LENGTH as u64, frame.batch_length as usize)
-            .await?
-        else {
+        let Some(encoded) = window.get(offset + FRAME_HEADER_LENGTH as u64, frame.batch_length as usize).await? else {
             break;
         };
         let Ok(batch) = Batch::decode(&encoded) else { break };
@@ -650,11 +605,7 @@ async fn scan_file(file: Arc<dyn File>, name: String, generation: u64) -> Result
 
 /// The highest synced index that frames of this generation record from `offset` on; `None` when there is no such frame.
 async fn later_frames(file: &dyn File, offset: u64, length: u64, generation: u64) -> io::Result<Option<u64>> {
-    let mut window = Window {
-        file,
-        start: 0,
-        bytes: Bytes::new(),
-    };
+    let mut window = Window { file, start: 0, bytes: Bytes::new() };
     let mut found = None;
     let mut offset = offset;
     while offset < length {

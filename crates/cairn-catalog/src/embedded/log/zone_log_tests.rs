@@ -15,10 +15,7 @@ use super::{Base, LogSettings, OpenError, ZoneLog};
 
 const STORE: StoreId = StoreId(77);
 const ZONE: &str = "/data/geneva";
-const SETTINGS: LogSettings = LogSettings {
-    file_bytes: 16 << 10,
-    spare_files: 1,
-};
+const SETTINGS: LogSettings = LogSettings { file_bytes: 16 << 10, spare_files: 1 };
 
 fn identity() -> Identity {
     let zones: [cairn_types::ZoneName; 3] = ["geneva", "gland", "lucerne"].map(|name| name.parse().unwrap());
@@ -31,6 +28,7 @@ fn identity() -> Identity {
         incarnation: Incarnation(1),
         state: ZoneState::Formed,
         promise: 1,
+        catalog: 0,
     }
 }
 
@@ -39,27 +37,19 @@ async fn create(disk: &SimDisk) -> ZoneLog {
     disk.create_directory(Path::new("/data")).await.unwrap();
     disk.sync_directory(Path::new("/")).await.unwrap();
     let directory = ZoneDirectory::create(disk, Path::new(ZONE), identity()).await.unwrap();
-    ZoneLog::create(Arc::new(directory), SETTINGS, Base::default(), 0)
-        .await
-        .unwrap()
+    let path = directory.log_path();
+    ZoneLog::create(Arc::new(directory), path, SETTINGS, Base::default(), 0).await.unwrap()
 }
 
 async fn open(disk: &SimDisk) -> Result<ZoneLog, OpenError> {
     let directory = ZoneDirectory::open(Arc::new(disk.clone()), Path::new(ZONE), &identity()).await?;
-    ZoneLog::open(Arc::new(directory), SETTINGS).await
+    ZoneLog::open(Arc::new(directory), SETTINGS, None).await
 }
 
 fn batch(random: &mut ChaCha8Rng, previous: Position, epoch: u64) -> Arc<Batch> {
     let mut payload = vec![0; random.random_range(0..3000)];
     random.fill(payload.as_mut_slice());
-    Arc::new(Batch::new(
-        STORE,
-        previous,
-        epoch,
-        previous.index * 10,
-        Marks::default(),
-        &payload,
-    ))
+    Arc::new(Batch::new(STORE, previous, epoch, previous.index * 10, Marks::default(), &payload))
 }
 
 /// Everything that the log holds is what was once appended, in order and without a hole.
@@ -158,10 +148,7 @@ async fn run(seed: u64, rounds: usize) -> Result<(), String> {
         disk = disk.boot();
         log = open(&disk).await.map_err(|error| format!("{context}: {error}"))?;
         if log.last().index < durable_floor {
-            return Err(format!(
-                "{context}: batch {durable_floor} was durable, the log ends with {}",
-                log.last().index
-            ));
+            return Err(format!("{context}: batch {durable_floor} was durable, the log ends with {}", log.last().index));
         }
         check(&log, &model, &context).await;
         model.retain(|index, _| *index <= log.last().index);
@@ -206,7 +193,7 @@ fn rot_in_what_was_synced_is_damage_not_a_torn_tail() {
             let vouched = log.last().index - 1;
             drop(log);
             let disk = disk.kill();
-            let files = disk.files(Path::new("/data/geneva/log"));
+            let files = disk.files(Path::new("/data/geneva/log-0"));
             let (name, length) = &files[random.random_range(0..files.len())];
             disk.flip_bit(name, random.random_range(0..length * 8));
             match open(&disk).await {
@@ -233,7 +220,7 @@ fn a_sync_in_a_removed_directory_does_not_count() {
         let first = batch(&mut random, log.last(), 1);
         log.append(&[first]).await.unwrap();
         log.sync().await.unwrap();
-        disk.remove_tree(Path::new("/data/geneva/log"));
+        disk.remove_tree(Path::new("/data/geneva/log-0"));
         let second = batch(&mut random, log.last(), 1);
         log.append(&[second]).await.unwrap();
         assert!(log.sync().await.unwrap_err().to_string().contains("removed while in use"));
@@ -255,14 +242,7 @@ fn batches_are_accepted_in_order_only() {
         let second = batch(&mut random, first.position, 1);
         assert!(log.append(std::slice::from_ref(&second)).await.is_err());
         log.append(&[first]).await.unwrap();
-        let stranger = batch(
-            &mut random,
-            Position {
-                checksum: 5,
-                ..log.last()
-            },
-            1,
-        );
+        let stranger = batch(&mut random, Position { checksum: 5, ..log.last() }, 1);
         assert!(log.append(&[stranger]).await.is_err());
         log.append(&[second]).await.unwrap();
     });

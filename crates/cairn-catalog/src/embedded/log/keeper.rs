@@ -1,0 +1,694 @@
+//! The keeper of one zone: opens it, lets it catch up, links it to the sequencer, and does so again whenever it comes back.
+//!
+//! It tells a zone that was away (same life, catches up) from one that has lost its memory (new incarnation, rebuilt from the
+//! others, L7) and from one that must not be touched (L9). A zone votes only once its log is complete and its identity says so.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use cairn_disk::Environment;
+use cairn_disk::zone_directory::{self, IDENTITY_FORMAT, Identity, Inspection, ZoneDirectory, ZoneState};
+use cairn_types::ids::ZONE_COUNT;
+use cairn_types::{Incarnation, StoreId, ZoneIndex, ZoneName};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::applier::{Applier, ApplierSettings, Parts, Told};
+use super::batch::{Batch, Position};
+use super::decide::{Found, Member};
+use super::rules::{Rule, holds};
+use super::sequencer::{Event, History, Linked, Linking, Machine, Shared};
+use super::worker::{LogWorker, Report};
+use super::zone_log::{LogSettings, OpenError, ZoneLog};
+use crate::embedded::keyvalue::{Applied, KeyValue, KeyValueEngine, Table, Write};
+
+/// What a zone is doing, in words a person can read and states a program can.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ZonePhase {
+    /// Being opened.
+    Opening,
+    /// Reading what it missed from the other zones' logs.
+    CatchingUp {
+        /// The last batch that it has.
+        at: u64,
+        /// The last batch that there is.
+        of: u64,
+    },
+    /// Its catalog is being copied from another zone.
+    Rebuilding {
+        /// Why.
+        reason: String,
+        /// Rows copied so far.
+        rows: u64,
+    },
+    /// Takes part in every commit.
+    Voting,
+    /// Cannot be used now; it is looked at again and again.
+    Away(String),
+    /// Left alone: not a directory to touch (L9).
+    Refused(String),
+}
+
+/// A zone as others see it.
+#[derive(Clone)]
+pub struct ZoneStatus {
+    /// What it is doing.
+    pub phase: ZonePhase,
+    /// Its directory and life, while there is one to write to.
+    pub directory: Option<Arc<ZoneDirectory>>,
+}
+
+/// How a keeper works.
+#[derive(Debug, Clone, Copy)]
+pub struct KeeperSettings {
+    /// First pause before a zone that could not be used is looked at again; doubled up to `retry_max`.
+    pub retry_min: Duration,
+    /// Longest pause.
+    pub retry_max: Duration,
+    /// Bytes of log that are copied at a time.
+    pub copy_bytes: u64,
+    /// Rows of a checkpoint that are copied at a time.
+    pub copy_rows: usize,
+}
+
+impl Default for KeeperSettings {
+    fn default() -> Self {
+        Self { retry_min: Duration::from_millis(100), retry_max: Duration::from_secs(5), copy_bytes: 4 << 20, copy_rows: 2000 }
+    }
+}
+
+/// Looks at a zone's path without changing more than a torn tail, and opens its log where there is one.
+pub(super) struct Opened {
+    pub found: Found,
+    pub member: Option<(Arc<ZoneDirectory>, ZoneLog)>,
+}
+
+/// What a zone's place is, and how to open it.
+#[derive(Clone)]
+pub(super) struct Place {
+    pub zone: ZoneIndex,
+    pub names: [ZoneName; ZONE_COUNT],
+    pub path: PathBuf,
+    pub environment: Environment,
+    pub log_settings: LogSettings,
+}
+
+impl Place {
+    /// `was_mount_point` is what the other zones remember of this one (L9).
+    pub(super) async fn open(&self, was_mount_point: bool, trusted_index: Option<u64>) -> Opened {
+        match self.try_open(was_mount_point, trusted_index).await {
+            Ok(opened) => opened,
+            Err(error) => Opened { found: Found::Away(error.to_string()), member: None },
+        }
+    }
+
+    pub(super) async fn inspect(&self) -> io::Result<Inspection> {
+        zone_directory::inspect(&*self.environment.disk, &self.path).await
+    }
+
+    async fn try_open(&self, was_mount_point: bool, trusted_index: Option<u64>) -> io::Result<Opened> {
+        let only = |found| Ok(Opened { found, member: None });
+        let identity = match self.inspect().await? {
+            Inspection::Identity(identity) => identity,
+            Inspection::Foreign(reason) => return only(Found::Refused(reason)),
+            Inspection::Empty { exists } => {
+                let mounted = exists && self.environment.disk.is_mount_point(&self.path).await?;
+                if was_mount_point && !mounted && holds(Rule::L9) {
+                    let reason = "its file system is not mounted: the directory was a mount point and now lies on its parent's file system";
+                    return only(Found::Refused(reason.to_owned()));
+                }
+                return only(Found::Empty);
+            }
+            Inspection::NoIdentity(reason) => return only(Found::NoMemory(reason)),
+        };
+        if identity.zone != self.names[self.zone.get()] {
+            // Decided on by name; its log is of no interest.
+            return only(Found::Voteless(identity, "it is another zone".to_owned()));
+        }
+        if identity.state == ZoneState::Rebuilding {
+            return only(Found::Voteless(identity, "its rebuild was not finished".to_owned()));
+        }
+        let directory = Arc::new(ZoneDirectory::open(self.environment.disk.clone(), &self.path, &identity).await?);
+        match ZoneLog::open(directory.clone(), self.log_settings, trusted_index).await {
+            Ok(log) => {
+                let member = Member { identity, last: log.last(), cut_epoch: log.cut_epoch(), marks: log.last_marks() };
+                Ok(Opened { found: Found::Member(member), member: Some((directory, log)) })
+            }
+            Err(OpenError::Io(error)) => Err(error),
+            Err(error) => only(Found::Voteless(identity, error.to_string())),
+        }
+    }
+}
+
+/// What a keeper is started with: what the start found and decided.
+pub(super) enum Task {
+    Join(Arc<ZoneDirectory>, ZoneLog),
+    /// Lost its memory: begins a new life after the one given.
+    NewLife(String),
+    /// Keeps its life, gets a new catalog, has no vote meanwhile.
+    NewCatalog(String),
+    /// Keeps its life and its vote, but what it missed is no longer in the others' logs: gets a newer catalog.
+    Refresh(String),
+    LookAgain(ZonePhase),
+}
+
+pub(super) struct Keeper<M: Machine> {
+    pub place: Place,
+    pub store: StoreId,
+    pub settings: KeeperSettings,
+    pub applier_settings: ApplierSettings,
+    pub engine: Arc<dyn KeyValueEngine>,
+    pub events: mpsc::UnboundedSender<Event<M>>,
+    pub shared: Arc<Shared>,
+    pub status: watch::Sender<ZoneStatus>,
+    /// Which zones were mount points when they were last seen (L9).
+    pub mount_points: watch::Sender<[bool; ZONE_COUNT]>,
+    /// The number of the link that is being made or in force.
+    pub link: u64,
+    /// The last index whose sync this process saw succeed.
+    pub trusted_index: Option<u64>,
+}
+
+/// Why a zone could not be joined.
+enum Failure {
+    Retry(String),
+    /// Its log or its checkpoint cannot be used.
+    NewCatalog(String),
+    /// The other zones' logs no longer hold what it lacks.
+    TooFarBehind,
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Retry(error.to_string())
+    }
+}
+
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Io(error) => error.into(),
+            other => Self::NewCatalog(other.to_string()),
+        }
+    }
+}
+
+fn gone<E>(_: E) -> Failure {
+    Failure::Retry("the service is stopping".to_owned())
+}
+
+impl<M: Machine> Keeper<M> {
+    /// Keeps the zone until the sequencer is gone.
+    pub(super) async fn run(mut self, first: Task) {
+        let mut task = first;
+        let mut pause = self.settings.retry_min;
+        loop {
+            let zone = self.place.names[self.place.zone.get()].clone();
+            let result = match task {
+                Task::Join(directory, log) => self.join(directory, log).await,
+                Task::NewLife(reason) => {
+                    tracing::warn!(%zone, %reason, "the zone has lost its memory and is rebuilt from the others");
+                    self.new_life(&reason).await
+                }
+                Task::NewCatalog(reason) => {
+                    tracing::warn!(%zone, %reason, "the zone's catalog is rebuilt from the others");
+                    self.new_catalog(&reason).await
+                }
+                Task::Refresh(reason) => {
+                    tracing::warn!(%zone, %reason, "the zone's catalog is copied from another");
+                    self.refresh(&reason).await
+                }
+                Task::LookAgain(phase) => {
+                    self.tell(phase, None);
+                    Err(Failure::Retry(String::new()))
+                }
+            };
+            if self.events.is_closed() {
+                return;
+            }
+            let mut rebuild = None;
+            match result {
+                Ok(reason) => {
+                    // It took part until now: the next try is worth making soon.
+                    pause = self.settings.retry_min;
+                    tracing::warn!(%zone, %reason, "the zone is away");
+                    self.tell(ZonePhase::Away(reason), None);
+                }
+                Err(Failure::Retry(reason)) if reason.is_empty() => {}
+                Err(Failure::Retry(reason)) => {
+                    tracing::debug!(%zone, %reason, "the zone cannot join yet");
+                    self.tell(ZonePhase::Away(reason), None);
+                }
+                Err(Failure::NewCatalog(reason)) => rebuild = Some(Task::NewCatalog(reason)),
+                Err(Failure::TooFarBehind) => {
+                    rebuild = Some(Task::Refresh("the other zones' logs no longer hold what it missed".to_owned()));
+                }
+            }
+            task = match rebuild {
+                Some(task) => task,
+                None => {
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(self.settings.retry_max);
+                    self.look().await
+                }
+            };
+        }
+    }
+
+    /// Decides what to do with what lies at the zone's path now. The store serves meanwhile, so its history is known.
+    async fn look(&mut self) -> Task {
+        let Ok(history) = self.history().await else {
+            return Task::LookAgain(ZonePhase::Opening);
+        };
+        let index = self.place.zone.get();
+        let was_mount_point = self.mount_points.borrow()[index];
+        let Opened { found, member } = self.place.open(was_mount_point, self.trusted_index).await;
+        let mark = history.marks[index];
+        let identity = match &found {
+            Found::Empty => return Task::NewLife("its directory is empty".to_owned()),
+            Found::NoMemory(reason) => return Task::NewLife(reason.clone()),
+            Found::Away(reason) => return Task::LookAgain(ZonePhase::Away(reason.clone())),
+            Found::Refused(reason) => return Task::LookAgain(ZonePhase::Refused(reason.clone())),
+            Found::Member(member) => &member.identity,
+            Found::Voteless(identity, _) => identity,
+        };
+        if holds(Rule::L9) {
+            if identity.store != self.store {
+                return Task::LookAgain(ZonePhase::Refused(format!("it belongs to another store, {}", identity.store)));
+            }
+            if identity.zone != self.place.names[index] {
+                let words = format!("it holds the zone {}: were directories swapped? Put it back in its place.", identity.zone);
+                return Task::LookAgain(ZonePhase::Refused(words));
+            }
+        }
+        if identity.incarnation.0 < mark.incarnation && holds(Rule::L7) {
+            return Task::NewLife(format!("it is of incarnation {}, which was retired", identity.incarnation));
+        }
+        match (found, member) {
+            (Found::Member(found), Some((directory, log))) => {
+                if found.last.index < mark.log_index && holds(Rule::L7) {
+                    let (has, had) = (found.last.index, mark.log_index);
+                    return Task::NewLife(format!("its log ends with batch {has}, and it had batch {had}: an old copy?"));
+                }
+                Task::Join(directory, log)
+            }
+            (Found::Voteless(_, reason), _) => Task::NewCatalog(reason),
+            _ => Task::LookAgain(ZonePhase::Opening),
+        }
+    }
+
+    fn tell(&self, phase: ZonePhase, directory: Option<Arc<ZoneDirectory>>) {
+        self.status.send_replace(ZoneStatus { phase, directory });
+    }
+
+    async fn history(&self) -> Result<History, Failure> {
+        let (reply, answer) = oneshot::channel();
+        self.events.send(Event::History(reply)).map_err(gone)?;
+        answer.await.map_err(gone)
+    }
+
+    fn open_state(&self, path: &Path) -> Result<Arc<dyn KeyValue>, Failure> {
+        self.engine.open(path).map_err(|error| Failure::NewCatalog(format!("its key-value store cannot be opened: {error}")))
+    }
+
+    /// Joins a zone that has its memory. Returns, with the reason, once it no longer takes part.
+    async fn join(&mut self, directory: Arc<ZoneDirectory>, log: ZoneLog) -> Result<String, Failure> {
+        self.tell(ZonePhase::Opening, None);
+        let history = self.history().await?;
+        directory.update(|identity| identity.promise = identity.promise.max(history.epoch)).await?;
+        directory.remove_other_catalogs().await?;
+        let state = self.open_state(&directory.checkpoint_path())?;
+        let base = log.base_index();
+        let applied = state.applied().map_or(0, |applied| applied.index);
+        if applied < base {
+            return Err(Failure::NewCatalog(format!(
+                "its key-value store ends with batch {applied}, its log starts after {base}"
+            )));
+        }
+        self.take_part(directory, log, state, true).await
+    }
+
+    /// Catches up, links, and stays until the link ends.
+    async fn take_part(
+        &mut self,
+        directory: Arc<ZoneDirectory>,
+        log: ZoneLog,
+        state: Arc<dyn KeyValue>,
+        has_vote: bool,
+    ) -> Result<String, Failure> {
+        self.link += 1;
+        let (zone, number) = (self.place.zone, self.link);
+        let mut last = log.last();
+        let spares = log.spares();
+        let (durable_sender, mut durable) = watch::channel(last.index);
+        let events = self.events.clone();
+        let (worker, running) = LogWorker::new(log, move |report| {
+            if let Report::Durable(index) = report {
+                durable_sender.send_replace(index);
+            }
+            let _ = events.send(Event::Report(zone, number, report));
+        });
+        let (worker_ended_sender, worker_ended) = oneshot::channel::<()>();
+        let executor = self.place.environment.executor.clone();
+        let name = &self.place.names[zone.get()];
+        executor.spawn_worker(
+            &format!("log {name}"),
+            Box::pin(async move {
+                running.await;
+                drop(worker_ended_sender);
+            }),
+        );
+        let result = self.take_part_with(&directory, &worker, &mut last, &mut durable, state, has_vote, spares).await;
+        // The files may be opened again only when nobody writes to them any more.
+        self.trusted_index = Some(*durable.borrow());
+        drop(worker);
+        let _ = worker_ended.await;
+        self.trusted_index = Some(*durable.borrow()).max(self.trusted_index);
+        result
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "one caller")]
+    async fn take_part_with(
+        &mut self,
+        directory: &Arc<ZoneDirectory>,
+        worker: &LogWorker,
+        last: &mut Position,
+        durable: &mut watch::Receiver<u64>,
+        state: Arc<dyn KeyValue>,
+        has_vote: bool,
+        spares: Arc<super::spares::Spares>,
+    ) -> Result<String, Failure> {
+        let (zone, number) = (self.place.zone, self.link);
+        let executor = self.place.environment.executor.clone();
+        let events = self.events.clone();
+        let (applier_ended_sender, applier_ended) = oneshot::channel::<()>();
+        let parts = Parts {
+            state: state.clone(),
+            log: worker.clone(),
+            trim_floor: self.shared.trim_floor.clone(),
+            settings: self.applier_settings,
+        };
+        let (applier, running) = Applier::new(parts, move |told| {
+            let _ = match told {
+                Told::TakenOver => events.send(Event::TakenOver(zone, number, Ok(()))),
+                Told::Failed(reason) => events.send(Event::Unlink(zone, number, reason)),
+            };
+        });
+        executor.spawn_worker(
+            &format!("apply {}", self.place.names[zone.get()]),
+            Box::pin(async move {
+                running.await;
+                drop(applier_ended_sender);
+            }),
+        );
+        let result = async {
+            let mut ended = loop {
+                self.catch_up(worker, last, durable).await?;
+                let linking = Linking {
+                    zone,
+                    link: number,
+                    worker: worker.clone(),
+                    applier: applier.clone(),
+                    state: state.clone(),
+                    last: *last,
+                    votes: has_vote,
+                };
+                let (reply, answer) = oneshot::channel();
+                self.events.send(Event::Link(Box::new(linking), reply)).map_err(gone)?;
+                match answer.await.map_err(gone)? {
+                    Linked::Yes(ended) => break ended,
+                    Linked::Behind => tokio::task::yield_now().await,
+                }
+            };
+            if !has_vote {
+                // L7: from the moment its identity says so, a restart will count on its log.
+                directory.update(|identity| identity.state = ZoneState::Formed).await?;
+                self.events.send(Event::Vote(zone, number)).map_err(gone)?;
+                self.events.send(Event::Hold(zone, None)).map_err(gone)?;
+                zone_directory::remove_retired(&*self.place.environment.disk, &self.place.path).await?;
+            }
+            let mounted = self.place.environment.disk.is_mount_point(&self.place.path).await.unwrap_or(false);
+            self.mount_points.send_modify(|mount_points| mount_points[zone.get()] = mounted);
+            let mount_points = *self.mount_points.borrow();
+            directory.update(|identity| identity.mount_points = mount_points).await?;
+            self.tell(ZonePhase::Voting, Some(directory.clone()));
+            tokio::select! {
+                biased;
+                reason = &mut ended => Ok(reason.unwrap_or_else(|_| "the service is stopping".to_owned())),
+                Err(error) = spares.run() => {
+                    tracing::warn!(%error, "no log files can be made ready; appends go on without");
+                    Ok(ended.await.unwrap_or_else(|_| "the service is stopping".to_owned()))
+                }
+            }
+        }
+        .await;
+        if result.is_err() {
+            let _ = self.events.send(Event::Unlink(zone, number, "it could not join".to_owned()));
+        }
+        drop(applier);
+        let _ = applier_ended.await;
+        result
+    }
+
+    /// Brings the zone's log to what the sequencer still has in memory, from the logs of linked zones (L3).
+    async fn catch_up(&self, worker: &LogWorker, last: &mut Position, durable: &mut watch::Receiver<u64>) -> Result<(), Failure> {
+        loop {
+            let history = self.history().await?;
+            let common = common_position(&history, worker, *last).await?;
+            if common.index < last.index {
+                if holds(Rule::L3) {
+                    worker.cut_after(common.index, history.epoch).await?;
+                }
+                *last = common;
+            }
+            self.tell(ZonePhase::CatchingUp { at: last.index, of: history.last.index }, None);
+            let first_recent = history.recent.front().map_or(history.last.index, |batch| batch.position.index - 1);
+            if last.index >= first_recent || !holds(Rule::L1) {
+                return Ok(());
+            }
+            let mut copied = None;
+            for (source, log) in &history.sources {
+                if *source == self.place.zone {
+                    continue;
+                }
+                match log.read(last.index + 1, self.settings.copy_bytes).await {
+                    Ok(batches) if !batches.is_empty() => {
+                        copied = Some(batches);
+                        break;
+                    }
+                    Ok(_) | Err(OpenError::Io(_)) => {}
+                    Err(OpenError::Trimmed { .. }) => {
+                        copied.get_or_insert_with(Vec::new);
+                    }
+                    Err(error) => return Err(Failure::Retry(error.to_string())),
+                }
+            }
+            let Some(batches) = copied else {
+                return Err(Failure::Retry("no other zone can be read from".to_owned()));
+            };
+            let Some(end) = batches.last().map(|batch: &Arc<Batch>| batch.position) else {
+                return Err(Failure::TooFarBehind);
+            };
+            worker.append(batches).map_err(gone)?;
+            durable.wait_for(|index| *index >= end.index).await.map_err(|_| Failure::Retry("its log failed".to_owned()))?;
+            *last = end;
+        }
+    }
+
+    /// Gives the zone a new incarnation, with nothing in it, and rebuilds its catalog.
+    async fn new_life(&mut self, reason: &str) -> Result<String, Failure> {
+        self.tell(ZonePhase::Rebuilding { reason: reason.to_owned(), rows: 0 }, None);
+        self.wait_until_serving().await?;
+        self.trusted_index = None;
+        let history = self.history().await?;
+        let index = self.place.zone.get();
+        let (disk, path) = (self.place.environment.disk.clone(), self.place.path.clone());
+        // Only what is surely without memory begins a new life: between the decision and now it may have come back.
+        let old = Incarnation(history.marks[index].incarnation);
+        let (reply, answer) = oneshot::channel();
+        self.events.send(Event::Retire(self.place.zone, old, reply)).map_err(gone)?;
+        let incarnation = answer.await.map_err(gone)?.map_err(|error| Failure::Retry(error.to_string()))?;
+        zone_directory::retire_contents(&*disk, &path, &old.to_string()).await?;
+        let mounted = disk.is_mount_point(&path).await.unwrap_or(false);
+        self.mount_points.send_modify(|mount_points| mount_points[index] = mounted);
+        let identity = Identity {
+            format: IDENTITY_FORMAT,
+            store: self.store,
+            zone: self.place.names[index].clone(),
+            zones: self.place.names.clone(),
+            mount_points: *self.mount_points.borrow(),
+            incarnation,
+            state: ZoneState::Rebuilding,
+            promise: history.epoch,
+            catalog: 0,
+        };
+        let directory = Arc::new(ZoneDirectory::create(disk, &path, identity).await?);
+        self.copy_catalog(directory, reason, false).await
+    }
+
+    /// Keeps the zone's life and chunks, and rebuilds its catalog from the others.
+    async fn new_catalog(&mut self, reason: &str) -> Result<String, Failure> {
+        self.tell(ZonePhase::Rebuilding { reason: reason.to_owned(), rows: 0 }, None);
+        self.wait_until_serving().await?;
+        self.trusted_index = None;
+        let (disk, path) = (self.place.environment.disk.clone(), self.place.path.clone());
+        let Inspection::Identity(identity) = self.place.inspect().await? else {
+            return Err(Failure::Retry("its identity is gone".to_owned()));
+        };
+        let directory = Arc::new(ZoneDirectory::open(disk, &path, &identity).await?);
+        let epoch = self.history().await?.epoch;
+        // No vote from here until the copy is complete, whatever happens in between.
+        let no_vote = |identity: &mut Identity| {
+            identity.state = ZoneState::Rebuilding;
+            identity.promise = identity.promise.max(epoch);
+        };
+        directory.update(no_vote).await?;
+        self.copy_catalog(directory, reason, false).await
+    }
+
+    /// Gives the zone a newer catalog beside the one it has, and its vote with it: until the moment of the change it votes with the old one.
+    async fn refresh(&mut self, reason: &str) -> Result<String, Failure> {
+        self.tell(ZonePhase::Rebuilding { reason: reason.to_owned(), rows: 0 }, None);
+        self.trusted_index = None;
+        let (disk, path) = (self.place.environment.disk.clone(), self.place.path.clone());
+        let Inspection::Identity(identity) = self.place.inspect().await? else {
+            return Err(Failure::Retry("its identity is gone".to_owned()));
+        };
+        let directory = Arc::new(ZoneDirectory::open(disk, &path, &identity).await?);
+        self.copy_catalog(directory, reason, true).await
+    }
+
+    async fn wait_until_serving(&self) -> Result<(), Failure> {
+        while self.shared.reader.read().is_none() {
+            if self.events.is_closed() {
+                return Err(gone(()));
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
+    }
+
+    async fn copy_catalog(&mut self, directory: Arc<ZoneDirectory>, reason: &str, has_vote: bool) -> Result<String, Failure> {
+        let zone = self.place.zone;
+        let committed = self.history().await?.last.index;
+        self.events.send(Event::Hold(zone, Some(committed.saturating_sub(1)))).map_err(gone)?;
+        let result = self.copy_catalog_held(directory, reason, has_vote).await;
+        let _ = self.events.send(Event::Hold(zone, None));
+        result
+    }
+
+    async fn copy_catalog_held(
+        &mut self,
+        directory: Arc<ZoneDirectory>,
+        reason: &str,
+        has_vote: bool,
+    ) -> Result<String, Failure> {
+        let disk = self.place.environment.disk.clone();
+        let (snapshot, base) = loop {
+            let (reply, answer) = oneshot::channel();
+            self.events.send(Event::Snapshot(reply)).map_err(gone)?;
+            if let Some(taken) = answer.await.map_err(gone)? {
+                break taken;
+            }
+            // A batch is under way; between two there is a moment.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        };
+        let epoch = self.history().await?.epoch;
+        directory.remove_other_catalogs().await?;
+        let catalog = directory.identity().catalog + 1;
+        let log_path = directory.path().join(format!("log-{catalog}"));
+        let checkpoint = directory.path().join(format!("checkpoint-{catalog}"));
+        let state = self.open_state(&checkpoint)?;
+        let unfinished = Applied { index: 0, epoch: 0, checksum: 0 };
+        let failed = |error: crate::embedded::keyvalue::KeyValueError| Failure::Retry(error.to_string());
+        let mut rows = 0;
+        for number in 0..=Table::MAXIMUM {
+            let table = Table::new(number);
+            let mut writes = Vec::new();
+            for row in snapshot.range(table, std::ops::Bound::Unbounded, std::ops::Bound::Unbounded) {
+                let (key, value) = row.map_err(failed)?;
+                writes.push(Write::Put { table, key, value });
+                rows += 1;
+                if writes.len() >= self.settings.copy_rows {
+                    state.apply(&writes, unfinished).map_err(failed)?;
+                    writes.clear();
+                    self.tell(ZonePhase::Rebuilding { reason: reason.to_owned(), rows }, None);
+                    directory.check_present().await?;
+                    tokio::task::yield_now().await;
+                }
+            }
+            if !writes.is_empty() {
+                state.apply(&writes, unfinished).map_err(failed)?;
+            }
+        }
+        drop(snapshot);
+        let position = base.position;
+        let applied = Applied { index: position.index, epoch: position.epoch, checksum: position.checksum };
+        state.apply(&[], applied).map_err(failed)?;
+        state.persist().map_err(failed)?;
+        disk.sync_directory(directory.path()).await?;
+        let log = ZoneLog::create(directory.clone(), log_path, self.place.log_settings, base, epoch).await?;
+        // One file changes hands: a crash leaves the old catalog in force, or the new one.
+        directory.update(|identity| identity.catalog = catalog).await?;
+        directory.remove_other_catalogs().await?;
+        self.take_part(directory, log, state, has_vote).await
+    }
+}
+
+/// The last position that the zone's log shares with the history.
+async fn common_position(history: &History, worker: &LogWorker, last: Position) -> Result<Position, Failure> {
+    let mut low = None;
+    let mut high = last.index.min(history.last.index);
+    // Equal at one index means equal at all before it (L1), so the usual case takes one look.
+    let mut probe = high;
+    loop {
+        let own = worker.position_at(probe).await?;
+        let shared = match (own, known_position(history, probe).await?) {
+            (Some(own), Some(known)) if own.checksum == known => Some(own),
+            _ => None,
+        };
+        match shared {
+            Some(own) => {
+                low = Some(own);
+                if probe == high {
+                    break;
+                }
+                probe = probe + (high - probe).div_ceil(2);
+            }
+            None if probe == 0 => break,
+            None => {
+                high = probe - 1;
+                let floor = low.map_or(0, |low: Position| low.index);
+                if high <= floor {
+                    break;
+                }
+                probe = floor + (high - floor) / 2;
+            }
+        }
+    }
+    // What the others no longer hold is committed: it lacks at least that.
+    low.ok_or(Failure::TooFarBehind)
+}
+
+/// The checksum of the history at an index, from memory or from a linked zone's log; `None` where neither reaches.
+async fn known_position(history: &History, index: u64) -> Result<Option<u128>, Failure> {
+    for batch in &history.recent {
+        if batch.position.index == index {
+            return Ok(Some(batch.position.checksum));
+        }
+        if batch.position.index == index + 1 {
+            return Ok(Some(batch.previous));
+        }
+    }
+    let mut answered = false;
+    for (_, source) in &history.sources {
+        match source.position_at(index).await {
+            Ok(Some(position)) => return Ok(Some(position.checksum)),
+            Ok(None) => answered = true,
+            Err(_) => {}
+        }
+    }
+    // Where nobody can be asked nothing is known; that must not be taken for a history without this batch.
+    if answered { Ok(None) } else { Err(Failure::Retry("no other zone's log can be compared with".to_owned())) }
+}
