@@ -307,7 +307,7 @@ fn seeds(usual: u64) -> Vec<u64> {
 #[test]
 fn what_was_confirmed_outlives_crashes_and_kills() {
     let mut confirmed = 0;
-    for seed in seeds(150) {
+    for seed in seeds(100) {
         let options = Options { rounds: 6, ..Options::default() };
         confirmed += run(seed, options).unwrap_or_else(|words| panic!("CAIRN_SEED={seed}: {words}"));
     }
@@ -316,7 +316,7 @@ fn what_was_confirmed_outlives_crashes_and_kills() {
 
 #[test]
 fn what_was_confirmed_outlives_crashes_on_a_full_disk() {
-    for seed in seeds(50) {
+    for seed in seeds(40) {
         let options = Options { rounds: 5, capacity: Some(1_500_000), ..Options::default() };
         run(seed, options).unwrap_or_else(|words| panic!("CAIRN_SEED={seed}: {words}"));
     }

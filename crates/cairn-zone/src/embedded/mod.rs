@@ -198,9 +198,7 @@ impl EmbeddedZone {
         };
         zone.spawn("seg-write", writer.run());
         zone.spawn("seg-maintain", maintenance.run());
-        if zone.shared.settings.reserve_bytes > 0 || !zone.shared.pool.lock().retired.is_empty() {
-            zone.spawn("seg-reserve", reserve::run(zone.shared.clone()));
-        }
+        zone.spawn("seg-reserve", reserve::run(zone.shared.clone()));
         zone
     }
 
