@@ -54,10 +54,10 @@ fn first_key(scope: &ListScope, after: Option<&ListPosition>) -> Option<Vec<u8>>
     let prefix = scope.prefix.as_bytes();
     let from = match after {
         None => return Some(prefix.to_vec()),
-        Some(ListPosition::Prefix(shown)) => behind_all(shown.as_bytes())?,
+        // A folder at or before the position is not shown, nor is anything in it.
+        Some(ListPosition::Prefix(shown)) => behind_all(folder(scope, shown.as_bytes()).unwrap_or(shown.as_bytes()))?,
         Some(ListPosition::Key(key)) => {
             if let Some(folder) = folder(scope, key.as_bytes()) {
-                // The folder's name is at or before the position, so it is not shown, nor is anything in it.
                 behind_all(folder)?
             } else {
                 next_key(key.as_bytes())

@@ -1,0 +1,77 @@
+//! The state machine in memory against the conformance suite, and against the rules between its rows.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cairn_catalog::embedded::state::InMemoryCatalog;
+use cairn_catalog::{Catalog, Limits};
+use cairn_testkit::catalog_conformance::random::{agrees_with_the_reference, operations};
+use cairn_testkit::catalog_conformance::{self, Subject, World};
+use cairn_testkit::catalog_invariants::violations;
+use cairn_testkit::sim_environment::SimClock;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use proptest::prelude::*;
+
+/// A catalog in memory whose clock is turned by hand. Judges its rows when the test is over.
+struct InMemory {
+    clock: Arc<SimClock>,
+    catalog: Arc<InMemoryCatalog>,
+}
+
+impl InMemory {
+    fn new(lag: usize, limits: Limits) -> Self {
+        let clock = Arc::new(SimClock::new());
+        let catalog = Arc::new(InMemoryCatalog::in_memory_with_lag(limits, clock.clone(), lag));
+        Self { clock, catalog }
+    }
+}
+
+impl Subject for InMemory {
+    fn catalog(&self) -> Arc<dyn Catalog> {
+        self.catalog.clone()
+    }
+
+    fn pass(&self, duration: Duration) -> BoxFuture<'_, ()> {
+        async move { self.clock.jump_wall(i64::try_from(duration.as_millis().div_ceil(1000)).unwrap()) }.boxed()
+    }
+}
+
+impl Drop for InMemory {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            let snapshot = self.catalog.machine().snapshot().unwrap();
+            assert_eq!(violations(snapshot.as_ref()), Vec::<String>::new());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn conforms() {
+    catalog_conformance::run_all(&|| async { Box::new(InMemory::new(0, Limits::default())) as Box<dyn Subject> }.boxed()).await;
+}
+
+/// As behind a log: what was sequenced last is not yet in the store.
+#[tokio::test(start_paused = true)]
+async fn conforms_while_rows_are_on_their_way() {
+    for lag in [1, 7] {
+        let make = move || async move { Box::new(InMemory::new(lag, Limits::default())) as Box<dyn Subject> }.boxed();
+        catalog_conformance::run_all(&make).await;
+    }
+}
+
+fn run(future: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(future);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn agrees_with_the_reference_whatever_is_asked(operations in operations(1..120), lag in 0_usize..4) {
+        run(async {
+            let subject = InMemory::new(lag, Limits::default());
+            agrees_with_the_reference(&World::new(&subject).await, &operations).await;
+        });
+    }
+}
