@@ -70,11 +70,11 @@ class Multipart(TestCase):
 
     def test_what_cannot_be_completed(self):
         upload = self.begin()
-        one, two = self.part(upload, 1, b"too small"), self.part(upload, 2, b"last")
+        one, two, large = self.part(upload, 1, b"too small"), self.part(upload, 2, b"last"), self.part(upload, 3, some_bytes(PART))
         self.assert_error(400, "EntityTooSmall", self.complete, upload, [one, two])
-        self.assert_error(400, "InvalidPartOrder", self.complete, upload, [two, one])
+        self.assert_error(400, "InvalidPartOrder", self.complete, upload, [large, one])
         self.assert_error(400, "InvalidPart", self.complete, upload, [{"PartNumber": 1, "ETag": two["ETag"]}])
-        self.assert_error(400, "InvalidPart", self.complete, upload, [{"PartNumber": 3, "ETag": two["ETag"]}])
+        self.assert_error(400, "InvalidPart", self.complete, upload, [{"PartNumber": 4, "ETag": two["ETag"]}])
         self.assert_error(404, "NoSuchUpload", self.complete, upload, [one], key="another")
         # None of this has harmed the upload.
         self.complete(upload, [one])

@@ -99,7 +99,7 @@ fn scenarios(suite: &mut Suite<'_, '_>, tool: &Tool) -> anyhow::Result<()> {
         let top = aws.run(suite, &["s3", "ls", "s3://first/tree/"])?;
         let folders: Vec<&str> = top.lines().filter_map(|line| line.trim().strip_prefix("PRE ")).collect();
         ensure!(
-            folders == ["big/", "deep/", "long/", "odd directories/", "odd/", "prefixes/", "small/"],
+            folders == ["big/", "decomposed/", "deep/", "long/", "odd directories/", "odd/", "prefixes/", "small/"],
             "the folders are {folders:?}"
         );
         Ok(())

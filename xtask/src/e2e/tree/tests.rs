@@ -32,7 +32,7 @@ fn a_tree_is_the_same_for_the_same_seed() {
     assert!(difference(&scratch.join("one"), &scratch.join("other")).unwrap().is_some());
     let files = files(&scratch.join("one")).unwrap();
     assert_eq!(files.get(Path::new(BIG)), Some(&100_003));
-    assert_eq!(files.len(), 30 + 2 * ODD_NAMES.len() + 9);
+    assert_eq!(files.len(), 30 + 2 * ODD_NAMES.len() + 10);
 }
 
 #[test]
