@@ -6,6 +6,8 @@
 //!   databases, an answer speaks for all of them, or is an error ("nothing is collected unless every database answers", S2).
 //! - **An error says nothing**: the change may have happened. [`PortError`] is therefore never taken for a refusal, and nothing is
 //!   deleted because of it.
+//! - **A change is asked for once**: an implementation does not repeat a change of unknown outcome. `Refused` after a first attempt that
+//!   was made after all would delete a copy that a record names; `Added` after one that was cleared since would name nothing.
 //! - **A closed session commits nothing** (S2): neither a blob, nor a locator.
 //! - **A commit of a blob counts only places of current incarnations** (B3), judged in the commit itself: it drops places of other
 //!   incarnations from the record, and refuses the blob when fewer than its quorum are left for any chunk. The batch that retires an

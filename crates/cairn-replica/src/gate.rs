@@ -71,6 +71,16 @@ impl Gate {
         self.state == State::Open
     }
 
+    /// Whether [`Gate::admit`] would let an operation through; changes nothing.
+    #[must_use]
+    pub fn would_admit(&self, now: Duration) -> bool {
+        match self.state {
+            State::Open => true,
+            State::Shut { probe_at, .. } => now >= probe_at,
+            State::Probing { .. } => false,
+        }
+    }
+
     /// Asks for one operation. `oldest_unanswered` is when the oldest operation was sent that has no answer yet.
     pub fn admit(&mut self, now: Duration, oldest_unanswered: Option<Duration>) -> Admission {
         let stalled = oldest_unanswered.is_some_and(|sent| now.saturating_sub(sent) > self.config.stall_after);

@@ -9,22 +9,31 @@ const LOWEST_MICROSECONDS: f64 = 50.0;
 /// When this many samples are held, all counts are halved: old samples fade, and a percentile follows within a few hundred operations.
 const SAMPLES_MAX: u32 = 512;
 
+/// Lets what is typical rise from nothing.
+const TYPICAL_STEP: Duration = Duration::from_micros(500);
+
 /// A histogram of recent latencies with an error of at most 19 %.
 #[derive(Debug, Clone)]
 pub struct Latency {
     counts: [u32; BUCKET_COUNT],
     total: u32,
+    typical: Option<Duration>,
 }
 
 impl Default for Latency {
     fn default() -> Self {
-        Self { counts: [0; BUCKET_COUNT], total: 0 }
+        Self { counts: [0; BUCKET_COUNT], total: 0, typical: None }
     }
 }
 
 impl Latency {
     /// Takes a sample.
     pub fn record(&mut self, latency: Duration) {
+        self.typical = Some(match self.typical {
+            // A sample counts for no more than twice what is typical, so that it takes several to say that this has changed.
+            Some(typical) => (typical + latency.min(typical * 2 + TYPICAL_STEP)) / 2,
+            None => latency.min(Duration::from_secs(60)),
+        });
         let microseconds = latency.as_secs_f64() * 1e6;
         let place = (microseconds.max(LOWEST_MICROSECONDS) / LOWEST_MICROSECONDS).log2() * BUCKETS_PER_DOUBLING;
         #[allow(clippy::cast_sign_loss, reason = "the logarithm of at least 1 is not negative")]
@@ -39,6 +48,13 @@ impl Latency {
             }
             self.total = self.counts.iter().sum();
         }
+    }
+
+    /// What the last few samples are like: follows a lasting change within a handful of them, and one outlier hardly moves it. `None` without
+    /// samples.
+    #[must_use]
+    pub fn typical(&self) -> Option<Duration> {
+        self.typical
     }
 
     /// How many recent samples are held.
@@ -93,6 +109,26 @@ mod tests {
             latency.record(Duration::from_millis(1));
         }
         assert!(latency.percentile(95).unwrap() < Duration::from_millis(2));
+    }
+
+    #[test]
+    fn what_is_typical_follows_a_change_and_not_an_outlier() {
+        let at = Duration::from_millis;
+        let mut latency = Latency::default();
+        for _ in 0..1_000 {
+            latency.record(at(4));
+        }
+        latency.record(at(1_000));
+        assert!(latency.typical().unwrap() < at(7));
+        latency.record(at(4));
+        for _ in 0..8 {
+            latency.record(at(160));
+        }
+        assert!(latency.typical().unwrap() > at(80));
+        for _ in 0..8 {
+            latency.record(at(4));
+        }
+        assert!(latency.typical().unwrap() < at(6));
     }
 
     #[test]

@@ -13,8 +13,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cairn_types::ZoneIndex;
 use cairn_types::frame::{ChunkShape, Span};
+use cairn_types::{ChunkId, ZoneIndex};
 use cairn_zone::ZoneError;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, Stream, StreamExt};
@@ -24,6 +24,7 @@ use tokio::time::Instant;
 use crate::catalog_port::{Blob, ChunkRecord, PortResult, Replica};
 use crate::copy::speaks_against_copy;
 use crate::gate::Admission;
+use crate::latency::Latency;
 use crate::read_plan::{self, Candidate, ReadAttempt, ReadStep};
 use crate::replicator::{Counters, DamageReport, Replicator};
 use crate::sizing;
@@ -239,13 +240,14 @@ async fn fetch_round(replicator: &Arc<Replicator>, blob: &Blob, piece: &Piece) -
     let shape: ChunkShape = blob.shape(chunk).map_err(record)?;
     let span: Span = shape.span(piece.data.clone()).map_err(record)?;
     let id = blob.chunk_id(piece.ordinal);
-    let ranked = rank(replicator, chunk, span.stored_length());
+    let ranked = rank(replicator, chunk, id, &span);
     let mut attempt = ReadAttempt::new(ranked);
     let mut reads: PendingReads<'_> = FuturesUnordered::new();
     let config = &replicator.config.hedge;
     let mut hedge_after = config.after_max;
     let mut hedge_denied = false;
     let mut all_damaged = true;
+    let mut failed: Vec<ZoneIndex> = Vec::new();
     replicator.earn_hedge();
     loop {
         let ask = match attempt.step(zones.now(), hedge_after, config.give_up_after, hedge_denied) {
@@ -265,8 +267,9 @@ async fn fetch_round(replicator: &Arc<Replicator>, blob: &Blob, piece: &Piece) -
         match ask {
             Ok(zone) => {
                 attempt.asked(zones.now());
-                hedge_after =
-                    zones.with_read_latency(zone, span.stored_length(), |recent| read_plan::hedge_after(config, recent));
+                let bytes = span.stored_length();
+                let next = attempt.upcoming().map(|next| zones.with_read_latency(next, bytes, Clone::clone)).unwrap_or_default();
+                hedge_after = zones.with_read_latency(zone, bytes, |asked| read_plan::hedge_after(config, asked, &next));
                 let replica = chunk.replicas.get(zone.get()).cloned().flatten();
                 let span = &span;
                 reads.push(Box::pin(async move {
@@ -283,7 +286,12 @@ async fn fetch_round(replicator: &Arc<Replicator>, blob: &Blob, piece: &Piece) -
                 };
                 let damage = match result {
                     Ok(stored) => match shape.verify(id, &span, &stored) {
-                        Ok(slices) => return Ok(slices),
+                        Ok(slices) => {
+                            for slower in attempt.asked_before(zone).iter().filter(|zone| !failed.contains(zone)) {
+                                zones.overtaken(*slower);
+                            }
+                            return Ok(slices);
+                        }
                         #[cfg(test)]
                         Err(_) if replicator.leaves_out(crate::replicator::LeftOut::Verifying) => {
                             return Ok(unverified(shape, &span, &stored));
@@ -293,6 +301,7 @@ async fn fetch_round(replicator: &Arc<Replicator>, blob: &Blob, piece: &Piece) -
                     Err(error) => speaks_against_copy(&error),
                 };
                 attempt.failed();
+                failed.push(zone);
                 all_damaged &= damage;
                 if damage {
                     report(replicator, blob, piece.ordinal, zone, chunk);
@@ -302,21 +311,36 @@ async fn fetch_round(replicator: &Arc<Replicator>, blob: &Blob, piece: &Piece) -
     }
 }
 
-/// Zones that have a copy, best first. Copies in retired incarnations (B2) are not read: they count as absent.
-fn rank(replicator: &Replicator, chunk: &ChunkRecord, bytes: usize) -> Vec<ZoneIndex> {
+/// Zones that have a copy, best first. Copies in retired incarnations (B2) are not read: they count as absent. A zone whose gate is shut and
+/// wants to be probed is read beside, and nobody waits for it.
+fn rank(replicator: &Arc<Replicator>, chunk: &ChunkRecord, id: ChunkId, span: &Span) -> Vec<ZoneIndex> {
     let known = replicator.incarnations();
-    let is_retired = |zone: ZoneIndex, replica: &Replica| known.get(zone.get()).is_some_and(|known| *known > replica.incarnation);
-    let candidates: Vec<Candidate> = ZoneIndex::ALL
-        .into_iter()
-        .filter(|zone| chunk.replicas.get(zone.get()).and_then(Option::as_ref).is_some_and(|replica| !is_retired(*zone, replica)))
-        .map(|zone| Candidate {
+    let mut candidates = Vec::new();
+    for (zone, replica) in ZoneIndex::ALL.into_iter().zip(&chunk.replicas) {
+        let Some(replica) = replica else { continue };
+        if known.get(zone.get()).is_some_and(|known| *known > replica.incarnation) {
+            continue;
+        }
+        let admission = replicator.zones.admit_read(zone);
+        if admission == Admission::Probe {
+            probe(replicator, zone, replica.clone(), id, span.clone());
+        }
+        candidates.push(Candidate {
             zone,
-            // A probe is for this read to make, after the zones that are well.
-            open: replicator.zones.admit_read(zone) == Admission::Send,
-            typical: replicator.zones.with_read_latency(zone, bytes, |recent| recent.percentile(50)),
-        })
-        .collect();
-    read_plan::rank(&replicator.config.preference, &candidates)
+            open: admission == Admission::Send,
+            typical: replicator.zones.with_read_latency(zone, span.stored_length(), Latency::typical),
+        });
+    }
+    let number = replicator.reads.fetch_add(1, Ordering::Relaxed);
+    read_plan::rank(&replicator.config.preference, &candidates, number)
+}
+
+fn probe(replicator: &Arc<Replicator>, zone: ZoneIndex, replica: Replica, id: ChunkId, span: Span) {
+    let zones = Arc::clone(&replicator.zones);
+    replicator.tasks.spawn(async move {
+        // Its answer is for the zone's gate.
+        let _ = zones.read(zone, &replica, id, span.stored.start, span.stored_length()).await;
+    });
 }
 
 fn report(replicator: &Replicator, blob: &Blob, ordinal: u32, zone: ZoneIndex, chunk: &ChunkRecord) {

@@ -14,7 +14,7 @@ pub struct Candidate {
     pub zone: ZoneIndex,
     /// Whether its gate is open.
     pub open: bool,
-    /// A recent typical latency (median) of reads of this size; `None` when too little is known.
+    /// What reads of this size have taken lately; `None` when nothing is known.
     pub typical: Option<Duration>,
 }
 
@@ -23,16 +23,20 @@ const SLOWER_TIMES: u32 = 4;
 /// Differences below this are noise.
 const NOISE: Duration = Duration::from_millis(2);
 
+/// One read in so many goes by preference alone: it finds out whether a slow zone has become quick again.
+const EXPLORE_EVERY: u64 = 32;
+
 /// Orders candidates: zones that are well before those that are not, those of ordinary speed before slow ones, and among those the
-/// configured preference (nearest first).
+/// configured preference (nearest first). `number` counts reads.
 #[must_use]
-pub fn rank(preference: &[ZoneIndex; ZONE_COUNT], candidates: &[Candidate]) -> Vec<ZoneIndex> {
+pub fn rank(preference: &[ZoneIndex; ZONE_COUNT], candidates: &[Candidate], number: u64) -> Vec<ZoneIndex> {
+    let explores = number.is_multiple_of(EXPLORE_EVERY);
     let quickest = candidates.iter().filter(|candidate| candidate.open).filter_map(|candidate| candidate.typical).min();
     let mut ranked: Vec<(bool, bool, usize, ZoneIndex)> = candidates
         .iter()
         .map(|candidate| {
             let slow = match (candidate.typical, quickest) {
-                (Some(typical), Some(quickest)) => typical > quickest * SLOWER_TIMES + NOISE,
+                (Some(typical), Some(quickest)) => !explores && typical > quickest * SLOWER_TIMES + NOISE,
                 _ => false,
             };
             let place = preference.iter().position(|zone| *zone == candidate.zone).unwrap_or(ZONE_COUNT);
@@ -73,13 +77,16 @@ impl Default for HedgeConfig {
 /// Samples below which a percentile says nothing.
 const SAMPLES_MIN: u32 = 16;
 
-/// How long to wait for a zone before the next one is asked too.
+/// How long to wait for a zone before the next one is asked too: as long as it would take to have an answer from either of them nearly
+/// always. A zone that has become slow is thus measured by the next one, and not by itself.
 #[must_use]
-pub fn hedge_after(config: &HedgeConfig, recent: &Latency) -> Duration {
-    if recent.samples() < SAMPLES_MIN {
-        return config.after_max;
-    }
-    recent.percentile(config.percent).map_or(config.after_max, |high| high.clamp(config.after_min, config.after_max))
+pub fn hedge_after(config: &HedgeConfig, asked: &Latency, next: &Latency) -> Duration {
+    [asked, next]
+        .into_iter()
+        .filter(|recent| recent.samples() >= SAMPLES_MIN)
+        .filter_map(|recent| recent.percentile(config.percent))
+        .min()
+        .map_or(config.after_max, |high| high.clamp(config.after_min, config.after_max))
 }
 
 /// One read of one span, from its first request to its last.
@@ -117,6 +124,19 @@ impl ReadAttempt {
         self.next += 1;
         self.outstanding += 1;
         self.last_asked = now;
+    }
+
+    /// The zone that would be asked next.
+    #[must_use]
+    pub fn upcoming(&self) -> Option<ZoneIndex> {
+        self.zones.get(self.next).copied()
+    }
+
+    /// Zones that were asked before this one.
+    #[must_use]
+    pub fn asked_before(&self, zone: ZoneIndex) -> &[ZoneIndex] {
+        let place = self.zones.iter().position(|other| *other == zone).unwrap_or(0);
+        self.zones.get(..place).unwrap_or_default()
     }
 
     /// A zone that was asked failed, or its bytes did not verify.
@@ -164,28 +184,34 @@ mod tests {
     #[test]
     fn the_nearest_zone_that_is_well_comes_first() {
         let preference = [ZoneIndex(2), ZoneIndex(0), ZoneIndex(1)];
-        let rank = |open, typical| rank(&preference, &candidates(open, typical));
+        let rank = |open, typical| rank(&preference, &candidates(open, typical), 1);
         assert_eq!(rank([true; 3], [None; 3]), preference);
         assert_eq!(rank([true; 3], [Some(1), Some(1), Some(5)]), preference, "small differences are noise");
         assert_eq!(rank([true; 3], [Some(2), Some(2), Some(50)]), [ZoneIndex(0), ZoneIndex(1), ZoneIndex(2)], "slow one last");
         assert_eq!(rank([true, true, false], [None; 3]), [ZoneIndex(0), ZoneIndex(1), ZoneIndex(2)], "one that is away last");
         assert_eq!(rank([false; 3], [None; 3]), preference, "none is left out");
+        let slow = candidates([true; 3], [Some(2), Some(2), Some(50)]);
+        let first = (0..64).filter(|number| super::rank(&preference, &slow, *number)[0] == ZoneIndex(2)).count();
+        assert_eq!(first, 2, "a slow zone is tried now and then");
     }
 
     #[test]
     fn hedges_after_a_recent_high_percentile_within_bounds() {
         let config = HedgeConfig::default();
         let mut latency = Latency::default();
-        assert_eq!(hedge_after(&config, &latency), config.after_max);
+        let unknown = Latency::default();
+        assert_eq!(hedge_after(&config, &latency, &unknown), config.after_max);
         for _ in 0..100 {
             latency.record(at(10));
         }
-        let after = hedge_after(&config, &latency);
+        let quick = latency.clone();
+        let after = hedge_after(&config, &latency, &unknown);
         assert!(after >= at(10) && after <= at(12));
         for _ in 0..5_000 {
             latency.record(at(3_000));
         }
-        assert_eq!(hedge_after(&config, &latency), config.after_max);
+        assert_eq!(hedge_after(&config, &latency, &unknown), config.after_max);
+        assert_eq!(hedge_after(&config, &latency, &quick), after, "a slow zone is measured by the next one");
     }
 
     #[test]

@@ -21,7 +21,6 @@ use crate::catalog_port::{
     AddLocators, AddOutcome, Blob, ChunkRecord, ClearLocators, Incarnations, PortResult, Replica, ZoneSet,
 };
 use crate::copy::{self, CopyError};
-use crate::gate::Admission;
 use crate::pace::Pace;
 use crate::replicator::{DamageReport, Replicator};
 use crate::session::WriterSession;
@@ -192,7 +191,7 @@ impl RepairWorker {
         ZoneIndex::ALL
             .into_iter()
             .filter(|zone| zones.incarnation(*zone).as_ref() == incarnations.get(zone.get()))
-            .filter(|zone| zones.admit_write(*zone, 0) != Admission::Skip)
+            .filter(|zone| zones.takes_writes(*zone))
             .collect()
     }
 
@@ -256,7 +255,7 @@ impl RepairWorker {
         let pause = self.pace.lock().take(self.replicator.zones.now(), bytes);
         tokio::time::sleep(pause).await;
         let mut sources: Vec<ZoneIndex> = chunk.present(incarnations).difference(except).iter().collect();
-        sources.sort_by_key(|zone| self.replicator.zones.admit_read(*zone) != Admission::Send);
+        sources.sort_by_key(|zone| !self.replicator.zones.answers_reads(*zone));
         for zone in sources {
             let Some(replica) = chunk.replica(zone, incarnations) else {
                 continue;

@@ -137,6 +137,8 @@ pub struct Replicator {
     pub(crate) config: ReplicatorConfig,
     pub(crate) budget: Arc<MemoryBudget>,
     pub(crate) readers: AtomicUsize,
+    /// Counts reads of pieces.
+    pub(crate) reads: AtomicU64,
     pub(crate) tasks: TaskGroup,
     pub(crate) counters: Counters,
     session: Mutex<Option<Arc<WriterSession>>>,
@@ -170,6 +172,7 @@ impl Replicator {
             budget: MemoryBudget::new(config.write_memory),
             config,
             readers: AtomicUsize::new(0),
+            reads: AtomicU64::new(1),
             tasks: TaskGroup::new(),
             counters: Counters::default(),
             session: Mutex::new(None),

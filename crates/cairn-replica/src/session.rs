@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::catalog_port::{BlobCatalog, PortResult};
+use crate::catalog_port::{BlobCatalog, PortError, PortResult};
 use crate::replicator::Replicator;
 
 /// An open session. Whoever writes under it holds it; when nobody does any more, a replaced session is closed.
@@ -131,7 +131,9 @@ impl SessionKeeper {
         for session in kept {
             // The answer proves that the session was open when the question was asked, not when the answer came.
             let asked = Instant::now();
-            match self.catalog.heartbeat(session.id()).await {
+            // A catalog that hangs must not keep a session on offer that it may have closed.
+            let answer = tokio::time::timeout(self.config.silence_max / 2, self.catalog.heartbeat(session.id()));
+            match answer.await.unwrap_or_else(|_| Err(PortError("no answer to a heartbeat".into()))) {
                 Ok(true) => self.heard(&session, asked),
                 Ok(false) => self.lost(&session),
                 Err(error) => failed = Err(error),

@@ -38,7 +38,7 @@ fn number(name: &str) -> Option<u64> {
 fn seeds() {
     let (first, count) = match number("CAIRN_SEED") {
         Some(seed) => (seed, 1),
-        None => (0, number("CAIRN_SEEDS").unwrap_or(24)),
+        None => (0, number("CAIRN_SEEDS").unwrap_or(16)),
     };
     let mut acknowledged = 0;
     for seed in first..first + count {
@@ -59,11 +59,12 @@ fn a_seed_repeats_exactly() {
     assert_eq!(runs[0], runs[1]);
 }
 
-/// Some seed finds the rule missing.
-fn is_found_missing(setup: &Setup) {
-    for seed in 0..120 {
+/// Some seed finds the rule missing; `first` is one that did when this was written.
+fn is_found_missing(first: u64, setup: &Setup) {
+    for seed in (first..first + 100).chain(0..first) {
         let outcome = run(seed, setup.clone());
         if !outcome.problems.is_empty() {
+            println!("seed {seed}: {:#?}", outcome.problems);
             return;
         }
     }
@@ -72,44 +73,40 @@ fn is_found_missing(setup: &Setup) {
 
 #[test]
 fn b1_is_needed() {
-    is_found_missing(&Setup { left_out: Some(LeftOut::Verifying), ..Setup::default() });
+    is_found_missing(0, &Setup { left_out: Some(LeftOut::Verifying), ..Setup::default() });
 }
 
 #[test]
 fn b3_is_needed() {
-    is_found_missing(&Setup {
-        left_out: Some(LeftOut::Incarnations),
-        rule_left_out: Some(Rule::B3Incarnations),
-        ..Setup::default()
-    });
+    is_found_missing(0, &Setup { left_out: Some(LeftOut::Incarnations), rule_left_out: Some(Rule::B3Incarnations) });
 }
 
 #[test]
 fn b4_the_copiers_session_must_be_open() {
-    is_found_missing(&Setup { rule_left_out: Some(Rule::B4Session), ..Setup::default() });
+    is_found_missing(1, &Setup { rule_left_out: Some(Rule::B4Session), ..Setup::default() });
 }
 
 #[test]
 fn b5_a_copy_increments_only_an_uncondemned_blob() {
-    is_found_missing(&Setup { rule_left_out: Some(Rule::B5Copy), ..Setup::default() });
+    is_found_missing(61, &Setup { rule_left_out: Some(Rule::B5Copy), ..Setup::default() });
 }
 
 #[test]
 fn s2_a_closed_session_commits_nothing() {
-    is_found_missing(&Setup { rule_left_out: Some(Rule::S2Commit), ..Setup::default() });
+    is_found_missing(48, &Setup { rule_left_out: Some(Rule::S2Commit), ..Setup::default() });
 }
 
 #[test]
 fn s2_open_sessions_are_left_alone() {
-    is_found_missing(&Setup { left_out: Some(LeftOut::OpenSessions), ..Setup::default() });
+    is_found_missing(0, &Setup { left_out: Some(LeftOut::OpenSessions), ..Setup::default() });
 }
 
 #[test]
 fn s2_orphans_ripen() {
-    is_found_missing(&Setup { left_out: Some(LeftOut::Ripening), ..Setup::default() });
+    is_found_missing(2, &Setup { left_out: Some(LeftOut::Ripening), ..Setup::default() });
 }
 
 #[test]
 fn s2_orphans_are_looked_up() {
-    is_found_missing(&Setup { left_out: Some(LeftOut::Naming), ..Setup::default() });
+    is_found_missing(0, &Setup { left_out: Some(LeftOut::Naming), ..Setup::default() });
 }

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 use cairn_types::{BlobId, ChunkId, Locator, SessionId, ZoneIndex};
 use tokio::sync::mpsc;
@@ -24,10 +23,6 @@ pub(crate) struct Fold {
 const FOLDS_MAX: usize = 256;
 /// Copies in one delete.
 const DELETES_MAX: usize = 128;
-/// How often an addition of unknown outcome is tried; it may be repeated, since an addition that is already there is `Added`.
-const ATTEMPTS_MAX: u32 = 4;
-const PAUSE: Duration = Duration::from_secs(1);
-
 /// Names late copies until the replicator is gone.
 pub(crate) async fn fold_late_copies(replicator: Weak<Replicator>, mut queue: mpsc::Receiver<Fold>) {
     let mut batch = Vec::new();
@@ -72,20 +67,12 @@ fn by_incarnation(addition: AddLocators) -> impl Iterator<Item = AddLocators> {
     lives.into_values().map(move |places| AddLocators { blob, zone, places })
 }
 
+/// Asks once. An addition of unknown outcome is neither repeated nor taken back: it may have been made, and then cleared again as damaged and
+/// deleted (a second one would name nothing), or its session may have been closed since (a refusal of the second says nothing about the first).
 async fn add(replicator: &Arc<Replicator>, session: SessionId, additions: Vec<AddLocators>) {
-    for attempt in 1..=ATTEMPTS_MAX {
-        match replicator.catalog.add_locators(session, additions.clone()).await {
-            Ok(outcomes) => {
-                settle(replicator, additions, outcomes);
-                return;
-            }
-            Err(error) if attempt < ATTEMPTS_MAX => {
-                tracing::debug!(%error, "late copies could not be named; they are tried again");
-                tokio::time::sleep(PAUSE).await;
-            }
-            // Whether they are named is not known, so they are not deleted: repair or the collector finds out.
-            Err(error) => tracing::warn!(%error, copies = additions.len(), "late copies are left to repair and collector"),
-        }
+    match replicator.catalog.add_locators(session, additions.clone()).await {
+        Ok(outcomes) => settle(replicator, additions, outcomes),
+        Err(error) => tracing::debug!(%error, copies = additions.len(), "late copies are left to repair and collector"),
     }
 }
 

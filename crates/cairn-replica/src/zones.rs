@@ -254,7 +254,7 @@ impl Zones {
         ZoneIndex::ALL.map(|zone| self.admit_write(zone, bytes))
     }
 
-    /// Whether to send a write of this many bytes to this zone.
+    /// Whether to send a write of this many bytes to this zone. A [`Admission::Probe`] must be followed by a write.
     pub fn admit_write(&self, zone: ZoneIndex, bytes: usize) -> Admission {
         let member = self.member(zone);
         if member.zone.incarnation().is_none() {
@@ -268,7 +268,28 @@ impl Zones {
         lanes.write.gate.admit(self.now(), oldest)
     }
 
-    /// Whether reads should go to this zone before others.
+    /// Whether a write may be sent to this zone; unlike [`Zones::admit_write`] this does not promise to send one.
+    #[must_use]
+    pub fn takes_writes(&self, zone: ZoneIndex) -> bool {
+        let member = self.member(zone);
+        member.zone.incarnation().is_some() && member.lanes.lock().write.gate.would_admit(self.now())
+    }
+
+    /// Whether the zone is there and answers reads as in good times.
+    #[must_use]
+    pub fn answers_reads(&self, zone: ZoneIndex) -> bool {
+        let member = self.member(zone);
+        member.zone.incarnation().is_some() && member.lanes.lock().read.gate.is_open()
+    }
+
+    /// A zone that was asked earlier answered later than another: said by the reader that gives up on it. A zone that is overtaken time
+    /// after time without a single answer hangs.
+    pub fn overtaken(&self, zone: ZoneIndex) {
+        let now = self.now();
+        self.member(zone).lanes.lock().read.gate.failed(now);
+    }
+
+    /// Whether reads should go to this zone before others. A [`Admission::Probe`] must be followed by a read.
     pub fn admit_read(&self, zone: ZoneIndex) -> Admission {
         let member = self.member(zone);
         if member.zone.incarnation().is_none() {

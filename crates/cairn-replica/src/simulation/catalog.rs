@@ -253,7 +253,7 @@ impl SimCatalog {
                     .missing(&row.content)
                     .difference(row.indexed_missing)
                     .iter()
-                    .any(|zone| !tables.rebuilds.get(&zone).is_some_and(|next| next <= id))
+                    .any(|zone| tables.rebuilds.get(&zone).is_none_or(|next| next > id))
             })
             .map(|(id, _)| *id)
             .collect()

@@ -2,13 +2,14 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use cairn_types::{BlobId, ChunkId, Incarnation, Locator, SessionId, ZoneIndex};
 use cairn_zone::{Capabilities, Page, Placed, Usage, Zone, ZoneError};
 use futures::future::BoxFuture;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::catalog::SimCatalog;
 use super::world::Setup;
@@ -28,23 +29,38 @@ use crate::tasks::TaskGroup;
 use crate::zones::{Zones, ZonesConfig};
 
 /// A network cable that can be pulled: nothing leaves or arrives while it is. A process that is stopped looks the same from outside.
-#[derive(Clone)]
-pub(super) struct Cable(Arc<watch::Sender<bool>>);
+#[derive(Clone, Default)]
+pub(super) struct Cable(Arc<Ends>);
+
+#[derive(Default)]
+struct Ends {
+    paused: AtomicBool,
+    /// Additions of locators are held up on their way to the catalog, and nothing else.
+    holds_additions: AtomicBool,
+    changed: Notify,
+}
 
 impl Cable {
-    fn new() -> Self {
-        Self(Arc::new(watch::Sender::new(false)))
+    pub fn set_paused(&self, paused: bool) {
+        self.0.paused.store(paused, Ordering::Relaxed);
+        self.0.changed.notify_waiters();
     }
 
-    pub fn set_paused(&self, paused: bool) {
-        self.0.send_replace(paused);
+    pub fn set_holds_additions(&self, holds: bool) {
+        self.0.holds_additions.store(holds, Ordering::Relaxed);
+        self.0.changed.notify_waiters();
+    }
+
+    async fn until_clear(&self, flag: &AtomicBool) {
+        while flag.load(Ordering::Relaxed) {
+            self.0.changed.notified().await;
+        }
     }
 
     pub async fn through<T>(&self, work: impl Future<Output = T>) -> T {
-        let mut paused = self.0.subscribe();
-        let _ = paused.wait_for(|paused| !paused).await;
+        self.until_clear(&self.0.paused).await;
         let result = work.await;
-        let _ = paused.wait_for(|paused| !paused).await;
+        self.until_clear(&self.0.paused).await;
         result
     }
 }
@@ -103,7 +119,10 @@ impl BlobCatalog for FarCatalog {
         Box::pin(self.1.through(self.0.incomplete(zones, from, count_max)))
     }
     fn add_locators(&self, session: SessionId, additions: Vec<AddLocators>) -> BoxFuture<'_, PortResult<Vec<AddOutcome>>> {
-        Box::pin(self.1.through(self.0.add_locators(session, additions)))
+        Box::pin(async move {
+            self.1.until_clear(&self.1.0.holds_additions).await;
+            self.1.through(self.0.add_locators(session, additions)).await
+        })
     }
     fn clear_locators(&self, clearances: Vec<ClearLocators>) -> BoxFuture<'_, PortResult<Vec<bool>>> {
         Box::pin(self.1.through(self.0.clear_locators(clearances)))
@@ -153,7 +172,7 @@ pub(super) fn zones_configuration() -> ZonesConfig {
 
 impl Gateway {
     pub fn start(zones: &[SimZone; 3], catalog: &SimCatalog, setup: &Setup) -> Self {
-        let cable = Cable::new();
+        let cable = Cable::default();
         let far = zones.clone().map(|zone| Arc::new(FarZone(zone, cable.clone())) as Arc<dyn Zone>);
         let zones = Zones::new(far, zones_configuration());
         let catalog = Arc::new(FarCatalog(catalog.clone(), cable.clone()));

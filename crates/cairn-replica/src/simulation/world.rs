@@ -47,10 +47,12 @@ pub(super) struct World {
     next_object: u64,
     emptied: u64,
     crashes: u64,
+    steps: u64,
+    has_held: bool,
 }
 
 const TROUBLE: Duration = Duration::from_secs(40);
-const QUIET: Duration = Duration::from_secs(100);
+const QUIET: Duration = Duration::from_secs(130);
 const STEP: Duration = Duration::from_millis(40);
 
 /// What a client's request needs.
@@ -77,6 +79,8 @@ impl World {
             next_object: 1,
             emptied: 0,
             crashes: 0,
+            steps: 0,
+            has_held: false,
         };
         for _ in 0..2 {
             world.start_gateway();
@@ -86,6 +90,10 @@ impl World {
             tokio::time::sleep(STEP).await;
             world.act();
             world.fault();
+            world.steps += 1;
+            if !world.steps.is_multiple_of(6) {
+                continue;
+            }
             checker::check(&world.zones, &world.catalog, &mut world.ledger.lock());
         }
         world.quieten().await;
@@ -118,7 +126,7 @@ impl World {
         outcome
     }
 
-    fn client(&mut self) -> Option<(Client, usize)> {
+    fn client(&mut self) -> (Client, usize) {
         let index = self.random.random_range(0..self.gateways.len());
         let gateway = &self.gateways[index];
         let client = Client {
@@ -128,12 +136,12 @@ impl World {
             ledger: Arc::clone(&self.ledger),
             zones: self.zones.clone(),
         };
-        Some((client, index))
+        (client, index)
     }
 
     /// Some client does something.
     fn act(&mut self) {
-        let Some((client, gateway)) = self.client() else { return };
+        let (client, gateway) = self.client();
         let known: Vec<u64> = {
             let ledger = self.ledger.lock();
             ledger.objects.iter().filter(|(_, (_, _, expected))| *expected == Expected::There).map(|(id, _)| *id).collect()
@@ -224,6 +232,21 @@ impl World {
                     cable.set_paused(false);
                 });
             }
+            // Every gateway's additions are late, by more than a session's life; once in a run, in some runs.
+            48 if !self.has_held && self.random.random_bool(0.25) => {
+                self.has_held = true;
+                let cables: Vec<_> = self.gateways.iter().map(|gateway| gateway.cable.clone()).collect();
+                let pause = Duration::from_millis(self.random.random_range(1_000..70_000));
+                tokio::spawn(async move {
+                    for cable in &cables {
+                        cable.set_holds_additions(true);
+                    }
+                    tokio::time::sleep(pause).await;
+                    for cable in &cables {
+                        cable.set_holds_additions(false);
+                    }
+                });
+            }
             _ => {}
         }
     }
@@ -276,7 +299,7 @@ impl World {
         };
         for gone in ZoneIndex::ALL {
             self.zones[gone.get()].set_mood(Mood::Away);
-            let Some((client, _)) = self.client() else { return };
+            let (client, _) = self.client();
             for object in &acknowledged {
                 if let Err(error) = client.read(*object, Duration::ZERO).await {
                     self.ledger.lock().problem(format!("object {object} is not readable without zone {gone}: {error:?}"));

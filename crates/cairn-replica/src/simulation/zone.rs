@@ -11,10 +11,10 @@ use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot};
 
 /// The longest chunk: small, so that small bodies have many.
-pub(super) const CHUNK_BYTES_MAX: usize = 2_000;
+const CHUNK_BYTES_MAX: usize = 2_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mood {
@@ -48,7 +48,8 @@ pub(super) struct Inside {
 #[derive(Clone)]
 pub(super) struct SimZone {
     pub inside: Arc<Mutex<Inside>>,
-    mood_changed: Arc<watch::Sender<u64>>,
+    mood_changed: Arc<Notify>,
+    chunk_bytes_max: usize,
 }
 
 enum Luck {
@@ -86,13 +87,18 @@ impl SimZone {
                 random: ChaCha8Rng::seed_from_u64(seed),
                 operations: 0,
             })),
-            mood_changed: Arc::new(watch::Sender::new(0)),
+            mood_changed: Arc::default(),
+            chunk_bytes_max: CHUNK_BYTES_MAX,
         }
+    }
+
+    pub fn with_chunk_bytes_max(self, chunk_bytes_max: usize) -> Self {
+        Self { chunk_bytes_max, ..self }
     }
 
     pub fn set_mood(&self, mood: Mood) {
         self.inside.lock().mood = mood;
-        self.mood_changed.send_modify(|count| *count += 1);
+        self.mood_changed.notify_waiters();
     }
 
     /// Loses everything; the next life begins.
@@ -122,9 +128,10 @@ impl SimZone {
     }
 
     async fn until_not(&self, mood: Mood) {
-        let mut changed = self.mood_changed.subscribe();
+        // Not a watch: those wake in random order, and a seed must repeat exactly. Nothing happens between the look and the wait: all is
+        // one thread.
         while self.inside.lock().mood == mood {
-            let _ = changed.changed().await;
+            self.mood_changed.notified().await;
         }
     }
 
@@ -167,7 +174,7 @@ impl SimZone {
 
 impl Zone for SimZone {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { engine: "simulation", chunk_bytes_max: CHUNK_BYTES_MAX, ranged_read: true, durable: true }
+        Capabilities { engine: "simulation", chunk_bytes_max: self.chunk_bytes_max, ranged_read: true, durable: true }
     }
 
     fn incarnation(&self) -> Option<Incarnation> {
@@ -178,7 +185,7 @@ impl Zone for SimZone {
     fn write(&self, id: ChunkId, pieces: Vec<Bytes>) -> BoxFuture<'_, Result<Placed, ZoneError>> {
         Box::pin(async move {
             let bytes: Bytes = pieces.concat().into();
-            assert!(bytes.len() <= CHUNK_BYTES_MAX);
+            assert!(bytes.len() <= self.chunk_bytes_max);
             self.perform(move |inside| {
                 if inside.mood == Mood::Full {
                     return Err(ZoneError::Full("full".into()));
