@@ -6,7 +6,8 @@ use bytes::Bytes;
 use cairn_disk::File;
 
 use super::format::index::{INDEX_HEADER_BYTES, state_byte};
-use super::format::{BLOCK_BYTES, Entry, IndexHeader, blocks_up};
+use super::format::record::RECORD_HEADER_BYTES;
+use super::format::{BLOCK_BYTES, Entry, IndexHeader, RecordHeader, RecordState, blocks_up};
 
 /// Ends the file behind its records and writes the index there. The records must be durable. When it returns, so is the index; a
 /// crash before leaves a file without one, which is scanned.
@@ -74,7 +75,18 @@ pub(super) async fn read_entries(file: &dyn File, header: &IndexHeader) -> io::R
     if crc32c::crc32c(&entries) != header.entries_crc {
         return Ok(None);
     }
-    Ok(Some(Entry::decode_all(&entries, &states)))
+    let mut entries = Entry::decode_all(&entries, &states);
+    for entry in entries.iter_mut().filter(|entry| entry.state == RecordState::Unknown) {
+        // The record has the same mark.
+        let bytes = file.read_at(entry.offset, RECORD_HEADER_BYTES).await?;
+        if let Ok((record, state)) = RecordHeader::parse(&bytes)
+            && record.sequence == entry.sequence
+            && record.nonce == header.nonce
+        {
+            entry.state = state;
+        }
+    }
+    Ok(Some(entries))
 }
 
 /// The entry of the record that begins at this offset, and its place among the entries.

@@ -10,7 +10,7 @@ use futures::StreamExt;
 use super::format::index::state_from_byte;
 use super::format::record::RECORD_HEADER_BYTES;
 use super::format::{BLOCK_BYTES, IndexHeader, ParseError, RecordHeader, RecordState, SegmentHeader, SegmentState, blocks_up};
-use super::scan::{Scan, scan};
+use super::scan::{Scan, WINDOW_BYTES, scan};
 use super::segment::count_live;
 use super::shared::{Owner, file_name, run_blocking, slot_of};
 use super::{OpenError, index_file};
@@ -32,7 +32,6 @@ pub(super) enum Inspected {
 /// A segment with records, as found.
 pub(super) struct Candidate {
     pub(super) slot: u32,
-    pub(super) file: Arc<dyn File>,
     pub(super) length: u64,
     pub(super) header: SegmentHeader,
     /// Both copies of the header were unreadable; it was put together from the rest of the file.
@@ -44,8 +43,8 @@ pub(super) struct Candidate {
 pub(super) enum Content {
     /// By its index: head, live chunks, their bytes.
     Indexed(IndexHeader, u64, u64),
-    /// By walking, for lack of a good index.
-    Scanned(Scan),
+    /// By walking, for lack of a good index. Only these keep their file open: a zone has more segments than descriptors.
+    Scanned(Scan, Arc<dyn File>),
 }
 
 /// Looks at every segment file of a directory, several side by side. A directory that is not there has none.
@@ -86,7 +85,7 @@ async fn inspect(slot: u32, file: Arc<dyn File>, owner: Owner) -> Result<Inspect
         Err(error @ ParseError::Version(_)) => return Err(OpenError::Refused(format!("{} has {error}", file_name(slot)))),
         Err(error) => match rebuild_header(&*file, owner, length).await? {
             Some(header) => (header, true),
-            None if is_leftover(&*file, &first).await? => return Ok(Inspected::Leftover(slot)),
+            None if is_leftover(&*file, length).await? => return Ok(Inspected::Leftover(slot)),
             None => return Ok(Inspected::Unreadable(slot, format!("its header is {error}"))),
         },
     };
@@ -98,9 +97,12 @@ async fn inspect(slot: u32, file: Arc<dyn File>, owner: Owner) -> Result<Inspect
     }
     let content = match read_index(&*file, &header, length).await? {
         Some((index, live_count, live_bytes)) => Content::Indexed(index, live_count, live_bytes),
-        None => Content::Scanned(scan(&*file, &header, length).await?),
+        None => {
+            let found = scan(&*file, &header, length).await?;
+            Content::Scanned(found, file)
+        }
     };
-    Ok(Inspected::Live(Box::new(Candidate { slot, file, length, header, header_lost, content })))
+    Ok(Inspected::Live(Box::new(Candidate { slot, length, header, header_lost, content })))
 }
 
 /// The index, when it is whole, with the number and the bytes of live chunks. Entries are read only where some are dead.
@@ -115,11 +117,11 @@ async fn read_index(file: &dyn File, header: &SegmentHeader, length: u64) -> io:
     if states.len() < index.count as usize {
         return Ok(None);
     }
-    let dead = states.iter().filter(|byte| state_from_byte(**byte) == RecordState::Dead).count();
-    if dead == 0 {
+    let all_are = |state| states.iter().all(|byte| state_from_byte(*byte) == state);
+    if all_are(RecordState::Live) {
         return Ok(Some((index, u64::from(index.count), index.payload_bytes)));
     }
-    if dead == states.len() {
+    if all_are(RecordState::Dead) {
         return Ok(Some((index, 0, 0)));
     }
     let entries = index_file::read_entries(file, &index).await?;
@@ -143,11 +145,17 @@ async fn rebuild_header(file: &dyn File, owner: Owner, length: u64) -> io::Resul
     })
 }
 
-/// A file whose creation was cut short: nothing but zeros where header and first record would be. A file gets its header, durably,
-/// before it is used.
-async fn is_leftover(file: &dyn File, first: &[u8]) -> io::Result<bool> {
-    let second = file.read_at(BLOCK_BYTES, BLOCK_BYTES as usize).await?;
-    Ok(first.iter().chain(second.iter()).all(|byte| *byte == 0))
+/// A file whose creation was cut short: nothing but zeros. A file gets its header, durably, before it is used.
+async fn is_leftover(file: &dyn File, length: u64) -> io::Result<bool> {
+    let mut offset = 0;
+    while offset < length {
+        let window = file.read_at(offset, WINDOW_BYTES).await?;
+        if window.is_empty() || window.iter().any(|byte| *byte != 0) {
+            return Ok(false);
+        }
+        offset += window.len() as u64;
+    }
+    Ok(true)
 }
 
 fn check_owner(slot: u32, header: &SegmentHeader, owner: Owner) -> Result<(), OpenError> {

@@ -76,7 +76,7 @@ pub(super) async fn enumerate(shared: Arc<Shared>, from: Option<Bytes>, count_ma
 }
 
 /// The live records of a segment behind this offset.
-async fn live_entries(shared: &Shared, segment: &Segment, after: u64) -> Result<Vec<Entry>, ZoneError> {
+async fn live_entries(shared: &Shared, segment: &Arc<Segment>, after: u64) -> Result<Vec<Entry>, ZoneError> {
     {
         let inner = segment.inner.lock();
         if inner.retired || inner.live_count == 0 {

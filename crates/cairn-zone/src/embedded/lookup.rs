@@ -1,6 +1,7 @@
 //! Finding a record by its place, and the entries of a segment.
 
 use std::io;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use cairn_disk::File;
@@ -45,7 +46,7 @@ pub(super) fn parse(segment: &Segment, offset: u64, bytes: &Bytes) -> Option<Rec
 }
 
 /// The record at this offset: by its header or, where that is damaged, by the segment's index. `None` when no record begins there.
-pub(super) async fn record(shared: &Shared, segment: &Segment, file: &dyn File, offset: u64) -> io::Result<Option<Record>> {
+pub(super) async fn record(shared: &Shared, segment: &Arc<Segment>, file: &dyn File, offset: u64) -> io::Result<Option<Record>> {
     let bytes = file.read_at(offset, RECORD_HEADER_BYTES).await?;
     match parse(segment, offset, &bytes) {
         Some(record) if record.state != RecordState::Unknown => Ok(Some(record)),
@@ -56,7 +57,7 @@ pub(super) async fn record(shared: &Shared, segment: &Segment, file: &dyn File, 
 /// The record at this offset as the index has it.
 pub(super) async fn record_by_index(
     shared: &Shared,
-    segment: &Segment,
+    segment: &Arc<Segment>,
     file: &dyn File,
     offset: u64,
 ) -> io::Result<Option<Record>> {
@@ -74,7 +75,7 @@ pub(super) async fn record_by_index(
 }
 
 /// All entries of a segment, from memory, from its index or, where that is damaged, from its records.
-pub(super) async fn entries(shared: &Shared, segment: &Segment, file: &dyn File) -> io::Result<Vec<Entry>> {
+pub(super) async fn entries(shared: &Shared, segment: &Arc<Segment>, file: &dyn File) -> io::Result<Vec<Entry>> {
     let stored = match &segment.inner.lock().index {
         Index::Memory(entries) => return Ok(entries.clone()),
         Index::Stored(stored) => *stored,
@@ -82,22 +83,36 @@ pub(super) async fn entries(shared: &Shared, segment: &Segment, file: &dyn File)
     if let Some(entries) = index_file::read_entries(file, &stored).await? {
         return Ok(entries);
     }
-    if segment.inner.lock().retired {
-        return Ok(Vec::new());
+    // Only maintenance may replace it: a deletion could come between this walk and its result.
+    shared.indexes_damaged.lock().insert(segment.generation);
+    Ok(walk(shared, segment, file, stored.offset).await?.0)
+}
+
+/// Makes a damaged index again from the records, in memory; whoever calls seals the segment then. Only for maintenance.
+pub(super) async fn rebuild(shared: &Shared, segment: &Segment, file: &dyn File) -> io::Result<()> {
+    let Some(stored) = segment.stored() else { return Ok(()) };
+    if index_file::read_entries(file, &stored).await?.is_some() {
+        return Ok(());
     }
     tracing::warn!(segment = segment.generation, "the index is damaged and is made again from the records");
-    let header = shared.owner.header(SegmentState::InUse, segment.generation, segment.nonce, segment.base_position);
-    let found = match scan(file, &header, stored.offset).await {
-        Ok(found) => found,
-        Err(OpenError::Io(error)) => return Err(error),
-        Err(OpenError::Refused(words)) => return Err(io::Error::other(words)),
-    };
+    let (entries, whole) = walk(shared, segment, file, stored.offset).await?;
     let mut inner = segment.inner.lock();
-    if !inner.retired {
-        inner.damaged |= !found.gaps.is_empty();
-        inner.index = Index::Memory(found.entries.clone());
+    inner.damaged |= !whole;
+    inner.index = Index::Memory(entries);
+    Ok(())
+}
+
+/// The records of a segment up to here, and whether none is missing.
+async fn walk(shared: &Shared, segment: &Segment, file: &dyn File, end: u64) -> io::Result<(Vec<Entry>, bool)> {
+    if segment.inner.lock().retired {
+        return Ok((Vec::new(), true));
     }
-    Ok(found.entries)
+    let header = shared.owner.header(SegmentState::InUse, segment.generation, segment.nonce, segment.base_position);
+    match scan(file, &header, end).await {
+        Ok(found) => Ok((found.entries, found.gaps.is_empty())),
+        Err(OpenError::Io(error)) => Err(error),
+        Err(OpenError::Refused(words)) => Err(io::Error::other(words)),
+    }
 }
 
 /// What an error while reading means: the zone is away, or this place is damaged.

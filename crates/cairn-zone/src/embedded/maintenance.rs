@@ -100,6 +100,17 @@ impl Maintenance {
         if self.shared.check_away().is_err() {
             return;
         }
+        let damaged = std::mem::take(&mut *self.shared.indexes_damaged.lock());
+        for segment in damaged.into_iter().filter_map(|generation| self.shared.segment(generation)) {
+            let rebuilt = async {
+                let file = self.shared.file(segment.slot).await?;
+                lookup::rebuild(&self.shared, &segment, &*file).await
+            };
+            match rebuilt.await {
+                Ok(()) => self.unsealed.push(segment),
+                Err(error) => tracing::warn!(%error, segment = segment.generation, "the damaged index could not be made again"),
+            }
+        }
         for segment in std::mem::take(&mut self.unsealed) {
             if let Err(error) = self.seal(&segment).await {
                 if !is_full(&error) {
@@ -285,7 +296,7 @@ impl Maintenance {
 /// sync the mark that was read may be in the page cache only, and an answer must mean that it is on disk.
 async fn mark(
     shared: &Shared,
-    segment: &Segment,
+    segment: &Arc<Segment>,
     file: &dyn File,
     entries: &[Entry],
     place: Place,

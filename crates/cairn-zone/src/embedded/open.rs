@@ -144,12 +144,13 @@ async fn adopt(shared: &Shared, candidate: &Candidate, kept: Option<Kept>) -> Re
     let header = candidate.header;
     let make = |inner| Segment::new(candidate.slot, header.generation, header.nonce, header.base_position, inner);
     let block = Bytes::from(header.encode_block());
-    let kept = match (&candidate.content, kept) {
-        (Content::Scanned(_), Some(kept)) => kept,
+    let (file, kept) = match (&candidate.content, kept) {
+        (Content::Scanned(_, file), Some(kept)) => (file, kept),
         (Content::Indexed(index, live_count, live_bytes), _) => {
             if candidate.header_lost {
-                candidate.file.write_at(0, &[block]).await?;
-                shared.sync(&*candidate.file).await?;
+                let file = shared.file(candidate.slot).await?;
+                file.write_at(0, &[block]).await?;
+                shared.sync(&*file).await?;
             }
             return Ok(make(Inner {
                 index: Index::Stored(*index),
@@ -162,28 +163,27 @@ async fn adopt(shared: &Shared, candidate: &Candidate, kept: Option<Kept>) -> Re
                 retired: false,
             }));
         }
-        (Content::Scanned(_), None) => return Err(OpenError::Refused("a scanned segment was not judged".to_owned())),
+        (Content::Scanned(..), None) => return Err(OpenError::Refused("a scanned segment was not judged".to_owned())),
     };
     debug_assert_eq!(header.state, SegmentState::InUse);
     // The header and the last batch may never have left the page cache, and after a failed sync the kernel believes that they did:
     // only writing them again makes them dirty, and only then does a sync mean anything.
-    candidate.file.write_at(0, &[block]).await?;
+    file.write_at(0, &[block]).await?;
     for entry in &kept.unsure {
-        if let Some(record) = read_whole(&*candidate.file, entry).await? {
-            candidate.file.write_at(entry.offset, &[record]).await?;
+        if let Some(record) = read_whole(&**file, entry).await? {
+            file.write_at(entry.offset, &[record]).await?;
         }
     }
     if !kept.damaged {
-        candidate.file.set_length(kept.data_end.max(BLOCK_BYTES)).await?;
+        file.set_length(kept.data_end.max(BLOCK_BYTES)).await?;
     }
-    shared.sync(&*candidate.file).await?;
+    shared.sync(&**file).await?;
     let last_sequence = kept.entries.last().map_or(header.base_position, |entry| entry.sequence);
     let names = (header.generation, header.nonce, header.base_position);
     let mut inner = Inner::from_entries(kept.entries, kept.data_end, last_sequence);
     inner.damaged = kept.damaged;
     let stored = match &inner.index {
-        Index::Memory(entries) if !kept.damaged => match index_file::write(&*candidate.file, entries, kept.data_end, names).await
-        {
+        Index::Memory(entries) if !kept.damaged => match index_file::write(&**file, entries, kept.data_end, names).await {
             Ok(stored) => Some(stored),
             Err(error) if is_full(&error) => None,
             Err(error) => return Err(error.into()),

@@ -54,7 +54,7 @@ fn check(record: &Record, place: Place, id: ChunkId) -> Result<(), ZoneError> {
 #[allow(clippy::too_many_arguments, reason = "one step of `read`, cut out for the sake of its two kinds of errors")]
 async fn read_verified(
     shared: &Shared,
-    segment: &Segment,
+    segment: &Arc<Segment>,
     file: &dyn File,
     epoch: u64,
     place: Place,

@@ -13,8 +13,8 @@ use super::OpenError;
 use super::format::record::{RECORD_HEADER_BYTES, looks_like_record_of};
 use super::format::{BLOCK_BYTES, Entry, IndexHeader, ParseError, RecordHeader, RecordState, SegmentHeader};
 
-/// Bytes read at once while looking for the next good record behind a bad one.
-const WINDOW_BYTES: usize = 1024 * 1024;
+/// Bytes read at once while looking through a whole file.
+pub(super) const WINDOW_BYTES: usize = 1024 * 1024;
 
 /// What a walk found.
 #[derive(Debug, Default)]

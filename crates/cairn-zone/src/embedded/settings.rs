@@ -31,7 +31,8 @@ pub struct Settings {
     /// No new segment is begun when less than this would stay free on the file system, bytes. Default 64 MiB: so that there is
     /// room to delete in, and for the catalog, when the zone is full.
     pub keep_free_bytes: u64,
-    /// Segment files held open, count. Default 256.
+    /// Segment files held open, count. Default 128: three zones stay well below the usual limit of
+    /// 1,024 descriptors.
     pub open_files_max: usize,
     /// Verified record headers remembered for ranged reads, count, about 100 bytes each. Default 65,536.
     pub header_cache_max: usize,
@@ -55,7 +56,7 @@ impl Default for Settings {
             reserve_bytes: 64 * MEBIBYTE,
             prewrite_bytes_per_second: 64 * MEBIBYTE,
             keep_free_bytes: 64 * MEBIBYTE,
-            open_files_max: 256,
+            open_files_max: 128,
             header_cache_max: 65_536,
             enumerate_count_max: 10_000,
             open_parallelism: 16,

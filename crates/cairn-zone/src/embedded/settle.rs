@@ -61,13 +61,13 @@ pub(super) async fn settle(
         if candidate.header_lost {
             damage.push(candidate.damage(0, "its header is unreadable and was put together from its content", None));
         }
-        let scan = match &candidate.content {
+        let (scan, file) = match &candidate.content {
             Content::Indexed(index, ..) => {
                 found = found.max(index.last_sequence);
                 kept.push(None);
                 continue;
             }
-            Content::Scanned(scan) => scan,
+            Content::Scanned(scan, file) => (scan, file),
         };
         let damage_before = damage.len();
         let limit = later.map_or(u64::MAX, |later| later.header.base_position);
@@ -87,7 +87,7 @@ pub(super) async fn settle(
                         ..candidate.damage(entry.offset, "a chunk's end is missing", missing)
                     });
                 }
-            } else if entry.sequence == tail_next && read_whole(&*candidate.file, entry).await?.is_some() {
+            } else if entry.sequence == tail_next && read_whole(&**file, entry).await?.is_some() {
                 tail_next = tail_next.saturating_add(1);
                 unsure.push(*entry);
             } else {
@@ -135,7 +135,7 @@ impl Candidate {
     fn known_durable(&self) -> u64 {
         let content = match &self.content {
             Content::Indexed(index, ..) => index.last_sequence,
-            Content::Scanned(scan) => scan.durable,
+            Content::Scanned(scan, _) => scan.durable,
         };
         self.header.base_position.max(content)
     }

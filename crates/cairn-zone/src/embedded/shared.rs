@@ -1,6 +1,6 @@
 //! What the workers and the callers of one open zone share.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::future::Future;
 use std::io;
 use std::path::PathBuf;
@@ -74,6 +74,8 @@ pub(super) struct Shared {
     pub(super) pool: Mutex<Pool>,
     pub(super) pool_changed: Notify,
     pub(super) closing: AtomicBool,
+    /// Generations whose index was found damaged; maintenance makes it again.
+    pub(super) indexes_damaged: Mutex<BTreeSet<u64>>,
     pub(super) slot_next: AtomicU32,
     pub(super) chunks: AtomicU64,
     pub(super) bytes: AtomicU64,
@@ -101,6 +103,7 @@ impl Shared {
             pool: Mutex::default(),
             pool_changed: Notify::new(),
             closing: AtomicBool::new(false),
+            indexes_damaged: Mutex::default(),
             slot_next: AtomicU32::new(0),
             chunks: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
