@@ -181,6 +181,11 @@ impl ZoneDirectory {
     /// Takes a zone whose identity was inspected; fails when it has changed since.
     pub async fn open(disk: Arc<dyn Disk>, path: &Path, expected: &Identity) -> io::Result<Self> {
         let lock = disk.lock(&path.join("lock")).await?;
+        // A name that is found need not be durable: a process may have ended, or a sync failed, right after it was made.
+        disk.sync_directory(path).await?;
+        if let Some(parent) = path.parent() {
+            disk.sync_directory(parent).await?;
+        }
         let inode = disk.metadata(&path.join("identity")).await?.inode;
         match inspect(&*disk, path).await? {
             Inspection::Identity(identity) if identity == *expected => Self::new(disk, path, identity, inode, lock).await,

@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use cairn_catalog::embedded::keyvalue::KeyValueEngine;
 use cairn_catalog::embedded::keyvalue::model::ModelEngine;
 use cairn_catalog::embedded::log::applier::ApplierSettings;
+use cairn_catalog::embedded::log::batch::{Batch, FRAME_HEADER_LENGTH, FrameHeader, Position};
 use cairn_catalog::embedded::log::keeper::{KeeperSettings, ZonePhase};
 use cairn_catalog::embedded::log::replicated::{Replicated, Settings, StartError, ZonePlace};
 use cairn_catalog::embedded::log::sequencer::{SequencerSettings, Unavailable};
@@ -204,6 +206,27 @@ impl World {
         let last = self.start().await.map_err(|error| format!("the last start: {error}"))?;
         self.check(&last).await?;
         self.converge(&last).await
+    }
+
+    /// The positions of all batches that can be read in the zone's log files.
+    pub fn batches(&self, zone: usize) -> Vec<Position> {
+        let mut found = Vec::new();
+        for (name, content) in self.disk.backup(&path(zone)) {
+            if name.extension().is_none_or(|extension| extension != "log") {
+                continue;
+            }
+            let content = Bytes::from(content);
+            for offset in (0..content.len()).step_by(512) {
+                let Some(header) = FrameHeader::decode(&content[offset..]) else { continue };
+                let (from, length) = (offset + FRAME_HEADER_LENGTH, header.batch_length as usize);
+                if from + length <= content.len()
+                    && let Ok(batch) = Batch::decode(&content.slice(from..from + length))
+                {
+                    found.push(batch.position);
+                }
+            }
+        }
+        found
     }
 
     /// The directories of the zone's key-value stores.

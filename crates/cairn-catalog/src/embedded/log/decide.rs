@@ -167,6 +167,12 @@ pub fn decide(names: &[ZoneName; ZONE_COUNT], found: &[Found; ZONE_COUNT]) -> St
         }
         return start;
     };
+    // L8: no batch anywhere means that nobody ever saw all three formed; the third may still be forming.
+    let formed = |found: &Found| found.identity().is_some_and(|identity| identity.state == ZoneState::Formed);
+    if voters.iter().all(|(_, member)| member.last.index == 0) && !found.iter().all(formed) && holds(Rule::L8) {
+        let reason = "The store was being made when it stopped and has never served: it needs all three zones once.".to_owned();
+        return refuse(reason, names, &found);
+    }
     let promised = identities.iter().map(|identity| identity.promise).max().unwrap_or(0);
     let written = voters.iter().map(|(_, member)| member.last.epoch).max().unwrap_or(0);
     let epoch = if holds(Rule::L2) { promised.max(written) + 1 } else { written + 1 };
@@ -189,7 +195,7 @@ fn refuse_strangers(names: &[ZoneName; ZONE_COUNT], found: &mut [Found; ZONE_COU
     }
     let stores: Vec<StoreId> = found.iter().filter_map(|found| found.identity().map(|identity| identity.store)).collect();
     let votes = |store: StoreId| stores.iter().filter(|other| **other == store).count();
-    let majority = stores.iter().copied().max_by_key(|store| votes(*store));
+    let majority = majority(&stores);
     for (index, found) in found.iter_mut().enumerate() {
         let Some(identity) = found.identity() else { continue };
         let reason = if identity.zone != names[index] {
@@ -206,6 +212,11 @@ fn refuse_strangers(names: &[ZoneName; ZONE_COUNT], found: &mut [Found; ZONE_COU
         };
         *found = Found::Refused(reason);
     }
+}
+
+/// The store that most zones belong to.
+pub(super) fn majority(stores: &[StoreId]) -> Option<StoreId> {
+    stores.iter().copied().max_by_key(|store| stores.iter().filter(|other| *other == store).count())
 }
 
 /// L7: what another zone recorded and this one does not have.

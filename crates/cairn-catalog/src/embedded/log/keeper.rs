@@ -96,8 +96,9 @@ pub(super) struct Place {
 
 impl Place {
     /// `was_mount_point` is what the other zones remember of this one (L9).
-    pub(super) async fn open(&self, was_mount_point: bool, trusted_index: Option<u64>) -> Opened {
-        match self.try_open(was_mount_point, trusted_index).await {
+    /// A zone that does not belong to `store` is not touched.
+    pub(super) async fn open(&self, store: Option<StoreId>, was_mount_point: bool, trusted_index: Option<u64>) -> Opened {
+        match self.try_open(store, was_mount_point, trusted_index).await {
             Ok(opened) => opened,
             Err(error) => Opened { found: Found::Away(error.to_string()), member: None },
         }
@@ -107,7 +108,7 @@ impl Place {
         zone_directory::inspect(&*self.environment.disk, &self.path).await
     }
 
-    async fn try_open(&self, was_mount_point: bool, trusted_index: Option<u64>) -> io::Result<Opened> {
+    async fn try_open(&self, store: Option<StoreId>, was_mount_point: bool, trusted_index: Option<u64>) -> io::Result<Opened> {
         let only = |found| Ok(Opened { found, member: None });
         let identity = match self.inspect().await? {
             Inspection::Identity(identity) => identity,
@@ -122,9 +123,9 @@ impl Place {
             }
             Inspection::NoIdentity(reason) => return only(Found::NoMemory(reason)),
         };
-        if identity.zone != self.names[self.zone.get()] {
-            // Decided on by name; its log is of no interest.
-            return only(Found::Voteless(identity, "it is another zone".to_owned()));
+        if identity.zone != self.names[self.zone.get()] || store.is_some_and(|store| store != identity.store) {
+            // Decided on by its identity (L9); its log is not ours to open.
+            return only(Found::Voteless(identity, "it is another zone or of another store".to_owned()));
         }
         if identity.state == ZoneState::Rebuilding {
             return only(Found::Voteless(identity, "its rebuild was not finished".to_owned()));
@@ -263,7 +264,7 @@ impl<M: Machine> Keeper<M> {
         };
         let index = self.place.zone.get();
         let was_mount_point = self.mount_points.borrow()[index];
-        let Opened { found, member } = self.place.open(was_mount_point, self.trusted_index).await;
+        let Opened { found, member } = self.place.open(Some(self.store), was_mount_point, self.trusted_index).await;
         let mark = history.marks[index];
         let identity = match &found {
             Found::Empty => return Task::NewLife("its directory is empty".to_owned()),

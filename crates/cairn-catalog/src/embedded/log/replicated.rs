@@ -13,7 +13,7 @@ use parking_lot::RwLock;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::applier::ApplierSettings;
-use super::decide::{Found, Refusal, Role, Start, decide};
+use super::decide::{Found, Refusal, Role, Start, decide, majority};
 use super::keeper::{Keeper, KeeperSettings, Opened, Place, Task, ZonePhase, ZoneStatus};
 use super::rules::{Rule, holds};
 use super::sequencer::{Event, Machine, Sequencer, SequencerSettings, Shared, Unavailable};
@@ -227,16 +227,22 @@ impl<M: Machine> Replicated<M> {
 async fn look_at_all(places: &[Place; ZONE_COUNT]) -> ([Opened; ZONE_COUNT], [bool; ZONE_COUNT]) {
     // What any zone remembers of the others' being mount points.
     let mut mount_points = [false; ZONE_COUNT];
+    let mut stores = Vec::new();
     for place in places {
         if let Ok(Inspection::Identity(identity)) = place.inspect().await {
+            stores.push(identity.store);
             for (known, told) in mount_points.iter_mut().zip(identity.mount_points) {
                 *known |= told;
             }
         }
     }
+    let store = majority(&stores);
     let [first, second, third] = places;
-    let opened =
-        futures::join!(first.open(mount_points[0], None), second.open(mount_points[1], None), third.open(mount_points[2], None),);
+    let opened = futures::join!(
+        first.open(store, mount_points[0], None),
+        second.open(store, mount_points[1], None),
+        third.open(store, mount_points[2], None),
+    );
     (opened.into(), mount_points)
 }
 

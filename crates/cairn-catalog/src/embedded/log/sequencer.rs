@@ -395,6 +395,7 @@ impl<M: Machine> Sequencer<M> {
         if !missing.is_empty() && worker.append(missing).is_err() {
             return Linked::Behind;
         }
+        tracing::debug!(%zone, last = last.index, votes, "linked");
         let (ended, receiver) = oneshot::channel();
         self.unlink(zone, "it was opened anew".to_owned());
         self.links[zone.get()] =

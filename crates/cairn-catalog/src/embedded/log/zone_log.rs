@@ -247,8 +247,10 @@ impl ZoneLog {
             let cut_epoch = log.cut_epoch();
             log.rewrite_last_file(last.index, cut_epoch).await?;
         }
-        // After a kill the page cache may hold frames that no sync ever covered.
+        // After a kill or a failed sync the page cache may hold frames, and the directory names, that no sync ever covered.
+        disk.sync_directory(&log.path).await?;
         log.sync().await?;
+        tracing::debug!(log = %log.path.display(), last = log.last.index, scanned = last.index, stale, "opened a log");
         Ok(log)
     }
 
@@ -386,7 +388,11 @@ impl ZoneLog {
             return Ok(());
         }
         let keep = self.position_at(index).await?.ok_or_else(|| damage("log", 0, "the cut lies before the log's start"))?;
-        let kept_batch = self.read(index, 1).await?.into_iter().next().filter(|batch| batch.position.index == index);
+        let kept_batch = match self.read(index, 1).await {
+            Ok(batches) => batches.into_iter().next(),
+            Err(OpenError::Trimmed { .. }) => None,
+            Err(error) => return Err(error),
+        };
         // Whole files after the cut go first, newest first: what is left is always a log.
         while self.files.len() > 1 && self.active().header.base.index >= index {
             if let Some(file) = self.files.pop_back() {
