@@ -86,6 +86,40 @@ fn after_a_failed_sync_the_zone_is_away_until_opened_again() {
     });
 }
 
+/// Linux marks the pages of a failed sync clean: what an opening finds in the page cache may never reach the disk unless it is
+/// written again.
+#[test]
+fn what_a_failed_sync_left_in_the_page_cache_is_written_again() {
+    simulate(async {
+        for earlier in 1..4 {
+            let mut machine = Machine::new(20 + earlier);
+            let zone = machine.open(no_reserve()).await;
+            for number in 0..earlier {
+                put(&zone, chunk_id(number), &payload(number, 5000)).await;
+            }
+            let fault = machine.disk.fail_sync_and_forget(Path::new(DIRECTORY), 1);
+            let answer = zone.write(chunk_id(60), vec![payload(60, 5000)]).await;
+            assert!(matches!(answer, Err(ZoneError::Away(_))), "{answer:?}");
+            machine.disk.lift(fault);
+            zone.close().await;
+            machine.disk = machine.disk.kill();
+
+            let zone = machine.open(no_reserve()).await;
+            let listed = walk(&zone, 10).await;
+            let position = zone.position();
+            machine.disk = machine.disk.crash();
+            let zone = machine.open(no_reserve()).await;
+            assert_eq!(walk(&zone, 10).await, listed, "what an opening counted outlives the power");
+            assert_eq!(zone.position(), position);
+            for found in listed {
+                let number = (0..100).find(|number| chunk_id(*number) == found.id).expect("one of ours");
+                expect(&zone, &found.locator, found.id, &payload(number, usize::try_from(found.length).expect("small"))).await;
+            }
+            zone.close().await;
+        }
+    });
+}
+
 #[test]
 fn an_answer_counts_only_while_the_directory_is_there() {
     simulate(async {

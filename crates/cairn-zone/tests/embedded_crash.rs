@@ -258,6 +258,7 @@ fn run(seed: u64, options: Options) -> Result<u64, String> {
                 Err(words) if words.contains("away") || words.contains("dead") => {}
                 answer => answer?,
             }
+            let failing = random.random_bool(0.2).then(|| machine.disk.fail_sync_and_forget(Path::new(DIRECTORY), 30));
             if random.random_bool(0.7) {
                 machine.disk.boot().crash_after(random.random_range(1..400));
             }
@@ -272,6 +273,9 @@ fn run(seed: u64, options: Options) -> Result<u64, String> {
                 recorded = zone.position().max(recorded);
             }
             tokio::time::sleep(Duration::from_millis(random.random_range(0..60))).await;
+            if let Some(fault) = failing {
+                machine.disk.lift(fault);
+            }
             machine.disk = match random.random_range(0..10) {
                 0..2 => {
                     zone.close().await;

@@ -20,6 +20,8 @@ enum Verdict {
     Proceed,
     /// A sync that is to do nothing.
     Ignore,
+    /// A sync that is to fail and to forget what was unsynced.
+    Lose,
 }
 
 impl SimDisk {
@@ -53,6 +55,7 @@ impl SimDisk {
                     match fault.kind {
                         FaultKind::Error(kind) => return Err(kind.into()),
                         FaultKind::IgnoreSync => return Ok(Verdict::Ignore),
+                        FaultKind::LoseSync => return Ok(Verdict::Lose),
                         FaultKind::Hang(notify) => hang = Some(notify),
                     }
                 }
@@ -91,14 +94,9 @@ impl Disk for SimDisk {
     fn open<'a>(&'a self, path: &'a Path, mode: OpenMode) -> BoxFuture<'a, io::Result<Arc<dyn File>>> {
         Box::pin(async move {
             let create = mode == OpenMode::CreateNew;
-            self.enter(path, if create { Operation::Name } else { Operation::Lookup })
-                .await?;
+            self.enter(path, if create { Operation::Name } else { Operation::Lookup }).await?;
             let inode = self.with(|machine| machine.state.open(path, create))?;
-            Ok(Arc::new(SimFile {
-                disk: self.clone(),
-                path: path.to_path_buf(),
-                inode,
-            }) as Arc<dyn File>)
+            Ok(Arc::new(SimFile { disk: self.clone(), path: path.to_path_buf(), inode }) as Arc<dyn File>)
         })
     }
 
@@ -146,10 +144,11 @@ impl Disk for SimDisk {
 
     fn sync_directory<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, io::Result<()>> {
         Box::pin(async move {
-            if self.enter(path, Operation::Sync).await? == Verdict::Ignore {
-                return Ok(());
+            match self.enter(path, Operation::Sync).await? {
+                Verdict::Proceed => self.with(|machine| machine.state.sync_directory(path)),
+                Verdict::Ignore => Ok(()),
+                Verdict::Lose => Err(io::Error::other("input/output error while syncing")),
             }
-            self.with(|machine| machine.state.sync_directory(path))
         })
     }
 
@@ -170,11 +169,7 @@ impl Disk for SimDisk {
                 machine.locks.insert(path.to_path_buf(), number);
                 Ok(number)
             })?;
-            Ok(Box::new(SimLock {
-                machine: self.machine.clone(),
-                path: path.to_path_buf(),
-                number,
-            }) as Box<dyn LockGuard>)
+            Ok(Box::new(SimLock { machine: self.machine.clone(), path: path.to_path_buf(), number }) as Box<dyn LockGuard>)
         })
     }
 
@@ -220,33 +215,35 @@ impl File for SimFile {
     fn write_at<'a>(&'a self, offset: u64, pieces: &'a [Bytes]) -> BoxFuture<'a, io::Result<()>> {
         Box::pin(async move {
             self.disk.enter(&self.path, Operation::Write).await?;
-            self.disk
-                .with(|machine| machine.state.write(self.inode, &self.path, offset, pieces))
+            self.disk.with(|machine| machine.state.write(self.inode, &self.path, offset, pieces))
         })
     }
 
     fn sync_data(&self) -> BoxFuture<'_, io::Result<()>> {
         Box::pin(async move {
-            if self.disk.enter(&self.path, Operation::Sync).await? == Verdict::Ignore {
-                return Ok(());
-            }
-            self.disk.with(|machine| machine.state.sync(self.inode))
+            let verdict = self.disk.enter(&self.path, Operation::Sync).await?;
+            self.disk.with(|machine| match verdict {
+                Verdict::Proceed => machine.state.sync(self.inode),
+                Verdict::Ignore => Ok(()),
+                Verdict::Lose => {
+                    machine.state.forget_unsynced(self.inode);
+                    Err(io::Error::other("input/output error while syncing"))
+                }
+            })
         })
     }
 
     fn set_length(&self, length: u64) -> BoxFuture<'_, io::Result<()>> {
         Box::pin(async move {
             self.disk.enter(&self.path, Operation::Write).await?;
-            self.disk
-                .with(|machine| machine.state.set_length(self.inode, &self.path, length, false))
+            self.disk.with(|machine| machine.state.set_length(self.inode, &self.path, length, false))
         })
     }
 
     fn allocate(&self, offset: u64, length: u64) -> BoxFuture<'_, io::Result<()>> {
         Box::pin(async move {
             self.disk.enter(&self.path, Operation::Write).await?;
-            self.disk
-                .with(|machine| machine.state.set_length(self.inode, &self.path, offset + length, true))
+            self.disk.with(|machine| machine.state.set_length(self.inode, &self.path, offset + length, true))
         })
     }
 

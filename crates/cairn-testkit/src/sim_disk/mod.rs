@@ -53,6 +53,8 @@ enum FaultKind {
     Error(io::ErrorKind),
     /// The call succeeds and nothing is made durable.
     IgnoreSync,
+    /// The call fails, and what was unsynced counts as clean: it stays readable until the power goes, and no later sync writes it.
+    LoseSync,
     Hang(Arc<Notify>),
 }
 
@@ -106,10 +108,7 @@ impl SimDisk {
     #[must_use]
     pub fn boot(&self) -> Self {
         let process = self.machine.lock().process;
-        Self {
-            machine: self.machine.clone(),
-            process,
-        }
+        Self { machine: self.machine.clone(), process }
     }
 
     /// Power loss: unsynced writes and names are lost, kept or torn as the seed has it. Returns the next process's view.
@@ -163,6 +162,13 @@ impl SimDisk {
         self.add_fault(prefix, &[Operation::Sync], one_in, FaultKind::IgnoreSync)
     }
 
+    /// Syncs of files below the path, one in `one_in`, fail as Linux lets them fail: the pages that could not be written stay in the
+    /// page cache and are no longer dirty. They can be read until the power goes, a later sync succeeds without writing them, and
+    /// only writing them again helps.
+    pub fn fail_sync_and_forget(&self, prefix: &Path, one_in: u32) -> FaultId {
+        self.add_fault(prefix, &[Operation::Sync], one_in, FaultKind::LoseSync)
+    }
+
     /// Calls of these kinds below the path wait until the fault is lifted.
     pub fn hang(&self, prefix: &Path, operations: &[Operation]) -> FaultId {
         self.add_fault(prefix, operations, 1, FaultKind::Hang(Arc::new(Notify::new())))
@@ -170,11 +176,7 @@ impl SimDisk {
 
     /// Ends a fault; what hangs goes on.
     pub fn lift(&self, fault: FaultId) {
-        if let Some(Fault {
-            kind: FaultKind::Hang(notify),
-            ..
-        }) = self.machine.lock().faults.remove(&fault)
-        {
+        if let Some(Fault { kind: FaultKind::Hang(notify), .. }) = self.machine.lock().faults.remove(&fault) {
             notify.notify_waiters();
         }
     }
@@ -233,12 +235,7 @@ impl SimDisk {
         let mut machine = self.machine.lock();
         let id = FaultId(machine.fault_next);
         machine.fault_next += 1;
-        let fault = Fault {
-            prefix: prefix.to_path_buf(),
-            operations: operations.to_vec(),
-            one_in: one_in.max(1),
-            kind,
-        };
+        let fault = Fault { prefix: prefix.to_path_buf(), operations: operations.to_vec(), one_in: one_in.max(1), kind };
         machine.faults.insert(id, fault);
         id
     }

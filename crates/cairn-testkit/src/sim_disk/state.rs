@@ -92,10 +92,7 @@ fn sectors(change: &Change) -> Vec<Change> {
                 let position = offset + from as u64;
                 let to_boundary = usize::try_from(SECTOR_BYTES - position % SECTOR_BYTES).unwrap_or(1);
                 let to = bytes.len().min(from + to_boundary);
-                pieces.push(Change::Write {
-                    offset: position,
-                    bytes: bytes.slice(from..to),
-                });
+                pieces.push(Change::Write { offset: position, bytes: bytes.slice(from..to) });
                 from = to;
             }
             pieces
@@ -108,23 +105,11 @@ impl State {
     pub(super) fn new(seed: u64) -> Self {
         let root = 2;
         let mut mounts = BTreeMap::new();
-        mounts.insert(
-            PathBuf::from("/"),
-            Mount {
-                device: 1,
-                capacity_bytes: None,
-            },
-        );
+        mounts.insert(PathBuf::from("/"), Mount { device: 1, capacity_bytes: None });
         Self {
             random: ChaCha8Rng::seed_from_u64(seed),
             files: BTreeMap::new(),
-            directories: BTreeMap::from([(
-                root,
-                DirectoryNode {
-                    links: 1,
-                    ..DirectoryNode::default()
-                },
-            )]),
+            directories: BTreeMap::from([(root, DirectoryNode { links: 1, ..DirectoryNode::default() })]),
             inode_next: 3,
             root,
             mounts,
@@ -209,11 +194,7 @@ impl State {
     }
 
     fn parent_of(&self, path: &Path) -> io::Result<(Inode, String)> {
-        let name = path
-            .file_name()
-            .ok_or(io::ErrorKind::InvalidInput)?
-            .to_string_lossy()
-            .into_owned();
+        let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy().into_owned();
         let parent = self.lookup(path.parent().unwrap_or(Path::new("/")))?;
         if !self.directories.contains_key(&parent) {
             return Err(io::ErrorKind::NotADirectory.into());
@@ -257,13 +238,7 @@ impl State {
             (None, Some(directory)) => (0, directory.links, true),
             (None, None) => return Err(not_found()),
         };
-        Ok(cairn_disk::Metadata {
-            length,
-            device: 0,
-            inode,
-            links,
-            is_directory,
-        })
+        Ok(cairn_disk::Metadata { length, device: 0, inode, links, is_directory })
     }
 
     pub(super) fn open(&mut self, path: &Path, create: bool) -> io::Result<Inode> {
@@ -275,20 +250,8 @@ impl State {
                 let (parent, name) = self.parent_of(path)?;
                 let inode = self.inode_next;
                 self.inode_next += 1;
-                self.files.insert(
-                    inode,
-                    FileNode {
-                        links: 1,
-                        ..FileNode::default()
-                    },
-                );
-                self.change_names(
-                    parent,
-                    NameChange {
-                        remove: None,
-                        add: Some((name, inode)),
-                    },
-                );
+                self.files.insert(inode, FileNode { links: 1, ..FileNode::default() });
+                self.change_names(parent, NameChange { remove: None, add: Some((name, inode)) });
                 Ok(inode)
             }
             Err(error) => Err(error),
@@ -303,10 +266,7 @@ impl State {
 
     pub(super) fn create_directory(&mut self, path: &Path) -> io::Result<()> {
         let mut built = PathBuf::from("/");
-        for component in path
-            .components()
-            .filter(|component| matches!(component, Component::Normal(_)))
-        {
+        for component in path.components().filter(|component| matches!(component, Component::Normal(_))) {
             built.push(component);
             match self.lookup(&built) {
                 Ok(inode) if self.directories.contains_key(&inode) => {}
@@ -315,20 +275,8 @@ impl State {
                     let (parent, name) = self.parent_of(&built)?;
                     let inode = self.inode_next;
                     self.inode_next += 1;
-                    self.directories.insert(
-                        inode,
-                        DirectoryNode {
-                            links: 1,
-                            ..DirectoryNode::default()
-                        },
-                    );
-                    self.change_names(
-                        parent,
-                        NameChange {
-                            remove: None,
-                            add: Some((name, inode)),
-                        },
-                    );
+                    self.directories.insert(inode, DirectoryNode { links: 1, ..DirectoryNode::default() });
+                    self.change_names(parent, NameChange { remove: None, add: Some((name, inode)) });
                 }
                 Err(error) => return Err(error),
             }
@@ -344,38 +292,16 @@ impl State {
             if replaced == inode {
                 return Ok(());
             }
-            if self
-                .directories
-                .get(&replaced)
-                .is_some_and(|directory| !directory.current.is_empty())
-            {
+            if self.directories.get(&replaced).is_some_and(|directory| !directory.current.is_empty()) {
                 return Err(io::ErrorKind::DirectoryNotEmpty.into());
             }
             self.unlink(replaced);
         }
         if from_parent == to_parent {
-            self.change_names(
-                from_parent,
-                NameChange {
-                    remove: Some(from_name),
-                    add: Some((to_name, inode)),
-                },
-            );
+            self.change_names(from_parent, NameChange { remove: Some(from_name), add: Some((to_name, inode)) });
         } else {
-            self.change_names(
-                to_parent,
-                NameChange {
-                    remove: None,
-                    add: Some((to_name, inode)),
-                },
-            );
-            self.change_names(
-                from_parent,
-                NameChange {
-                    remove: Some(from_name),
-                    add: None,
-                },
-            );
+            self.change_names(to_parent, NameChange { remove: None, add: Some((to_name, inode)) });
+            self.change_names(from_parent, NameChange { remove: Some(from_name), add: None });
         }
         Ok(())
     }
@@ -386,13 +312,7 @@ impl State {
             return Err(io::ErrorKind::IsADirectory.into());
         }
         let (parent, name) = self.parent_of(path)?;
-        self.change_names(
-            parent,
-            NameChange {
-                remove: Some(name),
-                add: None,
-            },
-        );
+        self.change_names(parent, NameChange { remove: Some(name), add: None });
         self.unlink(inode);
         Ok(())
     }
@@ -401,13 +321,7 @@ impl State {
         let inode = self.lookup(path)?;
         let (parent, name) = self.parent_of(path)?;
         self.unlink_below(inode);
-        self.change_names(
-            parent,
-            NameChange {
-                remove: Some(name),
-                add: None,
-            },
-        );
+        self.change_names(parent, NameChange { remove: Some(name), add: None });
         Ok(())
     }
 
@@ -418,13 +332,7 @@ impl State {
         };
         for (name, child) in children {
             self.unlink_below(child);
-            self.change_names(
-                inode,
-                NameChange {
-                    remove: Some(name),
-                    add: None,
-                },
-            );
+            self.change_names(inode, NameChange { remove: Some(name), add: None });
         }
     }
 
@@ -475,10 +383,7 @@ impl State {
         let mut position = offset;
         for piece in pieces {
             let kept = if fits { piece.clone() } else { piece.slice(..piece.len() / 2) };
-            let change = Change::Write {
-                offset: position,
-                bytes: kept.clone(),
-            };
+            let change = Change::Write { offset: position, bytes: kept.clone() };
             position += kept.len() as u64;
             if fits || offset + length <= file.current.len() as u64 {
                 apply(&mut file.current, &change);
@@ -525,13 +430,17 @@ impl State {
         Ok(())
     }
 
+    /// Unsynced changes stay in the page cache and will never reach the disk.
+    pub(super) fn forget_unsynced(&mut self, inode: Inode) {
+        if let Some(file) = self.files.get_mut(&inode) {
+            file.pending.clear();
+        }
+    }
+
     pub(super) fn set_capacity(&mut self, prefix: &Path, capacity_bytes: Option<u64>) {
         let device = self.device_next;
         self.device_next += 1;
-        let mount = self.mounts.entry(prefix.to_path_buf()).or_insert(Mount {
-            device,
-            capacity_bytes: None,
-        });
+        let mount = self.mounts.entry(prefix.to_path_buf()).or_insert(Mount { device, capacity_bytes: None });
         mount.capacity_bytes = capacity_bytes;
     }
 
@@ -553,14 +462,9 @@ impl State {
         if let Ok((parent, _)) = self.parent_of(path)
             && let Some(directory) = self.directories.get_mut(&parent)
         {
-            let name = path
-                .file_name()
-                .map(|name| name.to_string_lossy().into_owned())
-                .unwrap_or_default();
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
             directory.durable.remove(&name);
-            directory
-                .pending
-                .retain(|change| change.add.as_ref().is_none_or(|(added, _)| *added != name));
+            directory.pending.retain(|change| change.add.as_ref().is_none_or(|(added, _)| *added != name));
         }
     }
 

@@ -24,13 +24,7 @@ async fn written(disk: &SimDisk, sync: bool) -> Vec<u8> {
 }
 
 async fn content(disk: &SimDisk) -> Vec<u8> {
-    disk.open(Path::new(FILE), OpenMode::Read)
-        .await
-        .unwrap()
-        .read_at(0, 1 << 20)
-        .await
-        .unwrap()
-        .to_vec()
+    disk.open(Path::new(FILE), OpenMode::Read).await.unwrap().read_at(0, 1 << 20).await.unwrap().to_vec()
 }
 
 #[tokio::test]
@@ -51,10 +45,7 @@ async fn synced_bytes_survive_power_loss_and_unsynced_ones_are_lost_kept_or_torn
                 torn += 1;
                 for (number, sector) in found.chunks(512).enumerate() {
                     let whole = &expected[number * 512..(number + 1) * 512];
-                    assert!(
-                        sector == whole || sector.iter().all(|byte| *byte == 0),
-                        "a sector is never torn itself"
-                    );
+                    assert!(sector == whole || sector.iter().all(|byte| *byte == 0), "a sector is never torn itself");
                 }
             }
         }
@@ -67,11 +58,7 @@ async fn kill_keeps_the_page_cache_and_old_handles_fail() {
     let disk = SimDisk::new(7);
     let expected = written(&disk, false).await;
     let held = disk.lock(Path::new("/zone/lock")).await.unwrap();
-    assert!(
-        disk.lock(Path::new("/zone/lock"))
-            .await
-            .is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
-    );
+    assert!(disk.lock(Path::new("/zone/lock")).await.is_err_and(|error| error.kind() == ErrorKind::WouldBlock));
     let next = disk.kill();
     assert_eq!(content(&next).await, expected);
     assert!(disk.metadata(Path::new(FILE)).await.is_err());

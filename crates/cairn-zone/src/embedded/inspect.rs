@@ -21,8 +21,8 @@ pub(super) enum Inspected {
     Leftover(u32),
     /// Prepared, of this length.
     Spare(u32, u64),
-    /// Over, and was of this generation.
-    Retired(u32, u64),
+    /// Over; its header names the generation that it had.
+    Retired(u32, SegmentHeader),
     /// Holds records.
     Live(Box<Candidate>),
     /// Holds something that cannot be read.
@@ -92,15 +92,13 @@ async fn inspect(slot: u32, file: Arc<dyn File>, owner: Owner) -> Result<Inspect
     check_owner(slot, &header, owner)?;
     match header.state {
         SegmentState::Spare => return Ok(Inspected::Spare(slot, length)),
-        SegmentState::Retired => return Ok(Inspected::Retired(slot, header.generation)),
+        SegmentState::Retired => return Ok(Inspected::Retired(slot, header)),
         SegmentState::InUse => {}
     }
-    let content = match read_index(&*file, &header, length).await? {
-        Some((index, live_count, live_bytes)) => Content::Indexed(index, live_count, live_bytes),
-        None => {
-            let found = scan(&*file, &header, length).await?;
-            Content::Scanned(found, file)
-        }
+    let content = if let Some((index, live_count, live_bytes)) = read_index(&*file, &header, length).await? {
+        Content::Indexed(index, live_count, live_bytes)
+    } else {
+        Content::Scanned(scan(&*file, &header, length).await?, file)
     };
     Ok(Inspected::Live(Box::new(Candidate { slot, length, header, header_lost, content })))
 }

@@ -39,7 +39,7 @@ pub(super) async fn open(opening: Opening) -> Result<Result<Start, Behind>, Open
     let inspected = inspect_all(&environment, &directory, owner, settings.open_parallelism).await?;
 
     let mut candidates = Vec::new();
-    let (mut leftovers, mut unreadable) = (Vec::new(), Vec::new());
+    let (mut leftovers, mut unreadable, mut retired) = (Vec::new(), Vec::new(), Vec::new());
     let (mut slot_max, mut generation_max) = (None, 0);
     let mut pool = super::shared::Pool::default();
     for file in inspected {
@@ -56,8 +56,9 @@ pub(super) async fn open(opening: Opening) -> Result<Result<Start, Behind>, Open
                 }
                 slot
             }
-            Inspected::Retired(slot, generation) => {
-                generation_max = generation_max.max(generation);
+            Inspected::Retired(slot, header) => {
+                generation_max = generation_max.max(header.generation);
+                retired.push((slot, header));
                 pool.retired.push_back(slot);
                 slot
             }
