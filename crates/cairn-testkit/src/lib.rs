@@ -3,6 +3,10 @@
 pub mod catalog_conformance;
 pub mod catalog_invariants;
 pub mod faulty_zone;
+#[cfg(feature = "s3")]
+pub mod memory_store;
+#[cfg(feature = "s3")]
+pub mod s3_client;
 pub mod sim_disk;
 pub mod sim_environment;
 pub mod zone_conformance;

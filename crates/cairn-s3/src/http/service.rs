@@ -1,0 +1,162 @@
+//! One request: authenticated, then authorised, then done.
+//!
+//! The order is a guarantee: no operation sees a request before its signature was verified and the [`Authorizer`] has allowed it, and the
+//! body is not read (a client that waits for `100 Continue` is not told to go on) before that.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use cairn_disk::{Clock, Random};
+use cairn_store::api::ObjectStore;
+use cairn_types::TenantId;
+use http::header::{EXPECT, HOST, SERVER};
+use http::{HeaderName, HeaderValue, Method, Request, request::Parts};
+
+use super::query::Query;
+use super::request_id::{RequestId, RequestIds};
+use super::response::{self, S3Response};
+use super::target::parse_target;
+use crate::auth::authorizer::Authorizer;
+use crate::auth::{self, Authenticator};
+use crate::body::Inbound;
+use crate::config::Config;
+use crate::error::{S3Error, S3Result, code};
+use crate::operation;
+
+/// Serves S3 from a store.
+#[derive(Clone)]
+pub struct S3Service(Arc<Shared>);
+
+/// What all requests share.
+pub struct Shared {
+    /// The objects.
+    pub store: Arc<dyn ObjectStore>,
+    /// Who may do what.
+    pub authorizer: Arc<dyn Authorizer>,
+    /// How the front behaves.
+    pub config: Config,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The tenant of unsigned requests.
+    pub default_tenant: TenantId,
+    authenticator: Authenticator,
+    request_ids: RequestIds,
+    running: Arc<AtomicUsize>,
+}
+
+/// Counts a request as running until it is dropped.
+pub struct RequestPermit(Arc<AtomicUsize>);
+
+impl Drop for RequestPermit {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl S3Service {
+    /// A service.
+    #[must_use]
+    pub fn new(
+        store: Arc<dyn ObjectStore>,
+        authorizer: Arc<dyn Authorizer>,
+        config: Config,
+        clock: Arc<dyn Clock>,
+        random: &dyn Random,
+    ) -> Self {
+        Self(Arc::new(Shared {
+            store,
+            authorizer,
+            clock,
+            default_tenant: TenantId::DEFAULT,
+            authenticator: Authenticator::new(config.region.clone()),
+            request_ids: RequestIds::new(random),
+            running: Arc::new(AtomicUsize::new(0)),
+            config,
+        }))
+    }
+
+    /// What all requests share.
+    #[must_use]
+    pub fn shared(&self) -> &Shared {
+        &self.0
+    }
+
+    /// How many requests are running.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        self.0.running.load(Ordering::Relaxed)
+    }
+
+    /// Answers a request. Every failure becomes an answer.
+    pub async fn call(&self, request: Request<Inbound>) -> S3Response {
+        let shared = &*self.0;
+        let request_id = shared.request_ids.next();
+        let (parts, mut inbound) = request.into_parts();
+        let is_head = parts.method == Method::HEAD;
+        let outcome = match shared.admit() {
+            Ok(permit) => shared.handle(&parts, &mut inbound).await.map(|mut response| {
+                response.body_mut().hold(permit);
+                response
+            }),
+            Err(error) => Err(error),
+        };
+        let mut response = outcome.unwrap_or_else(|error| {
+            log(&error, &parts, &request_id);
+            response::error(&error, parts.uri.path(), &request_id, shared.request_ids.host_id(), is_head)
+        });
+        shared.leave(&parts, inbound);
+        let headers = response.headers_mut();
+        response::set(headers, HeaderName::from_static("x-amz-request-id"), request_id.as_str().to_owned());
+        headers.insert("x-amz-id-2", shared.request_ids.host_id().clone());
+        headers.insert(SERVER, HeaderValue::from_static("Cairn"));
+        response
+    }
+}
+
+impl Shared {
+    fn admit(&self) -> S3Result<RequestPermit> {
+        let permit = RequestPermit(Arc::clone(&self.running));
+        if self.running.fetch_add(1, Ordering::Relaxed) >= self.config.limits.requests_max {
+            return Err(S3Error::new(&code::SLOW_DOWN));
+        }
+        Ok(permit)
+    }
+
+    async fn handle(&self, parts: &Parts, inbound: &mut Inbound) -> S3Result<S3Response> {
+        let query = Query::parse(parts.uri.query().unwrap_or_default())?;
+        let host = match parts.headers.get(HOST) {
+            Some(value) => value.to_str().ok(),
+            None => parts.uri.authority().map(http::uri::Authority::as_str),
+        };
+        let raw_path = parts.uri.path();
+        let now_seconds = self.clock.wall().as_secs();
+        let request = auth::Request { method: parts.method.as_str(), raw_path, query: &query, headers: &parts.headers };
+        let authenticated = self.authenticator.authenticate(&*self.store, &request, now_seconds).await?;
+        let target = parse_target(host, raw_path, &self.config.domains)?;
+        operation::run(operation::Incoming { shared: self, parts, query: &query, authenticated, target, inbound }).await
+    }
+
+    /// Leaves the connection in a state in which it can serve the next request, or be closed with the client having seen its answer.
+    fn leave(&self, parts: &Parts, inbound: Inbound) {
+        if inbound.is_at_end() || (!inbound.is_polled() && parts.headers.contains_key(EXPECT)) {
+            // A client that waits to be told to go on has sent nothing: hyper closes the connection, and nothing is lost.
+            return;
+        }
+        let limits = &self.config.limits;
+        let drain = tokio::time::timeout(limits.drain_timeout, inbound.drain(limits.drain_bytes_max));
+        tokio::spawn(async move {
+            let _ = drain.await;
+        });
+    }
+}
+
+fn log(error: &S3Error, parts: &Parts, request_id: &RequestId) {
+    let (request_id, code, status) = (request_id.as_str(), error.code().name, error.code().status.as_u16());
+    // The query may hold a signature: it stays out.
+    let (method, path, detail) = (parts.method.as_str(), parts.uri.path(), error.log_detail().unwrap_or_default());
+    if status >= 500 && status != 501 {
+        tracing::warn!(request_id, method, path, code, status, detail, "request failed");
+    } else {
+        tracing::debug!(request_id, method, path, code, status, detail, "request refused");
+    }
+}

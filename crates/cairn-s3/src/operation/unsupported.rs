@@ -1,0 +1,91 @@
+//! Headers that change what an operation means and that Cairn does not act upon: refused, never ignored.
+
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::Operation;
+use crate::auth;
+use crate::error::{S3Error, S3Result};
+use crate::http::query::Query;
+
+/// Headers refused wherever they stand.
+const ALWAYS: &[&str] = &[
+    "x-amz-server-side-encryption",
+    "x-amz-copy-source-server-side-encryption",
+    "x-amz-object-lock-",
+    "x-amz-grant-",
+    "x-amz-if-match-",
+    "x-amz-rename-source",
+    "x-amz-write-offset-bytes",
+];
+
+/// Headers that are refused unless their value says what is done anyway.
+const UNLESS: &[(&str, &[&str])] = &[
+    ("x-amz-acl", &["private", "bucket-owner-full-control"]),
+    ("x-amz-bucket-object-lock-enabled", &["false"]),
+    ("x-amz-object-ownership", &["BucketOwnerEnforced"]),
+    ("x-amz-storage-class", &["STANDARD"]),
+    ("x-amz-tagging", &[""]),
+    ("x-amz-tagging-directive", &["COPY"]),
+];
+
+/// Refuses a request with a header that would have to be acted upon.
+pub(super) fn refuse(headers: &HeaderMap, operation: Operation) -> S3Result<()> {
+    for (name, value) in headers {
+        let name = name.as_str();
+        if !name.starts_with("x-amz-") {
+            continue;
+        }
+        if ALWAYS.iter().any(|prefix| name.starts_with(prefix)) {
+            return Err(S3Error::header_not_implemented(name));
+        }
+        let allowed = UNLESS.iter().find(|(header, _)| *header == name).map(|(_, allowed)| *allowed);
+        if let Some(allowed) = allowed
+            && !allowed.iter().any(|allowed| value.as_bytes() == allowed.as_bytes())
+        {
+            return Err(S3Error::header_not_implemented(name));
+        }
+    }
+    let copies = matches!(operation, Operation::CopyObject | Operation::UploadPartCopy);
+    if !copies && operation.takes_object_bytes() && headers.contains_key("x-amz-copy-source-range") {
+        return Err(S3Error::invalid_argument(
+            "x-amz-copy-source-range",
+            "",
+            "You can only specify a copy source header for copy requests.",
+        ));
+    }
+    Ok(())
+}
+
+/// The parameters of a presigned URL that are headers in disguise: clients that presign put `x-amz-*` headers into the query, and AWS reads
+/// them there. They are signed with the rest of the query. `None` where there are none.
+pub(super) fn hoisted_headers(parts: &Parts, query: &Query<'_>) -> S3Result<Option<HeaderMap>> {
+    const SIGNATURE: &[&str] = &[
+        "x-amz-algorithm",
+        "x-amz-content-sha256",
+        "x-amz-credential",
+        "x-amz-date",
+        "x-amz-expires",
+        "x-amz-security-token",
+        "x-amz-signature",
+        "x-amz-signedheaders",
+    ];
+    if !auth::is_presigned(query) {
+        return Ok(None);
+    }
+    let mut merged: Option<HeaderMap> = None;
+    for (name, value) in query.iter() {
+        let lower = name.to_ascii_lowercase();
+        if !lower.starts_with("x-amz-") || SIGNATURE.contains(&lower.as_str()) {
+            continue;
+        }
+        let invalid = || S3Error::invalid_argument("query", name, "This parameter cannot be read as a header.");
+        let name = HeaderName::from_bytes(lower.as_bytes()).map_err(|_| invalid())?;
+        let value = HeaderValue::from_str(value).map_err(|_| invalid())?;
+        let headers = merged.get_or_insert_with(|| parts.headers.clone());
+        if !headers.contains_key(&name) {
+            headers.insert(name, value);
+        }
+    }
+    Ok(merged)
+}

@@ -1,0 +1,7 @@
+//! Small text codecs: hexadecimal, Base64, percent-encoding and dates. They allocate only what they return, and never panic on any
+//! input.
+
+pub mod base64;
+pub mod date;
+pub mod hexadecimal;
+pub mod percent;
