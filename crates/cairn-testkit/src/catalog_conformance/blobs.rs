@@ -135,7 +135,7 @@ pub async fn counts_only_current_incarnations(world: &World<'_>) {
         expect_error(commit(world, "a", odd.clone()).await, &lost(&odd));
     }
     let retired = RetireIncarnation { zone: ZONE_B, incarnation: Incarnation(2) };
-    world.catalog.retire_incarnation(retired).await.unwrap();
+    world.subject.retire(retired).await.unwrap();
     let late = world.blob(&[1], &[0, 1]);
     expect_error(commit(world, "a", late.clone()).await, &lost(&late));
     let mut good = world.blob(&[1], &[0, 1, 2]);
@@ -318,9 +318,8 @@ pub async fn walks_over_all_blobs_after_a_loss(world: &World<'_>) {
     let without_a = commit(world, "a", world.blob(&[1], &[1, 2])).await.unwrap();
     let dying = commit(world, "dying", world.blob(&[1], &[0, 1, 2])).await.unwrap();
     world.delete("dying", None).await.unwrap();
-    let retire = async |zone, incarnation| {
-        world.catalog.retire_incarnation(RetireIncarnation { zone, incarnation: Incarnation(incarnation) }).await
-    };
+    let retire =
+        async |zone, incarnation| world.subject.retire(RetireIncarnation { zone, incarnation: Incarnation(incarnation) }).await;
     expect_refused(retire(ZONE_B, 0).await);
     expect_refused(retire(ZoneIndex(3), 1).await);
     let view = retire(ZONE_B, 1).await.unwrap();
@@ -370,4 +369,41 @@ pub async fn walks_over_all_blobs_after_a_loss(world: &World<'_>) {
     assert!(retire(ZONE_B, 3).await.unwrap().zones[1].rebuild.is_some());
     while !advance(3, None, 3).await.finished {}
     assert_eq!(incomplete(world, zones(&[ZONE_B])).await.len(), 7);
+}
+
+/// A body of more pieces than one commit lets go of is let go of later, and wholly.
+pub async fn lets_go_of_scattered_bodies_in_steps(world: &World<'_>) {
+    let blobs: Vec<NewBlob> = (0..100).map(|_| world.blob(&[1], &[0, 1, 2])).collect();
+    let ids: Vec<BlobId> = blobs.iter().map(|blob| blob.id).collect();
+    let request = world.put_request("a", 1, NewContent::Blobs(blobs));
+    let written = world.catalog.put_version(request).await.unwrap();
+    let upload = super::uploads::create(world, "b").await;
+    let copy = |part_number, range| cairn_catalog::CopyPart {
+        session: world.session,
+        upload: upload.clone(),
+        part_number,
+        source: world.source("a", &written),
+        range,
+        etag: super::etag(1),
+        checksum: None,
+    };
+    world.catalog.copy_part(copy(1, 0..90)).await.unwrap();
+    // Replacing that part lets go of 90 pieces, and takes 20 others, of which some are the same.
+    world.catalog.copy_part(copy(1, 80..100)).await.unwrap();
+    world.reap().await;
+    assert_eq!(world.references(ids[0]).await, Some(1));
+    assert_eq!(world.references(ids[85]).await, Some(2));
+    world.put("a", 2, "replaced").await;
+    let usage = world.catalog.usage(world.bucket).await.unwrap();
+    assert_eq!((usage.object_bytes, usage.parts, usage.part_bytes), (8, 1, 20));
+    world.reap().await;
+    assert_eq!(world.references(ids[0]).await, None);
+    assert_eq!(world.references(ids[85]).await, Some(1));
+    world.catalog.abort_upload(upload).await.unwrap();
+    world.reap().await;
+    for id in ids {
+        assert_eq!(world.references(id).await, None);
+    }
+    let usage = world.catalog.usage(world.bucket).await.unwrap();
+    assert_eq!((usage.parts, usage.part_bytes, usage.uploads), (0, 0, 0));
 }
