@@ -102,6 +102,12 @@ pub(super) async fn open(opening: Opening) -> Result<Result<Start, Behind>, Open
     for slot in leftovers {
         environment.disk.remove_file(&shared.path(slot)).await?;
     }
+    for (slot, header) in retired {
+        // It may have been read from the page cache, where a failed sync left it; deletions are confirmed on the strength of it.
+        let file = shared.file(slot).await?;
+        file.write_at(0, &[Bytes::from(header.encode_block())]).await?;
+        shared.sync(&*file).await?;
+    }
     let mut start =
         Start { damage, generation_next: generation_max.saturating_add(1), all_dead: Vec::new(), unsealed: Vec::new(), shared };
     let mut table = Table {
