@@ -215,7 +215,7 @@ fn samples() -> Vec<Sample> {
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 fn from_hexadecimal(text: &str) -> Bytes {
