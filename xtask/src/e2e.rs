@@ -53,7 +53,7 @@ impl Size {
 /// Scenarios that run one after another against one service.
 struct Suite<'suite, 'run> {
     context: &'suite mut Context<'run>,
-    service: &'suite Service,
+    service: &'suite mut Service,
     size: Size,
     scratch: PathBuf,
     counts: Counts,
@@ -61,6 +61,9 @@ struct Suite<'suite, 'run> {
 
 impl Suite<'_, '_> {
     /// Runs a scenario and counts it. Those after a failed one run all the same.
+    ///
+    /// # Errors
+    /// Where the service is no longer there: nothing more can be learnt from it.
     fn check(&mut self, what: &str, scenario: impl FnOnce(&mut Self) -> anyhow::Result<()>) -> anyhow::Result<()> {
         let started = clock::now();
         let result = scenario(self);
@@ -73,7 +76,8 @@ impl Suite<'_, '_> {
             }
             Err(error) => {
                 self.counts.failed += 1;
-                self.context.say(&format!("FAILED {scheme} {what} ({took:.1} s): {error:#}"))
+                self.context.say(&format!("FAILED {scheme} {what} ({took:.1} s): {error:#}"))?;
+                self.service.is_there().with_context(|| format!("{what}: {error:#}"))
             }
         }
     }
@@ -147,10 +151,10 @@ fn with_each_scheme(
         for name in ["home", "tmp"] {
             std::fs::create_dir(scratch.join(name))?;
         }
-        let service = Service::start(context, scheme, &scratch)?;
+        let mut service = Service::start(context, scheme, &scratch)?;
         let size = Size::of(context, scheme);
         let mut suite =
-            Suite { context: &mut *context, service: &service, size, scratch: scratch.clone(), counts: Counts::default() };
+            Suite { context: &mut *context, service: &mut service, size, scratch: scratch.clone(), counts: Counts::default() };
         scenarios(&mut suite)?;
         let of_scenarios = suite.counts;
         counts = counts.and(of_scenarios).and(service.stop(context)?);

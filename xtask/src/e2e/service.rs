@@ -109,6 +109,21 @@ impl Service {
         Ok(Self { scheme, endpoint, certificate_authority, started: Some((running, log_path)) })
     }
 
+    /// Whether it can still be reached.
+    ///
+    /// # Errors
+    /// Where it cannot, or has ended; with the end of its log.
+    pub fn is_there(&mut self) -> anyhow::Result<()> {
+        if let Some((running, log_path)) = &mut self.started
+            && let Some(status) = running.ended()?
+        {
+            bail!("the service has ended with {status}; the end of {}:\n{}", log_path.display(), end_of(log_path));
+        }
+        let address = self.endpoint.split_once("://").map_or("", |(_, address)| address.trim_end_matches('/'));
+        TcpStream::connect(address).with_context(|| format!("the service does not answer at {}", self.endpoint))?;
+        Ok(())
+    }
+
     /// How it is reached.
     pub fn scheme(&self) -> Scheme {
         self.scheme
