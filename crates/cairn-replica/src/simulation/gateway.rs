@@ -35,8 +35,6 @@ pub(super) struct Cable(Arc<Ends>);
 #[derive(Default)]
 struct Ends {
     paused: AtomicBool,
-    /// Additions of locators are held up on their way to the catalog, and nothing else.
-    holds_additions: AtomicBool,
     changed: Notify,
 }
 
@@ -46,21 +44,16 @@ impl Cable {
         self.0.changed.notify_waiters();
     }
 
-    pub fn set_holds_additions(&self, holds: bool) {
-        self.0.holds_additions.store(holds, Ordering::Relaxed);
-        self.0.changed.notify_waiters();
-    }
-
-    async fn until_clear(&self, flag: &AtomicBool) {
-        while flag.load(Ordering::Relaxed) {
+    pub async fn until_clear(&self) {
+        while self.0.paused.load(Ordering::Relaxed) {
             self.0.changed.notified().await;
         }
     }
 
     pub async fn through<T>(&self, work: impl Future<Output = T>) -> T {
-        self.until_clear(&self.0.paused).await;
+        self.until_clear().await;
         let result = work.await;
-        self.until_clear(&self.0.paused).await;
+        self.until_clear().await;
         result
     }
 }
@@ -91,7 +84,8 @@ impl Zone for FarZone {
     }
 }
 
-struct FarCatalog(SimCatalog, Cable);
+/// The last cable holds up additions of locators on their way, for all gateways together.
+struct FarCatalog(SimCatalog, Cable, Cable);
 
 impl BlobCatalog for FarCatalog {
     fn incarnations(&self) -> BoxFuture<'_, PortResult<Incarnations>> {
@@ -120,7 +114,7 @@ impl BlobCatalog for FarCatalog {
     }
     fn add_locators(&self, session: SessionId, additions: Vec<AddLocators>) -> BoxFuture<'_, PortResult<Vec<AddOutcome>>> {
         Box::pin(async move {
-            self.1.until_clear(&self.1.0.holds_additions).await;
+            self.2.until_clear().await;
             self.1.through(self.0.add_locators(session, additions)).await
         })
     }
@@ -171,11 +165,11 @@ pub(super) fn zones_configuration() -> ZonesConfig {
 }
 
 impl Gateway {
-    pub fn start(zones: &[SimZone; 3], catalog: &SimCatalog, setup: &Setup) -> Self {
+    pub fn start(zones: &[SimZone; 3], catalog: &SimCatalog, commits: &Cable, setup: &Setup) -> Self {
         let cable = Cable::default();
         let far = zones.clone().map(|zone| Arc::new(FarZone(zone, cable.clone())) as Arc<dyn Zone>);
         let zones = Zones::new(far, zones_configuration());
-        let catalog = Arc::new(FarCatalog(catalog.clone(), cable.clone()));
+        let catalog = Arc::new(FarCatalog(catalog.clone(), cable.clone(), commits.clone()));
         let replicator = Replicator::start(zones, catalog, configuration());
         *replicator.left_out.lock() = setup.left_out;
         let tasks = TaskGroup::new();

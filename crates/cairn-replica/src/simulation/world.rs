@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::catalog::{Commit, Rule, SimCatalog};
 use super::checker::{self, Expected, Ledger, body};
-use super::gateway::Gateway;
+use super::gateway::{Cable, Gateway};
 use super::zone::{Mood, SimZone};
 use crate::catalog_port::BlobCatalog;
 use crate::read::{ReadError, ReadRequest};
@@ -49,9 +49,11 @@ pub(super) struct World {
     crashes: u64,
     steps: u64,
     has_held: bool,
+    /// Holds up all that commits.
+    commits: Cable,
 }
 
-const TROUBLE: Duration = Duration::from_secs(40);
+const TROUBLE: Duration = Duration::from_secs(30);
 const QUIET: Duration = Duration::from_secs(130);
 const STEP: Duration = Duration::from_millis(40);
 
@@ -59,7 +61,8 @@ const STEP: Duration = Duration::from_millis(40);
 #[derive(Clone)]
 struct Client {
     replicator: Arc<Replicator>,
-    cable: super::gateway::Cable,
+    cable: Cable,
+    commits: Cable,
     catalog: SimCatalog,
     ledger: Arc<Mutex<Ledger>>,
     zones: [SimZone; 3],
@@ -81,6 +84,7 @@ impl World {
             crashes: 0,
             steps: 0,
             has_held: false,
+            commits: Cable::default(),
         };
         for _ in 0..2 {
             world.start_gateway();
@@ -101,7 +105,7 @@ impl World {
     }
 
     fn start_gateway(&mut self) {
-        self.gateways.push(Gateway::start(&self.zones, &self.catalog, &self.setup));
+        self.gateways.push(Gateway::start(&self.zones, &self.catalog, &self.commits, &self.setup));
     }
 
     fn outcome(self) -> Outcome {
@@ -132,6 +136,7 @@ impl World {
         let client = Client {
             replicator: Arc::clone(&gateway.replicator),
             cable: gateway.cable.clone(),
+            commits: self.commits.clone(),
             catalog: self.catalog.clone(),
             ledger: Arc::clone(&self.ledger),
             zones: self.zones.clone(),
@@ -232,19 +237,15 @@ impl World {
                     cable.set_paused(false);
                 });
             }
-            // Every gateway's additions are late, by more than a session's life; once in a run, in some runs.
-            48 if !self.has_held && self.random.random_bool(0.25) => {
+            // All that gateways commit is late, by more than a session's life; once in a run, in some runs.
+            48..50 if !self.has_held && self.random.random_bool(0.25) => {
                 self.has_held = true;
-                let cables: Vec<_> = self.gateways.iter().map(|gateway| gateway.cable.clone()).collect();
-                let pause = Duration::from_millis(self.random.random_range(1_000..70_000));
+                let commits = self.commits.clone();
+                let pause = Duration::from_millis(self.random.random_range(1_000..80_000));
                 tokio::spawn(async move {
-                    for cable in &cables {
-                        cable.set_holds_additions(true);
-                    }
+                    commits.set_paused(true);
                     tokio::time::sleep(pause).await;
-                    for cable in &cables {
-                        cable.set_holds_additions(false);
-                    }
+                    commits.set_paused(false);
                 });
             }
             _ => {}
@@ -333,6 +334,7 @@ impl Client {
         let Ok(finished) = writer.finish().await else { return };
         let check = |tables: &super::catalog::Tables| checker::check_commit(&self.zones, tables, &mut self.ledger.lock(), object);
         let commit = self.catalog.commit(finished.session(), object, finished.contents().to_vec(), check);
+        self.commits.until_clear().await;
         match self.cable.through(commit).await {
             Ok(Commit::Done) => {
                 {
