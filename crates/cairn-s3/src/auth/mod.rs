@@ -12,6 +12,7 @@ pub mod authorizer;
 mod canonical;
 mod credential;
 mod presigned;
+mod presigned_v2;
 mod signature;
 mod signing_key;
 
@@ -24,6 +25,7 @@ use http::header::{AUTHORIZATION, DATE};
 pub use canonical::{SlashForm, canonical_request};
 pub use credential::{AuthorizationHeader, CredentialScope, parse_authorization_header};
 pub use presigned::{PresignedQuery, is_presigned, parse_presigned_query};
+pub use presigned_v2::{PresignedV2, is_presigned_v2, parse_presigned_v2};
 pub use signature::{ChunkSigner, EMPTY_SHA256_HEXADECIMAL, string_to_sign};
 pub use signing_key::{SigningKey, SigningKeyCache};
 
@@ -98,6 +100,8 @@ pub struct Request<'a> {
     pub query: &'a Query<'a>,
     /// The headers.
     pub headers: &'a HeaderMap,
+    /// The bucket, where the host names it.
+    pub virtual_bucket: Option<&'a str>,
 }
 
 /// Checks signatures for one region.
@@ -156,6 +160,9 @@ impl Authenticator {
     }
 
     async fn by_query(&self, store: &dyn ObjectStore, request: &Request<'_>, now: u64) -> S3Result<Authenticated> {
+        if is_presigned_v2(request.query) {
+            return by_query_v2(store, request, now).await;
+        }
         let presigned = parse_presigned_query(request.query)?;
         presigned.authorization.scope.check(&self.region, credential::Place::Query)?;
         presigned.check_time(now)?;
@@ -202,6 +209,29 @@ impl Authenticator {
             signed_stream.then(|| ChunkSigner::new(signing_key, moment, &authorization.scope, authorization.signature));
         Ok(Authenticated { key: Some(key), payload, chunk_signer })
     }
+}
+
+async fn by_query_v2(store: &dyn ObjectStore, request: &Request<'_>, now: u64) -> S3Result<Authenticated> {
+    let presigned = parse_presigned_v2(request.query)?;
+    presigned.check_time(now)?;
+    let payload = match request.headers.get("x-amz-content-sha256") {
+        None => PayloadMode::Unsigned,
+        Some(value) => PayloadMode::parse(value.as_bytes())?,
+    };
+    if matches!(payload, PayloadMode::StreamingSigned | PayloadMode::StreamingSignedTrailer) {
+        return Err(S3Error::invalid_request("Signed chunks need Signature Version 4."));
+    }
+    if request.headers.contains_key("x-amz-security-token") || request.query.has("x-amz-security-token") {
+        return Err(S3Error::new(&code::INVALID_TOKEN));
+    }
+    let access_key_id = presigned.access_key_id;
+    let Some(key) = store.access_key(access_key_id).await? else {
+        return Err(S3Error::new(&code::INVALID_ACCESS_KEY_ID).field("AWSAccessKeyId", access_key_id));
+    };
+    if !presigned.verify(request, request.virtual_bucket, key.secret.expose()) {
+        return Err(S3Error::new(&code::SIGNATURE_DOES_NOT_MATCH).field("AWSAccessKeyId", access_key_id));
+    }
+    Ok(Authenticated { key: Some(key), payload, chunk_signer: None })
 }
 
 fn anonymous(request: &Request<'_>) -> S3Result<Authenticated> {

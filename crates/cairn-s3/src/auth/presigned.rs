@@ -1,6 +1,7 @@
 //! The query of a presigned URL (AWS, "Authenticating Requests: Using Query Parameters").
 
 use super::credential::{ALGORITHM, AuthorizationHeader, CredentialScope, Place, parse_signature};
+use super::presigned_v2::is_presigned_v2;
 use super::{CLOCK_SKEW_SECONDS_MAX, seconds_iso8601};
 use crate::error::{S3Error, S3Result, code};
 use crate::http::query::Query;
@@ -26,7 +27,7 @@ pub fn is_presigned(query: &Query<'_>) -> bool {
     query.get("X-Amz-Algorithm").is_some()
         || query.get("X-Amz-Signature").is_some()
         || query.get("X-Amz-Credential").is_some()
-        || (query.get("AWSAccessKeyId").is_some() && query.get("Signature").is_some())
+        || is_presigned_v2(query)
 }
 
 fn malformed(message: impl Into<std::borrow::Cow<'static, str>>) -> S3Error {
@@ -36,11 +37,6 @@ fn malformed(message: impl Into<std::borrow::Cow<'static, str>>) -> S3Error {
 /// Reads the query of a presigned URL. Each of the six parameters must be there once: two of a kind could be read differently by
 /// whoever signed.
 pub fn parse_presigned_query<'a>(query: &'a Query<'_>) -> S3Result<PresignedQuery<'a>> {
-    if query.get("X-Amz-Algorithm").is_none() && query.get("Signature").is_some() {
-        return Err(S3Error::invalid_request(
-            "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.",
-        ));
-    }
     let required = |name: &'static str| {
         let mut values = query.all(name);
         match (values.next(), values.next()) {

@@ -9,6 +9,7 @@ use cairn_types::{AccountId, TenantId};
 use http::{HeaderName, HeaderValue};
 use proptest::prelude::*;
 
+use super::presigned::EXPIRES_SECONDS_MAX;
 use super::*;
 use crate::body::{Expectations, Inbound, VerifiedBody};
 use crate::checksum::headers::Promised;
@@ -44,7 +45,7 @@ fn map(pairs: &[(&str, &str)]) -> HeaderMap {
 async fn check_at(now: u64, method: &str, target: &str, headers: &HeaderMap) -> S3Result<Authenticated> {
     let (raw_path, query) = target.split_once('?').unwrap_or((target, ""));
     let query = Query::parse(query).unwrap();
-    let request = Request { method, raw_path, query: &query, headers };
+    let request = Request { method, raw_path, query: &query, headers, virtual_bucket: None };
     Authenticator::new("us-east-1".to_owned()).authenticate(&store(), &request, now).await
 }
 
@@ -157,7 +158,49 @@ async fn malformed_urls_are_told_apart() {
         assert!(PRESIGNED.contains(from));
         assert_eq!(code(NOW, "GET", &PRESIGNED.replace(from, to), &host).await, expected, "{from} -> {to}");
     }
-    assert_eq!(code(NOW, "GET", "/k?AWSAccessKeyId=a&Signature=b&Expires=1", &host).await, "InvalidRequest");
+}
+
+/// Signs the path and query of a `GET` with version 2, as Amazon's page says.
+fn version_2(text: &str, target: &str) -> String {
+    use hmac::{Hmac, KeyInit, Mac};
+    let mut state = Hmac::<sha1::Sha1>::new_from_slice(SECRET.as_bytes()).unwrap();
+    state.update(text.as_bytes());
+    let signature = crate::text::base64::encode(&state.finalize().into_bytes());
+    let separator = if target.contains('?') { '&' } else { '?' };
+    let signature = crate::text::percent::encode(&signature, false).into_owned();
+    format!("{target}{separator}AWSAccessKeyId={KEY}&Expires={}&Signature={signature}", NOW + 100)
+}
+
+#[tokio::test]
+async fn urls_of_version_2_are_taken_where_all_of_them_is_signed() {
+    let expires = NOW + 100;
+    let good = version_2(&format!("GET\n\n\n{expires}\n/b/a%20b"), "/b/a%20b");
+    assert_eq!(code(NOW, "GET", &good, &[("host", "any")]).await, "");
+    assert_eq!(code(NOW + 100, "GET", &good, &[]).await, "");
+    assert_eq!(code(NOW + 101, "GET", &good, &[]).await, "AccessDenied");
+    assert_eq!(code(NOW - EXPIRES_SECONDS_MAX - CLOCK_SKEW_SECONDS_MAX, "GET", &good, &[]).await, "AccessDenied");
+    assert_eq!(code(NOW, "PUT", &good, &[]).await, "SignatureDoesNotMatch");
+    assert_eq!(code(NOW, "GET", &good.replace("a%20b", "a%20c"), &[]).await, "SignatureDoesNotMatch");
+    assert_eq!(
+        code(NOW, "GET", &good.replace(&expires.to_string(), &(expires + 1).to_string()), &[]).await,
+        "SignatureDoesNotMatch"
+    );
+    assert_eq!(code(NOW, "GET", &good.replace(KEY, "other"), &[]).await, "InvalidAccessKeyId");
+    assert_eq!(code(NOW, "GET", &format!("{good}&versionId=null"), &[]).await, "SignatureDoesNotMatch");
+    assert_eq!(code(NOW, "GET", &format!("{good}&list-type=2"), &[]).await, "InvalidArgument");
+    assert_eq!(code(NOW, "GET", &format!("{good}&Expires=1"), &[]).await, "AccessDenied");
+    assert_eq!(code(NOW, "GET", &good, &[("x-amz-meta-a", "b")]).await, "SignatureDoesNotMatch");
+    assert_eq!(code(NOW, "GET", &good, &[("content-type", "b")]).await, "SignatureDoesNotMatch");
+    assert_eq!(code(NOW, "GET", &good, &[("x-amz-security-token", "b")]).await, "InvalidToken");
+    // Subresources in their order with decoded values, headers of Amazon's in the query or sent.
+    let text = format!("GET\n\ntext/plain\n{expires}\nx-amz-meta-a:b c\n/b/k?response-content-type=a/b&versionId=null");
+    let target = version_2(&text, "/b/k?versionId=null&response-content-type=a%2Fb&content-type=text/plain");
+    assert_eq!(code(NOW, "GET", &target, &[("x-amz-meta-a", "b c")]).await, "");
+    assert_eq!(code(NOW, "GET", &format!("{target}&x-amz-meta-a=b%20c"), &[]).await, "");
+    // One value that could be read as two.
+    let target =
+        version_2(&text, "/b/k?response-content-type=a%2Fb%26versionId%3Dnull&content-type=text/plain&x-amz-meta-a=b%20c");
+    assert_eq!(code(NOW, "GET", &target, &[]).await, "SignatureDoesNotMatch");
 }
 
 #[tokio::test]
@@ -399,7 +442,7 @@ proptest! {
         let query = Query::default();
         let headers = HeaderMap::new();
         let canonical = |raw_path: &str| {
-            let request = Request { method: "GET", raw_path, query: &query, headers: &headers };
+            let request = Request { method: "GET", raw_path, query: &query, headers: &headers, virtual_bucket: None };
             canonical_request(&request, "host", b"", SlashForm::Plain)
         };
         prop_assert_eq!(extra.is_empty(), canonical(&format!("/{encoded}")) == canonical(&format!("/{other}")));

@@ -9,13 +9,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use cairn_disk::{Clock, Random};
 use cairn_store::api::ObjectStore;
 use cairn_types::TenantId;
-use http::header::{EXPECT, HOST, SERVER};
+use http::header::{CONNECTION, EXPECT, HOST, SERVER};
 use http::{HeaderName, HeaderValue, Method, Request, request::Parts};
 
 use super::query::Query;
 use super::request_id::{RequestId, RequestIds};
 use super::response::{self, S3Response};
-use super::target::parse_target;
+use super::target::{bucket_of_host, parse_target};
 use crate::auth::authorizer::Authorizer;
 use crate::auth::{self, Authenticator};
 use crate::body::Inbound;
@@ -93,6 +93,8 @@ impl S3Service {
         let request_id = shared.request_ids.next();
         let (parts, mut inbound) = request.into_parts();
         let is_head = parts.method == Method::HEAD;
+        let expects_continue = parts.headers.contains_key(EXPECT);
+        let had_body = !inbound.is_at_end();
         let outcome = match shared.admit() {
             Ok(permit) => shared.handle(&parts, &mut inbound).await.map(|mut response| {
                 response.body_mut().hold(permit);
@@ -104,8 +106,17 @@ impl S3Service {
             log(&error, &parts, &request_id);
             response::error(&error, parts.uri.path(), &request_id, shared.request_ids.host_id(), is_head)
         });
-        shared.leave(&parts, inbound);
+        // `100 Continue` was sent if and only if there was a body and it was asked for.
+        let was_continued = had_body && inbound.is_polled();
+        if !expects_continue || was_continued {
+            shared.leave(inbound);
+        }
         let headers = response.headers_mut();
+        if expects_continue && !was_continued {
+            // What the client sends next is the body or another request, depending on whether it went on waiting. And botocore (1.43), having
+            // got a final answer where it waited for `100 Continue`, misreads the next one on the same connection.
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         response::set(headers, HeaderName::from_static("x-amz-request-id"), request_id.as_str().to_owned());
         headers.insert("x-amz-id-2", shared.request_ids.host_id().clone());
         headers.insert(SERVER, HeaderValue::from_static("Cairn"));
@@ -129,17 +140,23 @@ impl Shared {
             None => parts.uri.authority().map(http::uri::Authority::as_str),
         };
         let raw_path = parts.uri.path();
+        let virtual_bucket = host.and_then(|host| bucket_of_host(host, &self.config.domains));
         let now_seconds = self.clock.wall().as_secs();
-        let request = auth::Request { method: parts.method.as_str(), raw_path, query: &query, headers: &parts.headers };
+        let request = auth::Request {
+            method: parts.method.as_str(),
+            raw_path,
+            query: &query,
+            headers: &parts.headers,
+            virtual_bucket: virtual_bucket.as_deref(),
+        };
         let authenticated = self.authenticator.authenticate(&*self.store, &request, now_seconds).await?;
-        let target = parse_target(host, raw_path, &self.config.domains)?;
+        let target = parse_target(virtual_bucket, raw_path)?;
         operation::run(operation::Incoming { shared: self, parts, query: &query, authenticated, target, inbound }).await
     }
 
     /// Leaves the connection in a state in which it can serve the next request, or be closed with the client having seen its answer.
-    fn leave(&self, parts: &Parts, inbound: Inbound) {
-        if inbound.is_at_end() || (!inbound.is_polled() && parts.headers.contains_key(EXPECT)) {
-            // A client that waits to be told to go on has sent nothing: hyper closes the connection, and nothing is lost.
+    fn leave(&self, inbound: Inbound) {
+        if inbound.is_at_end() {
             return;
         }
         let limits = &self.config.limits;

@@ -16,10 +16,10 @@ pub struct Target {
     pub key: Option<ObjectKey>,
 }
 
-/// Reads host and path. `domains` are those whose subdomains are buckets (virtual-host style); everything else is path style.
-pub fn parse_target(host: Option<&str>, raw_path: &str, domains: &[String]) -> S3Result<Target> {
+/// Reads the path. `virtual_bucket` is what [`bucket_of_host`] has found (virtual-host style); without, the path names the bucket.
+pub fn parse_target(virtual_bucket: Option<String>, raw_path: &str) -> S3Result<Target> {
     let path = raw_path.strip_prefix('/').unwrap_or(raw_path);
-    let (bucket, raw_key) = if let Some(bucket) = host.and_then(|host| bucket_of_host(host, domains)) {
+    let (bucket, raw_key) = if let Some(bucket) = virtual_bucket {
         (Some(bucket), path)
     } else {
         let (bucket, key) = path.split_once('/').unwrap_or((path, ""));
@@ -52,7 +52,8 @@ fn too_long(length: usize) -> S3Error {
 }
 
 /// The bucket of a host below one of the domains; host names have no case and perhaps a port.
-fn bucket_of_host(host: &str, domains: &[String]) -> Option<String> {
+#[must_use]
+pub fn bucket_of_host(host: &str, domains: &[String]) -> Option<String> {
     if domains.is_empty() {
         return None;
     }

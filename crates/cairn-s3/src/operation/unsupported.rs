@@ -73,10 +73,13 @@ pub(super) fn hoisted_headers(parts: &Parts, query: &Query<'_>) -> S3Result<Opti
     if !auth::is_presigned(query) {
         return Ok(None);
     }
+    let is_v2 = auth::is_presigned_v2(query);
     let mut merged: Option<HeaderMap> = None;
     for (name, value) in query.iter() {
         let lower = name.to_ascii_lowercase();
-        if !lower.starts_with("x-amz-") || SIGNATURE.contains(&lower.as_str()) {
+        // Version 2 signs these two from the query as well.
+        let is_v2_header = is_v2 && matches!(name, "content-md5" | "content-type");
+        if (!lower.starts_with("x-amz-") && !is_v2_header) || SIGNATURE.contains(&lower.as_str()) {
             continue;
         }
         let invalid = || S3Error::invalid_argument("query", name, "This parameter cannot be read as a header.");
