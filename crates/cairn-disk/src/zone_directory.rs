@@ -24,7 +24,7 @@ pub const IDENTITY_FORMAT: u32 = 1;
 const IDENTITY_LENGTH_MAX: usize = 64 * 1024;
 /// What a zone directory of ours may hold besides its identity; anything else means the directory is somebody else's.
 const OWN_NAMES: [&str; 3] = ["lock", "segments", "identity.new"];
-const OWN_PREFIXES: [&str; 3] = ["log-", "checkpoint-", "retired-"];
+const OWN_PREFIXES: [&str; 4] = ["log-", "checkpoint-", "key-share-", "retired-"];
 
 /// Whether the zone may vote and serve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,4 +2,5 @@
 
 pub mod keyvalue;
 pub mod log;
+pub mod machine;
 pub mod state;

@@ -50,6 +50,7 @@ pub fn settings() -> Settings {
         keeper: KeeperSettings {
             retry_min: Duration::from_millis(10),
             retry_max: Duration::from_millis(100),
+            look_every: Duration::from_millis(500),
             copy_bytes: 4 << 10,
             copy_rows: 2,
         },

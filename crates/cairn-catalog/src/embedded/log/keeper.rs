@@ -66,6 +66,8 @@ pub struct KeeperSettings {
     pub retry_min: Duration,
     /// Longest pause.
     pub retry_max: Duration,
+    /// How often a zone is looked at while nothing is written.
+    pub look_every: Duration,
     /// Bytes of log that are copied at a time.
     pub copy_bytes: u64,
     /// Rows of a checkpoint that are copied at a time.
@@ -74,7 +76,13 @@ pub struct KeeperSettings {
 
 impl Default for KeeperSettings {
     fn default() -> Self {
-        Self { retry_min: Duration::from_millis(100), retry_max: Duration::from_secs(5), copy_bytes: 4 << 20, copy_rows: 2000 }
+        Self {
+            retry_min: Duration::from_millis(100),
+            retry_max: Duration::from_secs(5),
+            look_every: Duration::from_millis(500),
+            copy_bytes: 4 << 20,
+            copy_rows: 2000,
+        }
     }
 }
 
@@ -434,13 +442,29 @@ impl<M: Machine> Keeper<M> {
             let mount_points = *self.mount_points.borrow();
             directory.update(|identity| identity.mount_points = mount_points).await?;
             self.tell(ZonePhase::Voting, Some(directory.clone()));
+            let making_spares = async {
+                if let Err(error) = spares.run().await {
+                    tracing::warn!(%error, "no log files can be made ready; appends go on without");
+                }
+                std::future::pending::<()>().await;
+            };
+            let looking = async {
+                // L6 for a zone that nobody writes to: a directory that is gone is noticed all the same.
+                loop {
+                    tokio::time::sleep(self.settings.look_every).await;
+                    if let Err(error) = directory.check_present().await {
+                        return error.to_string();
+                    }
+                }
+            };
             tokio::select! {
                 biased;
                 reason = &mut ended => Ok(reason.unwrap_or_else(|_| "the service is stopping".to_owned())),
-                Err(error) = spares.run() => {
-                    tracing::warn!(%error, "no log files can be made ready; appends go on without");
-                    Ok(ended.await.unwrap_or_else(|_| "the service is stopping".to_owned()))
+                reason = looking => {
+                    let _ = self.events.send(Event::Unlink(zone, number, reason.clone()));
+                    Ok(reason)
                 }
+                () = making_spares => Ok(String::new()),
             }
         }
         .await;

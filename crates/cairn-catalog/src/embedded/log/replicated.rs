@@ -9,14 +9,14 @@ use cairn_disk::Environment;
 use cairn_disk::zone_directory::{IDENTITY_FORMAT, Identity, Inspection, ZoneDirectory, ZoneState};
 use cairn_types::ids::ZONE_COUNT;
 use cairn_types::{Incarnation, StoreId, ZoneIndex, ZoneName};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::applier::ApplierSettings;
 use super::decide::{Found, Refusal, Role, Start, decide, majority};
 use super::keeper::{Keeper, KeeperSettings, Opened, Place, Task, ZonePhase, ZoneStatus};
 use super::rules::{Rule, holds};
-use super::sequencer::{Event, Machine, Sequencer, SequencerSettings, Shared, Unavailable};
+use super::sequencer::{Event, Life, Machine, Sequencer, SequencerSettings, Shared, Unavailable};
 use super::zone_log::{Base, LogSettings, ZoneLog};
 use crate::embedded::keyvalue::{KeyValue, KeyValueEngine};
 
@@ -108,8 +108,15 @@ impl<M: Machine> Replicated<M> {
             .map(|(_, log)| Base { position: log.last(), time_ms: log.last_time_ms(), marks: log.last_marks() })
             .ok_or_else(|| StartError::Failed("the zone with the newest log went away".to_owned()))?;
         tracing::info!(%store, epoch, batch = history.position.index, "starting");
-        let segments = history.marks.map(|mark| AtomicU64::new(mark.segment_position));
-        let shared = Arc::new(Shared { reader: RwLock::new(None), trim_floor: Arc::default(), segment_positions: segments });
+        let lives = history
+            .marks
+            .map(|mark| Mutex::new(Life { incarnation: Incarnation(mark.incarnation), segment_position: mark.segment_position }));
+        let shared = Arc::new(Shared {
+            reader: RwLock::new(None),
+            trim_floor: Arc::default(),
+            time_ms: AtomicU64::new(history.time_ms),
+            lives,
+        });
         let (commands, command_receiver) = mpsc::channel(settings.queue_length.unwrap_or(QUEUE_LENGTH));
         let (events, event_receiver) = mpsc::unbounded_channel();
         let sequencer = Sequencer::new(
@@ -176,6 +183,11 @@ impl<M: Machine> Replicated<M> {
         }
     }
 
+    /// Whether the log has ended.
+    pub fn is_stopped(&self) -> bool {
+        self.events.is_closed()
+    }
+
     /// What each zone is doing.
     pub fn zones(&self) -> &[watch::Receiver<ZoneStatus>; ZONE_COUNT] {
         &self.zones
@@ -191,14 +203,28 @@ impl<M: Machine> Replicated<M> {
         self.epoch
     }
 
-    /// Tells the durable position of a zone's segments, which the next batches record (L7).
-    pub fn set_segment_position(&self, zone: ZoneIndex, position: u64) {
-        self.shared.segment_positions[zone.get()].fetch_max(position, Ordering::AcqRel);
+    /// Catalog time, ms, at most a quarter of a second old (T1).
+    pub fn time_ms(&self) -> u64 {
+        self.shared.time_ms.load(Ordering::Acquire)
     }
 
-    /// The highest durable position of a zone's segments that any batch recorded (L7).
-    pub fn recorded_segment_position(&self, zone: ZoneIndex) -> u64 {
-        self.shared.segment_positions[zone.get()].load(Ordering::Acquire)
+    /// A zone's present incarnation.
+    pub fn incarnation(&self, zone: ZoneIndex) -> Incarnation {
+        self.shared.lives[zone.get()].lock().incarnation
+    }
+
+    /// Tells the durable position of a zone's segments in this incarnation, which the next batches record (L7).
+    pub fn set_segment_position(&self, zone: ZoneIndex, incarnation: Incarnation, position: u64) {
+        let mut life = self.shared.lives[zone.get()].lock();
+        if life.incarnation == incarnation {
+            life.segment_position = life.segment_position.max(position);
+        }
+    }
+
+    /// The highest durable position of a zone's segments in this incarnation that any batch recorded (L7).
+    pub fn recorded_segment_position(&self, zone: ZoneIndex, incarnation: Incarnation) -> u64 {
+        let life = self.shared.lives[zone.get()].lock();
+        if life.incarnation == incarnation { life.segment_position } else { 0 }
     }
 
     /// Begins a new life of a zone whose segments have lost their memory; returns its incarnation. Does nothing where the zone's life is

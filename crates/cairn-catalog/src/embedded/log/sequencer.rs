@@ -16,7 +16,7 @@ use std::time::Duration;
 use cairn_disk::Clock;
 use cairn_types::ids::ZONE_COUNT;
 use cairn_types::{Incarnation, StoreId, ZoneIndex};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -165,8 +165,17 @@ pub(super) struct Shared {
     pub reader: RwLock<Option<Arc<dyn KeyValue>>>,
     /// Logs may be trimmed up to here.
     pub trim_floor: Arc<AtomicU64>,
-    /// Durable positions of the zones' segments (L7), told by whoever runs them.
-    pub segment_positions: [AtomicU64; ZONE_COUNT],
+    /// Catalog time as it was last told, ms (T1).
+    pub time_ms: AtomicU64,
+    /// The zones' present incarnations and the durable positions of their segments in them (L7), told by whoever runs those.
+    pub lives: [Mutex<Life>; ZONE_COUNT],
+}
+
+/// A zone's incarnation and how far its segments are durable in it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Life {
+    pub incarnation: Incarnation,
+    pub segment_position: u64,
 }
 
 struct Link {
@@ -539,6 +548,7 @@ impl<M: Machine> Sequencer<M> {
         let wall_ms = u64::try_from(self.clock.wall().as_millis()).unwrap_or(u64::MAX);
         let mut releases: Vec<Release> = Vec::new();
         let mut failed = None;
+        let mut retired = Vec::new();
         let context = |marks: &Marks, last: Position| Context {
             time_ms,
             wall_ms,
@@ -556,7 +566,8 @@ impl<M: Machine> Sequencer<M> {
                         mark.incarnation = next.0;
                         mark.log_index = 0;
                         mark.segment_position = 0;
-                        self.shared.segment_positions[zone.get()].store(0, Ordering::Release);
+                        *self.shared.lives[zone.get()].lock() = Life { incarnation: next, segment_position: 0 };
+                        retired.push(zone);
                     }
                     Err(error) => {
                         failed = Some(error.to_string());
@@ -601,21 +612,29 @@ impl<M: Machine> Sequencer<M> {
             self.marks = marks;
             self.append_batch(writes, releases);
         }
+        for zone in retired {
+            // What it still holds is of an ended life; its keeper begins the next.
+            self.unlink(zone, "its incarnation was retired".to_owned());
+        }
         if let Some(reason) = failed {
             self.unlink(primary, format!("its key-value store failed: {reason}"));
         }
     }
 
     fn now_ms(&mut self) -> u64 {
-        self.time.advance(self.clock.monotonic(), self.clock.wall())
+        let now = self.time.advance(self.clock.monotonic(), self.clock.wall());
+        self.shared.time_ms.store(now, Ordering::Release);
+        now
     }
 
     fn append_batch(&mut self, writes: Vec<Write>, releases: Vec<Release>) {
         self.last_time_ms = self.now_ms();
         for zone in ZoneIndex::ALL {
-            let position = self.shared.segment_positions[zone.get()].load(Ordering::Acquire);
+            let life = *self.shared.lives[zone.get()].lock();
             let mark = &mut self.marks[zone.get()];
-            mark.segment_position = mark.segment_position.max(position);
+            if mark.incarnation == life.incarnation.0 {
+                mark.segment_position = mark.segment_position.max(life.segment_position);
+            }
         }
         let payload = writes::encode(&writes);
         let batch = Arc::new(Batch::new(self.store, self.last, self.epoch, self.last_time_ms, self.marks, &payload));
@@ -672,6 +691,7 @@ impl<M: Machine> Sequencer<M> {
             }
         }
         self.publish_trim_floor();
+        self.now_ms();
     }
 
     fn publish_trim_floor(&mut self) {

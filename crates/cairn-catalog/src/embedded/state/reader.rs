@@ -132,7 +132,7 @@ impl Overlay {
         }
     }
 
-    pub(super) fn into_writes(self) -> Vec<Write> {
+    pub(crate) fn into_writes(self) -> Vec<Write> {
         let mut writes = Vec::new();
         for (table, rows) in self.tables {
             for (key, row) in rows {

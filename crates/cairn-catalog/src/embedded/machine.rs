@@ -1,0 +1,139 @@
+//! The catalog's state machine on the replicated log: the embedded catalog as it serves.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cairn_types::{CatalogTime, Incarnation, Now, WallTime, ZoneIndex};
+
+use super::keyvalue::{KeyValue, KeyValueError, Snapshot, Write};
+use super::log::replicated::Replicated;
+use super::log::sequencer::{Context, Machine, Unavailable};
+use super::log::writes::encoded_length;
+use super::state::{Answer, Command, EmbeddedCatalog, Outcome, Overlay, Query, StateMachine, answer, sequence};
+use crate::{CatalogError, CatalogFuture, CatalogResult, Limits, RetireIncarnation};
+
+/// The catalog on a replicated log.
+pub type LogCatalog = EmbeddedCatalog<LogMachine>;
+
+/// What the log replicates: the writes of catalog commands.
+pub struct CatalogMachine {
+    limits: Limits,
+}
+
+/// The writes of one batch in the making.
+pub struct Making {
+    snapshot: Box<dyn Snapshot>,
+    pending: Overlay,
+    size_bytes: usize,
+    now: Now,
+}
+
+impl CatalogMachine {
+    /// A machine that works within these bounds.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Self { limits }
+    }
+
+    fn run(&self, batch: &mut Making, command: Command) -> CatalogResult<Outcome> {
+        let sequenced = sequence(&batch.snapshot, &batch.pending, &self.limits, batch.now, command);
+        batch.size_bytes += sequenced.writes.iter().map(encoded_length).sum::<usize>();
+        batch.pending.absorb(0, &sequenced.writes);
+        sequenced.result
+    }
+}
+
+impl Machine for CatalogMachine {
+    type Command = Command;
+    type Outcome = CatalogResult<Outcome>;
+    type Batch = Making;
+
+    fn begin(&self, state: Arc<dyn KeyValue>, context: Context) -> Making {
+        let now = Now { catalog: CatalogTime(context.time_ms), wall: WallTime(context.wall_ms) };
+        Making { snapshot: state.snapshot(), pending: Overlay::default(), size_bytes: 0, now }
+    }
+
+    fn evaluate(&self, batch: &mut Making, command: Command) -> Result<CatalogResult<Outcome>, KeyValueError> {
+        Ok(self.run(batch, command))
+    }
+
+    fn retire(&self, batch: &mut Making, zone: ZoneIndex, incarnation: Incarnation) -> Result<(), KeyValueError> {
+        // The marks and the rows must say the same, or lost copies would count as present (B2): both or neither.
+        let note = Command::RetireIncarnation(RetireIncarnation { zone, incarnation });
+        self.run(batch, note).map(|_| ()).map_err(|error| KeyValueError::Stalled { detail: error.to_string() })
+    }
+
+    fn size_bytes(&self, batch: &Making) -> usize {
+        batch.size_bytes
+    }
+
+    fn finish(&self, batch: Making) -> Vec<Write> {
+        batch.pending.into_writes()
+    }
+}
+
+/// [`StateMachine`] on the log.
+pub struct LogMachine {
+    log: Arc<Replicated<CatalogMachine>>,
+    limits: Limits,
+    /// How long a request waits for two zones.
+    wait_max: Duration,
+}
+
+impl LogMachine {
+    /// Over an open log. Tells the state the zones' incarnations, where it does not know them yet.
+    pub async fn new(log: Arc<Replicated<CatalogMachine>>, limits: Limits, wait_max: Duration) -> CatalogResult<Self> {
+        let machine = Self { log, limits, wait_max };
+        for zone in ZoneIndex::ALL {
+            let incarnation = machine.log.incarnation(zone);
+            let note = Command::RetireIncarnation(RetireIncarnation { zone, incarnation });
+            machine.send(note).await?;
+        }
+        Ok(machine)
+    }
+
+    /// The log.
+    pub fn log(&self) -> &Arc<Replicated<CatalogMachine>> {
+        &self.log
+    }
+
+    async fn send(&self, command: Command) -> CatalogResult<Outcome> {
+        match tokio::time::timeout(self.wait_max, self.log.submit(command)).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(Unavailable::Refused(reason))) => Err(CatalogError::Unavailable(reason)),
+            Ok(Err(Unavailable::Unknown(reason))) => Err(CatalogError::OutcomeUnknown(reason)),
+            Err(_) => Err(CatalogError::OutcomeUnknown("two zones did not answer in time".to_owned())),
+        }
+    }
+
+    async fn reader(&self) -> CatalogResult<Arc<dyn KeyValue>> {
+        if let Ok(reader) = self.log.reader() {
+            return Ok(reader);
+        }
+        let _ = tokio::time::timeout(self.wait_max, self.log.wait_until_serving()).await;
+        self.log.reader().map_err(|error| CatalogError::Unavailable(error.to_string()))
+    }
+}
+
+impl StateMachine for LogMachine {
+    fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    fn submit(&self, command: Command) -> CatalogFuture<'_, Outcome> {
+        Box::pin(async move {
+            if matches!(command, Command::RetireIncarnation(_)) {
+                // The log's marks and the state must say the same: only the log's own way changes both.
+                return Err(CatalogError::Refused("zones' lives are ended by the log".to_owned()));
+            }
+            self.send(command).await
+        })
+    }
+
+    fn ask(&self, query: Query) -> CatalogFuture<'_, Answer> {
+        Box::pin(async move {
+            let snapshot = self.reader().await?.snapshot();
+            answer(&snapshot, &self.limits, CatalogTime(self.log.time_ms()), query)
+        })
+    }
+}

@@ -1,0 +1,59 @@
+//! The directory that `--data` names: made with mode 0700, used by one process at a time (L10).
+
+use std::path::{Path, PathBuf};
+
+use cairn_catalog::embedded::log::replicated::ZonePlace;
+use cairn_disk::{Disk, LockGuard, RealDisk};
+use cairn_types::ids::ZONE_COUNT;
+
+use crate::cli::{DEFAULT_ZONES, ServeOptions};
+use crate::serve::ServeError;
+
+/// The data directory of this process.
+pub struct DataDirectory {
+    /// Its absolute path.
+    pub path: PathBuf,
+    _lock: Box<dyn LockGuard>,
+}
+
+impl DataDirectory {
+    /// Makes the directory where it is missing, and locks it.
+    pub async fn open(path: &Path) -> Result<Self, ServeError> {
+        let disk = RealDisk::new();
+        let failed = |error: std::io::Error| ServeError(format!("the data directory {} cannot be used: {error}", path.display()));
+        disk.create_directory(path).await.map_err(failed)?;
+        let path = std::fs::canonicalize(path).map_err(failed)?;
+        let lock = disk.lock(&path.join("lock")).await.map_err(|error| match error.kind() {
+            std::io::ErrorKind::WouldBlock => {
+                ServeError(format!("another process serves from {}. Stop it first, or give another --data.", path.display()))
+            }
+            _ => ServeError(format!("the data directory {} cannot be locked: {error}", path.display())),
+        })?;
+        Ok(Self { path, _lock: lock })
+    }
+
+    /// Where the three zones are.
+    pub fn places(&self, options: &ServeOptions) -> Result<[ZonePlace; ZONE_COUNT], ServeError> {
+        let places: Vec<ZonePlace> = if options.zones.is_empty() {
+            let place = |name: &str| name.parse().ok().map(|name| ZonePlace { path: self.path.join(format!("{name}")), name });
+            DEFAULT_ZONES.into_iter().filter_map(place).collect()
+        } else {
+            let absolute = |directory: &PathBuf| std::path::absolute(directory).unwrap_or_else(|_| directory.clone());
+            options.zones.iter().map(|(name, directory)| ZonePlace { name: name.clone(), path: absolute(directory) }).collect()
+        };
+        let places: [ZonePlace; ZONE_COUNT] = places
+            .try_into()
+            .map_err(|given: Vec<_>| ServeError(format!("a store has three zones, --zone was given {} times", given.len())))?;
+        for (index, place) in places.iter().enumerate() {
+            for other in &places[index + 1..] {
+                if place.name == other.name || place.path == other.path {
+                    return Err(ServeError(format!(
+                        "the zones {} and {} must differ in name and directory",
+                        place.name, other.name
+                    )));
+                }
+            }
+        }
+        Ok(places)
+    }
+}

@@ -1,0 +1,85 @@
+//! A place for a zone's chunks, which are there at times and away at others.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use cairn_types::{ChunkId, Incarnation, Locator};
+use cairn_zone::embedded::EmbeddedZone;
+use cairn_zone::{Capabilities, Page, Placed, Usage, Zone, ZoneError};
+use futures::future::BoxFuture;
+use parking_lot::RwLock;
+
+/// [`Zone`] over whichever life of a zone is open now.
+pub struct ZoneSlot {
+    state: RwLock<Result<Arc<EmbeddedZone>, String>>,
+}
+
+impl ZoneSlot {
+    /// An empty place.
+    pub fn new() -> Self {
+        Self { state: RwLock::new(Err("it is being opened".to_owned())) }
+    }
+
+    /// Puts a zone in.
+    pub fn fill(&self, zone: Arc<EmbeddedZone>) {
+        *self.state.write() = Ok(zone);
+    }
+
+    /// Takes the zone out, and says why.
+    pub fn clear(&self, reason: String) {
+        *self.state.write() = Err(reason);
+    }
+
+    fn get(&self) -> Result<Arc<EmbeddedZone>, ZoneError> {
+        self.state.read().clone().map_err(ZoneError::Away)
+    }
+}
+
+impl Zone for ZoneSlot {
+    fn capabilities(&self) -> Capabilities {
+        match self.get() {
+            Ok(zone) => zone.capabilities(),
+            Err(_) => Capabilities {
+                engine: "embedded",
+                chunk_bytes_max: cairn_zone::embedded::Settings::default().chunk_bytes_max,
+                ranged_read: true,
+                durable: true,
+            },
+        }
+    }
+
+    fn incarnation(&self) -> Option<Incarnation> {
+        self.get().ok().and_then(|zone| zone.incarnation())
+    }
+
+    fn write(&self, id: ChunkId, pieces: Vec<Bytes>) -> BoxFuture<'_, Result<Placed, ZoneError>> {
+        Box::pin(async move { self.get()?.write(id, pieces).await })
+    }
+
+    fn read<'a>(
+        &'a self,
+        locator: &'a Locator,
+        id: ChunkId,
+        offset: u64,
+        length: usize,
+    ) -> BoxFuture<'a, Result<Bytes, ZoneError>> {
+        Box::pin(async move { self.get()?.read(locator, id, offset, length).await })
+    }
+
+    fn delete<'a>(&'a self, chunks: &'a [(Locator, ChunkId)]) -> BoxFuture<'a, Vec<Result<(), ZoneError>>> {
+        Box::pin(async move {
+            match self.get() {
+                Ok(zone) => zone.delete(chunks).await,
+                Err(error) => chunks.iter().map(|_| Err(error.clone())).collect(),
+            }
+        })
+    }
+
+    fn enumerate(&self, from: Option<Bytes>, count_max: usize) -> BoxFuture<'_, Result<Page, ZoneError>> {
+        Box::pin(async move { self.get()?.enumerate(from, count_max).await })
+    }
+
+    fn usage(&self) -> BoxFuture<'_, Result<Usage, ZoneError>> {
+        Box::pin(async move { self.get()?.usage().await })
+    }
+}

@@ -1,0 +1,104 @@
+//! The root key: taken from the environment, or made once and kept in a file that only its owner can read.
+
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use cairn_disk::Random;
+use cairn_store::administration::Credentials;
+
+use crate::serve::ServeError;
+
+const ID_VARIABLE: &str = "CAIRN_ROOT_ACCESS_KEY_ID";
+const SECRET_VARIABLE: &str = "CAIRN_ROOT_SECRET_ACCESS_KEY";
+
+/// The root key and where it is kept.
+pub struct RootKey {
+    /// Both halves.
+    pub credentials: Credentials,
+    /// The file; `None` when it came from the environment.
+    pub file: Option<PathBuf>,
+    /// Whether it was made just now.
+    pub is_new: bool,
+}
+
+/// Takes the root key from the environment, else from the data directory, else makes one. The file has the form that AWS tools read
+/// (`AWS_SHARED_CREDENTIALS_FILE`).
+pub fn load_or_make(data: &Path, random: &dyn Random) -> Result<RootKey, ServeError> {
+    match (std::env::var(ID_VARIABLE), std::env::var(SECRET_VARIABLE)) {
+        (Ok(id), Ok(secret)) => {
+            let credentials = Credentials::existing(&id, &secret).map_err(|error| {
+                ServeError(format!("the root key in {ID_VARIABLE} and {SECRET_VARIABLE} cannot be used: {error}"))
+            })?;
+            return Ok(RootKey { credentials, file: None, is_new: false });
+        }
+        (Err(_), Err(_)) => {}
+        _ => return Err(ServeError(format!("set both {ID_VARIABLE} and {SECRET_VARIABLE}, or neither"))),
+    }
+    let file = data.join("root-credentials");
+    match std::fs::read_to_string(&file) {
+        Ok(text) => {
+            let credentials = parse(&text).ok_or_else(|| {
+                ServeError(format!("{} is not a root key. Restore it, or remove it to have a new root key made.", file.display()))
+            })?;
+            Ok(RootKey { credentials, file: Some(file), is_new: false })
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let credentials = Credentials::generate(random);
+            write(&file, &credentials)
+                .map_err(|error| ServeError(format!("the root key cannot be kept in {}: {error}", file.display())))?;
+            Ok(RootKey { credentials, file: Some(file), is_new: true })
+        }
+        Err(error) => Err(ServeError(format!("the root key {} cannot be read: {error}", file.display()))),
+    }
+}
+
+fn parse(text: &str) -> Option<Credentials> {
+    let value = |name: &str| {
+        let line = text.lines().find(|line| line.trim_start().starts_with(name))?;
+        Some(line.split_once('=')?.1.trim().to_owned())
+    };
+    Credentials::existing(&value("aws_access_key_id")?, &value("aws_secret_access_key")?).ok()
+}
+
+fn write(file: &Path, credentials: &Credentials) -> io::Result<()> {
+    let secret = String::from_utf8_lossy(credentials.secret.expose()).into_owned();
+    let temporary = file.with_extension("new");
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let mut output = options.open(&temporary)?;
+    writeln!(
+        output,
+        "# The root key of this Cairn store: it opens everything. AWS tools read it by AWS_SHARED_CREDENTIALS_FILE."
+    )?;
+    writeln!(output, "[default]")?;
+    writeln!(output, "aws_access_key_id = {}", credentials.access_key_id)?;
+    writeln!(output, "aws_secret_access_key = {secret}")?;
+    output.sync_all()?;
+    std::fs::rename(&temporary, file)?;
+    std::fs::File::open(file.parent().unwrap_or(Path::new(".")))?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_root_key_is_made_once_and_only_its_owner_can_read_it() {
+        let data = std::env::temp_dir().join(format!("cairn-root-key-{}", std::process::id()));
+        std::fs::create_dir_all(&data).unwrap();
+        let random = cairn_disk::SystemRandom::new();
+        let made = load_or_make(&data, &random).unwrap();
+        let again = load_or_make(&data, &random).unwrap();
+        assert!(made.is_new && !again.is_new);
+        assert_eq!(made.credentials.access_key_id, again.credentials.access_key_id);
+        assert_eq!(made.credentials.secret.expose(), again.credentials.secret.expose());
+        let mode = std::fs::metadata(data.join("root-credentials")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        std::fs::write(data.join("root-credentials"), "nothing").unwrap();
+        assert!(load_or_make(&data, &random).is_err());
+        std::fs::remove_dir_all(&data).unwrap();
+    }
+}

@@ -1,0 +1,122 @@
+//! `cairn serve`: everything put together, started and stopped in order.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cairn_disk::Environment;
+use cairn_s3::{Config, GrantAuthorizer, Limits, S3Service, Server};
+use cairn_store::{Store, StoreConfig, StoreParts};
+use cairn_types::records::TenantName;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::cli::ServeOptions;
+use crate::data_directory::DataDirectory;
+use crate::embedded::Engines;
+use crate::root_key::{self, RootKey};
+use crate::tls::Tls;
+
+/// Why the service did not start, or ended: what happened, what was kept, and what comes next, in words for an administrator.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ServeError(pub String);
+
+/// How long requests that run may go on after the signal to stop.
+const DRAIN_MAX: Duration = Duration::from_secs(30);
+
+/// Serves until the process is told to stop (SIGINT or SIGTERM).
+pub fn run(options: ServeOptions) -> Result<(), ServeError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| ServeError(format!("no threads: {error}")))?;
+    runtime.block_on(serve(options))
+}
+
+async fn serve(options: ServeOptions) -> Result<(), ServeError> {
+    let environment = Environment::real();
+    let data = DataDirectory::open(&options.data).await?;
+    let places = data.places(&options)?;
+    let tls = match (&options.tls_cert, &options.tls_key) {
+        (Some(certificate), Some(key)) => Some(Arc::new(Tls::load(certificate, key)?)),
+        _ => None,
+    };
+    let listener = TcpListener::bind(options.listen).await.map_err(|error| {
+        ServeError(format!("cannot listen on {}: {error}. Give another address with --listen.", options.listen))
+    })?;
+    let engines = Engines::open(&environment, &places).await?;
+    let keys = crate::master_key::load_or_make(&environment, &engines).await?;
+    let store = Store::start(StoreParts {
+        catalog: engines.catalog.clone(),
+        zones: engines.zones(),
+        random: environment.random.clone(),
+        keys,
+        config: StoreConfig::default(),
+    });
+    let root = root_key::load_or_make(&data.path, &*environment.random)?;
+    let default_tenant: TenantName = "default".parse().map_err(|_| ServeError("no default tenant".to_owned()))?;
+    store
+        .ensure_root(&default_tenant, "root", &root.credentials)
+        .await
+        .map_err(|error| ServeError(format!("the root key could not be stored: {error}")))?;
+    let limits = Limits { object_bytes_max: options.max_object_size, ..Limits::default() };
+    let config = Config { region: options.region.clone(), domains: options.domains.clone(), is_tls: tls.is_some(), limits };
+    let service =
+        S3Service::new(store.clone(), Arc::new(GrantAuthorizer), config, environment.clock.clone(), &*environment.random);
+    let mut server = Server::new(service);
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    if let Some(tls) = tls {
+        server = server.with_handshake(tls);
+    }
+    let address = listener.local_addr().unwrap_or(options.listen);
+    let (stop, stopped) = watch::channel(false);
+    let serving = tokio::spawn(server.run(listener, stopped));
+    greet(&format!("{scheme}://{address}"), &options.region, &data.path, &root);
+    wait_for_signal().await;
+    println!("Stopping: requests that run are finished, new ones refused.");
+    stop.send_replace(true);
+    let _ = serving.await;
+    store.stop(DRAIN_MAX).await;
+    engines.close().await;
+    println!("Stopped. Everything that was acknowledged is on the disks.");
+    Ok(())
+}
+
+fn greet(endpoint: &str, region: &str, data: &Path, root: &RootKey) {
+    println!("Cairn serves S3 at {endpoint} (region {region}); its three zones are in {}.", data.display());
+    match &root.file {
+        Some(file) => {
+            let made = if root.is_new { "was made just now and is kept" } else { "is kept" };
+            println!("The root key {} {made} in {} (mode 0600).", root.credentials.access_key_id, file.display());
+            println!();
+            println!("  export AWS_SHARED_CREDENTIALS_FILE={}", file.display());
+        }
+        None => {
+            println!("The root key {} is the one that the environment gave.", root.credentials.access_key_id);
+            println!();
+            println!("  export AWS_ACCESS_KEY_ID={}", root.credentials.access_key_id);
+            println!("  export AWS_SECRET_ACCESS_KEY=...");
+        }
+    }
+    println!("  export AWS_DEFAULT_REGION={region}");
+    println!("  aws --endpoint-url {endpoint} s3 mb s3://first");
+    println!("  aws --endpoint-url {endpoint} s3 sync . s3://first");
+    println!("  aws --endpoint-url {endpoint} s3 ls s3://first");
+    println!();
+    println!("Ctrl-C stops it.");
+}
+
+async fn wait_for_signal() {
+    let terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
+    let terminated = async {
+        match terminate {
+            Ok(mut terminate) => {
+                terminate.recv().await;
+            }
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        () = terminated => {}
+    }
+}
