@@ -1,6 +1,8 @@
 //! A store over a catalog in memory and three zones in memory that can be made to fail, in virtual time.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+pub mod multipart;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::task::{Context, Poll};
