@@ -154,12 +154,17 @@ fn provide(workspace: &Workspace, mode: Mode, tool: &'static Tool) -> anyhow::Re
     let log = new_log(&path)?;
     let deadline = started + Duration::from_secs(TOOL_MINUTES_MAX * 60);
     let mut context = Context { workspace, long: mode.long, deadline, log, name: tool.name };
+    println!("--> {:<12} a tool that tests drive", tool_row(tool));
+    std::io::stdout().flush()?;
     let provided = tool.provide(&mut context);
     let took = started.elapsed();
     let outcome = match provided {
-        Ok(()) => Outcome::Passed(Counts::default()),
+        Ok(()) => {
+            println!("    {:<12} there after {}", tool_row(tool), seconds(took));
+            Outcome::Passed(Counts::default())
+        }
         Err(error) => {
-            println!("    {:<12} CANNOT BE HAD: {error:#}", tool.name);
+            println!("    {:<12} CANNOT BE HAD: {error:#}", tool_row(tool));
             show_tail(&path);
             Outcome::Skipped(format!("{error:#}"))
         }
