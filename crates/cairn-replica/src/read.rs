@@ -194,7 +194,8 @@ impl BlobReader {
 async fn fetch(replicator: Arc<Replicator>, request: ReadRequest, piece: Piece) -> Result<Vec<Bytes>, ReadError> {
     let mut blob = Arc::clone(&request.blob);
     let mut pause = replicator.config.read_pause;
-    let mut outcome = ReadError::Unavailable;
+    // Lost only where every round has found every copy damaged: a bit that flips on its way, while other zones are away, is not that.
+    let mut outcome = None;
     for round in 0..replicator.config.read_rounds_max.max(1) {
         if round > 0 {
             tokio::time::sleep(pause).await;
@@ -210,10 +211,11 @@ async fn fetch(replicator: Arc<Replicator>, request: ReadRequest, piece: Piece) 
         match fetch_round(&replicator, &blob, &piece).await {
             Ok(slices) => return Ok(slices),
             Err(error @ ReadError::Record(_)) => return Err(error),
-            Err(error) => outcome = error,
+            Err(error) if outcome.as_ref().is_none_or(|before| *before == error) => outcome = Some(error),
+            Err(_) => outcome = Some(ReadError::Unavailable),
         }
     }
-    Err(outcome)
+    Err(outcome.unwrap_or(ReadError::Unavailable))
 }
 
 /// S4: a read older than half the garbage grace aborts when its version is gone. Half, so that the other half is left for the piece that

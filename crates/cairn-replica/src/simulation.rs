@@ -49,7 +49,7 @@ fn seeds() {
             println!("{outcome:#?}");
         }
     }
-    assert!(acknowledged >= count * 20, "{acknowledged} writes were acknowledged in {count} seeds: nothing was tested");
+    assert!(acknowledged >= count * 10, "{acknowledged} writes were acknowledged in {count} seeds: nothing was tested");
 }
 
 #[test]

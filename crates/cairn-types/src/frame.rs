@@ -217,10 +217,9 @@ impl ChunkShape {
         let mut at = 0;
         for index in span.frames.clone() {
             let length = self.frame_data_length(index);
-            let (Some(data), Some(tag)) = (
-                stored.get(at..at + length),
-                stored.get(at + length..at + length + self.kind.tag_length()),
-            ) else {
+            let (Some(data), Some(tag)) =
+                (stored.get(at..at + length), stored.get(at + length..at + length + self.kind.tag_length()))
+            else {
                 return Err(FrameError::Damaged { index });
             };
             let last = index + 1 == self.frame_count();
