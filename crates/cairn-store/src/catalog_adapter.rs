@@ -58,6 +58,7 @@ pub(crate) fn port_blob(id: BlobId, record: BlobRecord) -> Arc<Blob> {
     Arc::new(Blob { id, content: record.content, condemned: record.condemned.is_some() })
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "handed to `map_err`")]
 pub(crate) fn port_error(error: CatalogError) -> PortError {
     PortError(error.to_string())
 }

@@ -59,6 +59,7 @@ pub(crate) fn condition(condition: api::WriteCondition) -> catalog::WriteConditi
     }
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "handed to `map`, and has no more use")]
 pub(crate) fn written(written: catalog::Written) -> api::Written {
     api::Written {
         version_id: written.version_id,
@@ -86,14 +87,15 @@ pub(crate) fn head(found: catalog::FoundVersion) -> (api::ObjectHead, Option<cat
         etag: summary.etag,
         checksum: summary.checksum,
         metadata: details.metadata,
-        part: part.map(part_extent),
+        part: part.as_ref().map(part_extent),
     };
     (head, content)
 }
 
-fn part_extent(part: catalog::FoundPart) -> api::PartExtent {
-    let catalog::FoundPart { span, part_count, checksum } = part;
-    api::PartExtent { range: span.offset..span.offset.saturating_add(span.length), part_count, checksum }
+fn part_extent(part: &catalog::FoundPart) -> api::PartExtent {
+    let span = part.span;
+    let range = span.offset..span.offset.saturating_add(span.length);
+    api::PartExtent { range, part_count: part.part_count, checksum: part.checksum }
 }
 
 pub(crate) fn delete_target(target: api::DeleteTarget) -> catalog::DeleteTarget {
@@ -189,6 +191,7 @@ pub(crate) fn upload(found: catalog::FoundUpload) -> Arc<api::Upload> {
     })
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "handed to `map`, and has no more use")]
 pub(crate) fn part(part: catalog::FoundUploadPart) -> api::Part {
     let catalog::FoundUploadPart { part_number, sequence, length, etag, checksum, last_modified } = part;
     api::Part { part_number, revision: sequence, length, etag, checksum, last_modified_ms: last_modified.0 }

@@ -50,6 +50,7 @@ pub(crate) fn write_error(error: WriteError) -> StoreError {
 }
 
 /// Why bytes could not be read.
+#[allow(clippy::needless_pass_by_value, reason = "handed to `map_err`")]
 pub(crate) fn read_error(error: ReadError) -> StoreError {
     match error {
         ReadError::Unavailable => StoreError::Unavailable(error.to_string()),

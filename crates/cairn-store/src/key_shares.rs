@@ -70,7 +70,7 @@ pub enum ShareError {
     /// No generation of which two zones have a share.
     #[error("no generation of the master key's shares stands in two zones; found {0}")]
     TooFew(String),
-    /// Two shares that should fit and make another key: one of them was changed.
+    /// Shares that should fit make another key: one of them was changed.
     #[error("the shares of generation {0} do not make the key that they name")]
     Mismatch(u64),
 }
@@ -138,30 +138,32 @@ fn join(one: &KeyShare, other: &KeyShare) -> MasterKey {
     MasterKey::new(key)
 }
 
-/// Makes the key of what was found in the zones: of the newest generation of which two zones have their shares. Shares of other stores, and
-/// shares that are not in the zone they were made for, must have been left out by the caller. Errors: [`ShareError::TooFew`],
-/// [`ShareError::Mismatch`].
+/// Makes the key of what was found in the zones: of the newest generation of which two shares fit. Shares of other stores, and shares that are
+/// not in the zone they were made for, must have been left out by the caller. Errors: [`ShareError::TooFew`], [`ShareError::Mismatch`].
 pub fn recover(shares: &[KeyShare]) -> Result<Recovered, ShareError> {
-    let mut generations: BTreeMap<u64, BTreeMap<u8, &KeyShare>> = BTreeMap::new();
+    // A crash while the first key of a store was shared may have left a share of a key that was never used under the same generation.
+    let mut groups: BTreeMap<(u64, MasterKeyId), Vec<&KeyShare>> = BTreeMap::new();
     for share in shares {
-        generations.entry(share.generation).or_default().insert(share.point, share);
+        groups.entry((share.generation, share.key_id)).or_default().push(share);
     }
-    for (generation, shares) in generations.iter().rev() {
-        let mut by_point = shares.values();
-        let (Some(one), Some(other)) = (by_point.next(), by_point.next()) else { continue };
-        let key = join(one, other);
-        let fits = |share: &KeyShare| share.key_id == key.id() && share.store == one.store;
-        if !shares.values().all(|share| fits(share)) {
-            return Err(ShareError::Mismatch(*generation));
+    let mut mismatch = None;
+    for ((generation, _), shares) in groups.iter().rev() {
+        let pairs = shares.iter().flat_map(|one| shares.iter().map(move |other| (*one, *other)));
+        let mut pairs = pairs.filter(|(one, other)| one.point < other.point).peekable();
+        if pairs.peek().is_none() {
+            continue;
         }
-        // The third one must lie on the same line: else it was changed.
-        if let Some(third) = by_point.next()
-            && join(one, third).id() != key.id()
-        {
-            return Err(ShareError::Mismatch(*generation));
-        }
-        let zones = shares.values().map(|share| share.zone).collect();
+        mismatch.get_or_insert(ShareError::Mismatch(*generation));
+        let Some((one, key)) = pairs.map(|(one, other)| (one, join(one, other))).find(|(one, key)| key.id() == one.key_id) else {
+            continue;
+        };
+        // Those that lie on the same line; one that was changed does not stand anywhere.
+        let fits = |share: &&&KeyShare| share.point == one.point || join(one, share).id() == key.id();
+        let zones = shares.iter().filter(fits).map(|share| share.zone).collect();
         return Ok(Recovered { key, generation: *generation, zones });
+    }
+    if let Some(mismatch) = mismatch {
+        return Err(mismatch);
     }
     let found: Vec<String> =
         shares.iter().map(|share| format!("generation {} in zone {}", share.generation, share.zone)).collect();

@@ -73,15 +73,26 @@ fn generations_do_not_mix() {
 }
 
 #[test]
-fn a_changed_share_is_found() {
+fn a_changed_share_is_found_and_passed_over() {
     for place in 0..3 {
         let mut all = shares(1, 1);
         all[place].share[7] ^= 1;
-        assert_eq!(recover(&all).unwrap_err(), ShareError::Mismatch(1));
+        let recovered = recover(&all).unwrap();
+        assert_eq!((recovered.key.expose(), recovered.zones), (key(1).expose(), ZoneSet::ALL.without(all[place].zone)));
+        let pair = [all[place].clone(), all[(place + 1) % 3].clone()];
+        assert_eq!(recover(&pair).unwrap_err(), ShareError::Mismatch(1));
+        // An older generation that fits is better than none.
+        let older = [&pair[..], &shares(1, 0)[..2]].concat();
+        assert_eq!(recover(&older).unwrap().generation, 0);
     }
-    let mut pair = [shares(1, 1)[0].clone(), shares(1, 1)[1].clone()];
-    pair[1].share[31] ^= 0x80;
-    assert_eq!(recover(&pair).unwrap_err(), ShareError::Mismatch(1));
+}
+
+#[test]
+fn a_share_of_a_key_that_was_never_used_does_not_disturb() {
+    let (unused, used) = (shares(1, 1), shares(2, 1));
+    let recovered = recover(&[unused[0].clone(), used[1].clone(), used[2].clone()]).unwrap();
+    assert_eq!((recovered.key.expose(), recovered.zones.len()), (key(2).expose(), 2));
+    assert!(matches!(recover(&[unused[0].clone(), used[1].clone()]), Err(ShareError::TooFew(_))));
 }
 
 #[test]
