@@ -100,6 +100,8 @@ codes! {
     PRECONDITION_FAILED = "PreconditionFailed", PRECONDITION_FAILED, "At least one of the pre-conditions you specified did not hold";
     QUOTA_EXCEEDED = "QuotaExceeded", FORBIDDEN, "The quota of this bucket or tenant is used up.";
     REPLICATION_CONFIGURATION_NOT_FOUND = "ReplicationConfigurationNotFoundError", NOT_FOUND, "The replication configuration was not found";
+    REQUEST_HEADER_SECTION_TOO_LARGE = "RequestHeaderSectionTooLarge", BAD_REQUEST,
+        "Your request header section exceeds the maximum allowed size.";
     REQUEST_TIME_TOO_SKEWED = "RequestTimeTooSkewed", FORBIDDEN, "The difference between the request time and the current time is too large.";
     REQUEST_TIMEOUT = "RequestTimeout", BAD_REQUEST,
         "Your socket connection to the server was not read from or written to within the timeout period. Idle connections will be closed.";

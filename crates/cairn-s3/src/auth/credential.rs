@@ -58,17 +58,23 @@ fn malformed(about: &str) -> S3Error {
 }
 
 impl<'a> CredentialScope<'a> {
-    /// Reads a credential. Key ids may hold `/`; the other parts do not.
+    /// Reads a credential of exactly five parts.
     pub fn parse(text: &'a str, place: Place) -> S3Result<Self> {
-        let mut parts = text.rsplitn(5, '/');
-        if let (Some(terminal), Some(service), Some(region), Some(date), Some(access_key_id)) =
-            (parts.next(), parts.next(), parts.next(), parts.next(), parts.next())
+        let mut parts = text.split('/');
+        if let (Some(access_key_id), Some(date), Some(region), Some(service), Some(terminal), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next(), parts.next(), parts.next())
             && !access_key_id.is_empty()
         {
             return Ok(Self { access_key_id, date, region, service, terminal });
         }
         let about = "the Credential is mal-formed; expecting \"<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request\".";
         Err(place.error(about, about))
+    }
+
+    /// Whether the date can be one.
+    #[must_use]
+    pub fn has_date(&self) -> bool {
+        self.date.len() == 8 && self.date.bytes().all(|byte| byte.is_ascii_digit())
     }
 
     /// Whether the scope is this server's.
@@ -85,7 +91,7 @@ impl<'a> CredentialScope<'a> {
             let about = format!("the region '{}' is wrong; expecting '{region}'", self.region);
             return Err(place.error(&about, &about).field("Region", region));
         }
-        if self.date.len() != 8 || !self.date.bytes().all(|byte| byte.is_ascii_digit()) {
+        if !self.has_date() {
             let about = format!(
                 "incorrect date format \"{}\". This date in the credential must be in the format \"yyyyMMdd\".",
                 self.date

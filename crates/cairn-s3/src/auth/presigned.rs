@@ -57,7 +57,7 @@ pub fn parse_presigned_query<'a>(query: &'a Query<'_>) -> S3Result<PresignedQuer
     let Some(moment_seconds) = date::parse_compact(moment.as_bytes()) else {
         return Err(malformed("X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\""));
     };
-    if scope.date.len() == 8 && !moment.starts_with(scope.date) {
+    if scope.has_date() && !moment.starts_with(scope.date) {
         return Err(malformed(format!(
             "Invalid credential date \"{}\". This date is not the same as X-Amz-Date: \"{}\".",
             scope.date,

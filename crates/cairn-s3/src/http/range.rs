@@ -20,13 +20,11 @@ impl RangeRequest {
     /// Reads a `Range` header; `None` where it is to be ignored.
     #[must_use]
     pub fn parse(value: &[u8]) -> Option<Self> {
-        let text = std::str::from_utf8(value).ok()?.trim();
-        let (unit, rest) = text.split_once('=')?;
-        if !unit.trim_end().eq_ignore_ascii_case("bytes") {
+        let (unit, rest) = std::str::from_utf8(value).ok()?.split_once('=')?;
+        if !unit.eq_ignore_ascii_case("bytes") {
             return None;
         }
-        let (first, last) = rest.trim().split_once('-')?;
-        let (first, last) = (first.trim_end(), last.trim_start());
+        let (first, last) = rest.split_once('-')?;
         match (first, last) {
             ("", last) => number(last).map(Self::Last),
             (first, "") => number(first).map(|first| Self::From(first, None)),
@@ -74,9 +72,20 @@ mod tests {
         assert_eq!(resolve("bytes=-0", 10), Some(Err(NotSatisfiable)));
         assert_eq!(resolve("bytes=0-", 0), Some(Err(NotSatisfiable)));
         assert_eq!(resolve("bytes=-1", 0), Some(Err(NotSatisfiable)));
-        for ignored in
-            ["", "bytes", "bytes=", "bytes=-", "bytes=5-2", "bytes=0-1,3-4", "items=0-1", "bytes=a-b", "bytes=+1-2", "bytes=0--1"]
-        {
+        for ignored in [
+            "",
+            "bytes",
+            "bytes=",
+            "bytes=-",
+            "bytes=5-2",
+            "bytes=0-1,3-4",
+            "items=0-1",
+            "bytes=a-b",
+            "bytes=+1-2",
+            "bytes=0--1",
+            "bytes= -1",
+            "bytes=0 - 1",
+        ] {
             assert_eq!(resolve(ignored, 10), None, "{ignored}");
         }
     }

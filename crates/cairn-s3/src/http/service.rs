@@ -134,6 +134,11 @@ impl Shared {
     }
 
     async fn handle(&self, parts: &Parts, inbound: &mut Inbound) -> S3Result<S3Response> {
+        let head_bytes_max = self.config.limits.header_bytes_max;
+        if head_bytes(parts) > head_bytes_max {
+            // hyper reads up to twice its buffer before it refuses.
+            return Err(S3Error::new(&code::REQUEST_HEADER_SECTION_TOO_LARGE).field("MaxSizeAllowed", head_bytes_max.to_string()));
+        }
         let query = Query::parse(parts.uri.query().unwrap_or_default())?;
         let host = match parts.headers.get(HOST) {
             Some(value) => value.to_str().ok(),
@@ -165,6 +170,12 @@ impl Shared {
             let _ = drain.await;
         });
     }
+}
+
+/// Bytes of the target and the headers.
+fn head_bytes(parts: &Parts) -> usize {
+    let target = parts.uri.path().len() + parts.uri.query().map_or(0, str::len);
+    parts.headers.iter().fold(target, |sum, (name, value)| sum + name.as_str().len() + value.len())
 }
 
 fn log(error: &S3Error, parts: &Parts, request_id: &RequestId) {

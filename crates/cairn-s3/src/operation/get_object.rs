@@ -125,19 +125,14 @@ fn requested_range(call: &Call<'_>, head: &ObjectHead) -> S3Result<Option<Range<
     })
 }
 
-/// Where the client asked for checksums: that of the object, where all of it or of a part, where that is answered.
+/// Where the client asked for checksums and all of the object is answered: the object's.
 fn set_checksum(call: &Call<'_>, headers: &mut HeaderMap, head: &ObjectHead, is_partial: bool) {
     if !call.header("x-amz-checksum-mode").is_some_and(|mode| mode.eq_ignore_ascii_case(b"ENABLED")) {
         return;
     }
-    let is_whole = head.part.as_ref().map_or(!is_partial, |part| part.part_count <= 1);
-    if is_whole {
+    // A client that checks what it reads must not take the object's for that of a range or a part.
+    if head.part.as_ref().map_or(!is_partial, |part| part.part_count <= 1) {
         object_headers::set_checksum(headers, head.checksum.as_ref());
-    } else if let Some(part) = &head.part {
-        object_headers::set_checksum(headers, part.checksum.as_ref());
-        if let Some(checksum) = &head.checksum {
-            headers.insert("x-amz-checksum-type", http::HeaderValue::from_static(checksum.checksum_type().name()));
-        }
     }
 }
 

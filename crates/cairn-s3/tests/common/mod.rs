@@ -1,0 +1,137 @@
+//! A server on loopback over a store in memory, for the tests beside it.
+
+#![allow(dead_code, reason = "not every test uses all of it")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cairn_disk::Environment;
+use cairn_s3::{Config, GrantAuthorizer, Limits, S3Service, Server};
+use cairn_store::api::{Access, AccessKey, Bucket, Grant, GrantScope, ObjectStore as _, SecretAccessKey};
+use cairn_testkit::memory_store::MemoryStore;
+use cairn_testkit::s3_client::{Answer, S3Client, S3Request, path};
+use cairn_types::{AccountId, TenantId};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// A running server.
+pub struct Fixture {
+    /// Signs with a key that may do everything.
+    pub client: S3Client,
+    /// What the server serves from.
+    pub store: Arc<MemoryStore>,
+    /// Stops the server.
+    pub stop: watch::Sender<bool>,
+    /// Ends when the server has.
+    pub server: JoinHandle<()>,
+}
+
+/// The id of the key that may do everything.
+pub const ROOT: &str = "AKIAIOSFODNN7EXAMPLE";
+const SECRET: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
+
+/// Bounds that tests can reach.
+pub fn small_limits() -> Limits {
+    Limits {
+        body_idle_timeout: Duration::from_millis(300),
+        header_timeout: Duration::from_millis(300),
+        part_bytes_min: 100,
+        object_bytes_max: 1 << 20,
+        put_bytes_max: 1 << 20,
+        drain_bytes_max: 64 << 10,
+        shutdown_timeout: Duration::from_secs(2),
+        ..Limits::default()
+    }
+}
+
+impl Fixture {
+    /// Starts a server.
+    pub async fn start() -> Self {
+        Self::with(Config { domains: vec!["s3.test".to_owned()], limits: small_limits(), ..Config::default() }).await
+    }
+
+    /// Starts a server that is configured so, with a bucket `bucket` in it.
+    pub async fn with(config: Config) -> Self {
+        let environment = Environment::real();
+        let store = Arc::new(MemoryStore::new(environment.clock.clone(), environment.random.clone()));
+        let service =
+            S3Service::new(store.clone(), Arc::new(GrantAuthorizer), config, environment.clock.clone(), &*environment.random);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = watch::channel(false);
+        let server = tokio::spawn(Server::new(service).run(listener, stopped));
+        let client = S3Client {
+            address,
+            host: address.to_string(),
+            access_key_id: ROOT.to_owned(),
+            secret_access_key: SECRET.to_owned(),
+            region: "us-east-1".to_owned(),
+            clock: environment.clock,
+        };
+        let fixture = Self { client, store, stop, server };
+        fixture.add_key(ROOT, vec![Grant { scope: GrantScope::Tenant, access: Access::Administer }]);
+        assert_eq!(fixture.send(&S3Request::new("PUT", "/bucket")).await.status, 200);
+        fixture
+    }
+
+    /// Adds a key with the same secret as all.
+    pub fn add_key(&self, id: &str, grants: Vec<Grant>) {
+        self.store.add_key(AccessKey {
+            access_key_id: id.into(),
+            secret: SecretAccessKey::new(SECRET),
+            tenant: TenantId::DEFAULT,
+            account: AccountId([0x11; 32]),
+            account_name: "tester".into(),
+            grants,
+        });
+    }
+
+    /// A client with another key.
+    pub fn client_of(&self, id: &str) -> S3Client {
+        self.client.with_key(id, SECRET)
+    }
+
+    /// The bucket of this name.
+    pub async fn bucket(&self, name: &str) -> Arc<Bucket> {
+        self.store.bucket(TenantId::DEFAULT, name).await.unwrap().unwrap()
+    }
+
+    /// Sends a signed request.
+    pub async fn send(&self, request: &S3Request) -> Answer {
+        self.client.send(request).await.unwrap()
+    }
+
+    /// Status and code of the answer to a signed request.
+    pub async fn outcome(&self, request: &S3Request) -> (u16, String) {
+        let answer = self.send(request).await;
+        (answer.status, answer.code())
+    }
+
+    /// Writes an object.
+    pub async fn put(&self, key: &str, body: impl Into<Vec<u8>>) -> Answer {
+        let answer = self.send(&S3Request::new("PUT", path("bucket", key)).body(body)).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer
+    }
+
+    /// Reads an object.
+    pub async fn get(&self, key: &str) -> Answer {
+        self.send(&S3Request::new("GET", path("bucket", key))).await
+    }
+}
+
+/// A request to an object in `bucket`.
+pub fn object(method: &str, key: &str) -> S3Request {
+    S3Request::new(method, path("bucket", key))
+}
+
+/// A request to `bucket`.
+pub fn bucket(method: &str) -> S3Request {
+    S3Request::new(method, "/bucket")
+}
+
+/// Status and code as they are expected.
+pub fn refused(status: u16, code: &str) -> (u16, String) {
+    (status, code.to_owned())
+}
