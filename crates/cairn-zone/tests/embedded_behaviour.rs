@@ -120,6 +120,39 @@ fn what_a_failed_sync_left_in_the_page_cache_is_written_again() {
     });
 }
 
+/// Writer and deletion change the same file. Of a failed sync the kernel tells only the one who asked, and then calls the other's
+/// pages clean too: whoever syncs next must not be told that all is well.
+#[test]
+fn a_failed_sync_fails_everybody_who_changed_that_file() {
+    let (mut failed, mut confirmed) = (0, 0);
+    for seed in 0..150 {
+        simulate(async {
+            let mut machine = Machine::new(seed);
+            let zone = machine.open(no_reserve()).await;
+            let old = put(&zone, chunk_id(1), &payload(1, 5000)).await;
+            machine.disk.set_delay_max(Duration::from_millis(2));
+            machine.disk.fail_sync_and_forget(Path::new(DIRECTORY), 3);
+            let (deleted, written) =
+                futures::join!(delete(&zone, &old, chunk_id(1)), zone.write(chunk_id(2), vec![payload(2, 5000)]));
+            machine.disk.lift_all();
+            machine.disk = machine.disk.crash();
+            zone.close().await;
+            let zone = machine.open(no_reserve()).await;
+            if deleted.is_ok() {
+                let answer = zone.read(&old, chunk_id(1), 0, 10).await;
+                assert!(matches!(answer, Err(ZoneError::NotFound)), "seed {seed}: a confirmed deletion came back");
+            }
+            if let Ok(placed) = &written {
+                expect(&zone, &placed.locator, chunk_id(2), &payload(2, 5000)).await;
+            }
+            confirmed += u32::from(deleted.is_ok()) + u32::from(written.is_ok());
+            failed += u32::from(deleted.is_err()) + u32::from(written.is_err());
+            zone.close().await;
+        });
+    }
+    assert!(confirmed > 50 && failed > 50, "{confirmed} confirmed and {failed} failed show nothing");
+}
+
 #[test]
 fn an_answer_counts_only_while_the_directory_is_there() {
     simulate(async {

@@ -168,7 +168,7 @@ impl Maintenance {
         let header = owner.header(SegmentState::Retired, segment.generation, segment.nonce, segment.base_position);
         file.write_at(0, &[Bytes::from(header.encode_block())]).await?;
         // Once this is durable nothing in the file counts, whatever becomes of its marks.
-        self.shared.sync(&*file).await?;
+        self.shared.sync_segment(segment, &*file).await?;
         segment.inner.lock().retired = true;
         self.shared.table.write().segments.remove(&segment.generation);
         segment.advance_epoch();
@@ -263,7 +263,7 @@ impl Maintenance {
         if marks.marked.is_empty() {
             return Ok(None);
         }
-        if let Err(error) = shared.sync(&*file).await {
+        if let Err(error) = shared.sync_segment(&segment, &*file).await {
             return Err(shared.go_away(format!("making a deletion durable failed: {error}")));
         }
         let mut bytes = 0;

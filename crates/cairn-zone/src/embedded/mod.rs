@@ -13,9 +13,9 @@
 //!
 //! # How it works
 //!
-//! Records are appended to segment files, one chunk each, at multiples of 4,096 bytes; [`format`] has the bytes and
-//! `docs/adr/0005-segments.md` the reasons. One worker appends with group commit ([`writer`]), one deletes, seals and retires
-//! ([`maintenance`]), one keeps prewritten files ready ([`reserve`]). Reads and listings run where they may block.
+//! Records are appended to segment files, one chunk each, at multiples of 4,096 bytes; [`mod@format`] has the bytes and
+//! `docs/adr/0005-segments.md` the reasons. One worker appends with group commit (`writer`), one deletes, seals and retires
+//! (`maintenance`), one keeps prewritten files ready (`reserve`). Reads and listings run where they may block.
 //!
 //! # Memory
 //!

@@ -18,6 +18,8 @@ pub(super) struct Segment {
     /// Rises after deletions are durable and before their space is given back, and before the file is used again. What was read
     /// between two equal values was not taken away meanwhile.
     epoch: AtomicU64,
+    /// Held while its file is synced; true once a sync failed. See [`Shared::sync_segment`](super::shared::Shared::sync_segment).
+    pub(super) sync_failed: tokio::sync::Mutex<bool>,
     pub(super) inner: Mutex<Inner>,
 }
 
@@ -48,7 +50,15 @@ pub(super) enum Index {
 
 impl Segment {
     pub(super) fn new(slot: u32, generation: u64, nonce: u64, base_position: u64, inner: Inner) -> Self {
-        Self { slot, generation, nonce, base_position, epoch: AtomicU64::new(0), inner: Mutex::new(inner) }
+        Self {
+            slot,
+            generation,
+            nonce,
+            base_position,
+            epoch: AtomicU64::new(0),
+            sync_failed: tokio::sync::Mutex::new(false),
+            inner: Mutex::new(inner),
+        }
     }
 
     pub(super) fn epoch(&self) -> u64 {

@@ -177,6 +177,21 @@ impl Shared {
         Ok(())
     }
 
+    /// [`Shared::sync`] for a segment that writer and maintenance may both be changing. The kernel tells of pages that it could not
+    /// write once, to whoever syncs first, and calls them clean: the other's sync would then succeed without its pages. So one
+    /// failure fails all that follow, and nobody is answered between the two.
+    pub(super) async fn sync_segment(&self, segment: &Segment, file: &dyn File) -> io::Result<()> {
+        let mut failed = segment.sync_failed.lock().await;
+        if *failed {
+            return Err(io::Error::other("an earlier sync of this segment failed"));
+        }
+        // Also when it is dropped half way: then nobody knows.
+        *failed = true;
+        self.sync(file).await?;
+        *failed = false;
+        Ok(())
+    }
+
     pub(super) fn segment(&self, generation: u64) -> Option<Arc<Segment>> {
         self.table.read().segments.get(&generation).cloned()
     }

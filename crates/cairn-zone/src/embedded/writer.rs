@@ -309,7 +309,7 @@ async fn append(shared: &Shared, active: &mut Active, batch: &[Request]) -> Resu
             shared.go_away(format!("writing to a segment failed: {error}"))
         });
     }
-    if let Err(error) = shared.sync(&*active.file).await {
+    if let Err(error) = shared.sync_segment(segment, &*active.file).await {
         return Err(shared.go_away(format!("making a write durable failed: {error}")));
     }
     let first = active.header.take().is_some();
