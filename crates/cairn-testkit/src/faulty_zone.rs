@@ -80,23 +80,13 @@ impl Rule {
     /// Hits every call of this operation.
     #[must_use]
     pub fn on(operation: Operation, fault: Fault) -> Self {
-        Self {
-            operations: vec![operation],
-            chunk: None,
-            fault,
-            chance: 1.0,
-            skip: 0,
-            times: u64::MAX,
-        }
+        Self { operations: vec![operation], chunk: None, fault, chance: 1.0, skip: 0, times: u64::MAX }
     }
 
     /// Hits every call.
     #[must_use]
     pub fn on_all(fault: Fault) -> Self {
-        Self {
-            operations: Operation::ALL.to_vec(),
-            ..Self::on(Operation::Write, fault)
-        }
+        Self { operations: Operation::ALL.to_vec(), ..Self::on(Operation::Write, fault) }
     }
 
     /// Hits only calls that name this chunk.
@@ -180,11 +170,7 @@ impl FaultyZone {
             hits: 0,
             hanging: 0,
         };
-        Self {
-            inner,
-            state: Arc::new(Mutex::new(state)),
-            released: Arc::new(watch::Sender::new(0)),
-        }
+        Self { inner, state: Arc::new(Mutex::new(state)), released: Arc::new(watch::Sender::new(0)) }
     }
 
     /// The zone behind it, without faults.
@@ -328,11 +314,7 @@ impl Zone for FaultyZone {
     }
 
     fn incarnation(&self) -> Option<Incarnation> {
-        if self.state.lock().away.is_some() {
-            None
-        } else {
-            self.inner.incarnation()
-        }
+        if self.state.lock().away.is_some() { None } else { self.inner.incarnation() }
     }
 
     fn write(&self, id: ChunkId, pieces: Vec<Bytes>) -> BoxFuture<'_, Result<Placed, ZoneError>> {
@@ -358,14 +340,8 @@ impl Zone for FaultyZone {
     ) -> BoxFuture<'a, Result<Bytes, ZoneError>> {
         async move {
             let fault = self.choose(Operation::Read, |named| named == id);
-            let bytes = self
-                .with_faults(fault.as_ref(), self.inner.read(locator, id, offset, length))
-                .await?;
-            Ok(if matches!(fault, Some(Fault::FlipBit)) {
-                self.flip_bit(&bytes)
-            } else {
-                bytes
-            })
+            let bytes = self.with_faults(fault.as_ref(), self.inner.read(locator, id, offset, length)).await?;
+            Ok(if matches!(fault, Some(Fault::FlipBit)) { self.flip_bit(&bytes) } else { bytes })
         }
         .boxed()
     }

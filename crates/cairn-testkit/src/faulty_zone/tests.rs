@@ -56,11 +56,7 @@ async fn hanging_calls_go_on_when_released() {
         .collect();
     tokio::time::sleep(Duration::from_secs(3600)).await;
     assert_eq!(zone.hanging(), 2);
-    assert_eq!(
-        walk(&*zone.inner(), 10).await.len(),
-        1,
-        "one hangs before its work, one after it"
-    );
+    assert_eq!(walk(&*zone.inner(), 10).await.len(), 1, "one hangs before its work, one after it");
     zone.release();
     for task in tasks {
         task.await.expect("released");
@@ -91,10 +87,7 @@ async fn an_away_zone_has_no_incarnation_and_does_nothing() {
     zone.go_away("the fibre is cut");
     assert_eq!(zone.incarnation(), None);
     let answer = zone.write(chunk_id(2), vec![bytes.clone()]).await;
-    assert!(
-        matches!(&answer, Err(ZoneError::Away(reason)) if reason == "the fibre is cut"),
-        "{answer:?}"
-    );
+    assert!(matches!(&answer, Err(ZoneError::Away(reason)) if reason == "the fibre is cut"), "{answer:?}");
     assert!(matches!(delete(&zone, &locator, chunk_id(1)).await, Err(ZoneError::Away(_))));
     zone.come_back();
     expect(&zone, &locator, chunk_id(1), &bytes).await;

@@ -13,10 +13,7 @@ pub async fn writes_and_reads_whole_chunks(subject: &dyn Subject) {
     let zone = subject.zone();
     let longest = zone.capabilities().chunk_bytes_max;
     let mut kept = Vec::new();
-    for (number, length) in [1, 2, 511, 512, 513, 4095, 4096, 4097, 65_536, 65_540, longest]
-        .into_iter()
-        .enumerate()
-    {
+    for (number, length) in [1, 2, 511, 512, 513, 4095, 4096, 4097, 65_536, 65_540, longest].into_iter().enumerate() {
         let length = length.min(longest);
         let (id, bytes) = (chunk_id(number as u64), payload(number as u64, length));
         kept.push((id, put(&*zone, id, &bytes).await, bytes));
@@ -32,14 +29,8 @@ pub async fn writes_and_reads_whole_chunks(subject: &dyn Subject) {
 pub async fn takes_empty_chunks_and_odd_pieces(subject: &dyn Subject) {
     let zone = subject.zone();
     let empty = zone.write(chunk_id(0), Vec::new()).await.expect("an empty chunk").locator;
-    assert_eq!(
-        zone.read(&empty, chunk_id(0), 0, 0).await.expect("an empty read"),
-        Bytes::new()
-    );
-    assert!(matches!(
-        zone.read(&empty, chunk_id(0), 0, 1).await,
-        Err(ZoneError::Refused(_))
-    ));
+    assert_eq!(zone.read(&empty, chunk_id(0), 0, 0).await.expect("an empty read"), Bytes::new());
+    assert!(matches!(zone.read(&empty, chunk_id(0), 0, 1).await, Err(ZoneError::Refused(_))));
 
     let whole = payload(1, 5000.min(zone.capabilities().chunk_bytes_max));
     let mut pieces: Vec<Bytes> = (0..whole.len()).map(|at| whole.slice(at..=at)).collect();
@@ -57,10 +48,7 @@ pub async fn refuses_what_is_too_long(subject: &dyn Subject) {
     let longest = zone.capabilities().chunk_bytes_max;
     let bytes = payload(0, longest);
     let answer = zone.write(chunk_id(0), vec![bytes, Bytes::from_static(b"x")]).await;
-    assert!(
-        matches!(answer, Err(ZoneError::Refused(_))),
-        "one byte over the limit: {answer:?}"
-    );
+    assert!(matches!(answer, Err(ZoneError::Refused(_))), "one byte over the limit: {answer:?}");
     assert!(walk(&*zone, 10).await.is_empty(), "nothing is kept of a refused write");
 }
 
@@ -84,29 +72,14 @@ pub async fn reads_ranges_and_refuses_those_past_the_end(subject: &dyn Subject) 
             (end / 2 + 1, 512.min(length / 4)),
         ];
         for (offset, count) in ranges {
-            let read = zone
-                .read(&locator, id, offset, count)
-                .await
-                .unwrap_or_else(|error| panic!("{count} at {offset}: {error}"));
+            let read =
+                zone.read(&locator, id, offset, count).await.unwrap_or_else(|error| panic!("{count} at {offset}: {error}"));
             let start = usize::try_from(offset).expect("small");
-            assert!(
-                read == bytes.slice(start..start + count),
-                "{count} bytes at {offset} in round {round}"
-            );
+            assert!(read == bytes.slice(start..start + count), "{count} bytes at {offset} in round {round}");
         }
-        for (offset, count) in [
-            (0, length + 1),
-            (end, 1),
-            (end + 1, 0),
-            (end - 1, 2),
-            (u64::MAX, 1),
-            (1, usize::MAX),
-        ] {
+        for (offset, count) in [(0, length + 1), (end, 1), (end + 1, 0), (end - 1, 2), (u64::MAX, 1), (1, usize::MAX)] {
             let answer = zone.read(&locator, id, offset, count).await;
-            assert!(
-                matches!(answer, Err(ZoneError::Refused(_))),
-                "{count} bytes at {offset} pass the end: {answer:?}"
-            );
+            assert!(matches!(answer, Err(ZoneError::Refused(_))), "{count} bytes at {offset} pass the end: {answer:?}");
         }
     }
 }
@@ -119,15 +92,9 @@ pub async fn refuses_another_chunks_locator(subject: &dyn Subject) {
     let second = put(&*zone, chunk_id(2), &two).await;
     for round in 0..2 {
         let answer = zone.read(&first, chunk_id(2), 0, 10).await;
-        assert!(
-            matches!(answer, Err(ZoneError::Mismatch(_))),
-            "reading in round {round}: {answer:?}"
-        );
+        assert!(matches!(answer, Err(ZoneError::Mismatch(_))), "reading in round {round}: {answer:?}");
         let answer = delete(&*zone, &first, chunk_id(2)).await;
-        assert!(
-            matches!(answer, Err(ZoneError::Mismatch(_))),
-            "deleting in round {round}: {answer:?}"
-        );
+        assert!(matches!(answer, Err(ZoneError::Mismatch(_))), "deleting in round {round}: {answer:?}");
         expect(&*zone, &first, chunk_id(1), &one).await;
         expect(&*zone, &second, chunk_id(2), &two).await;
     }
@@ -150,19 +117,11 @@ pub async fn deletes_once_and_again(subject: &dyn Subject) {
             (locators[2].clone(), chunk_id(2)),
         ])
         .await;
-    assert!(
-        matches!(answers.as_slice(), [Ok(()), Err(ZoneError::Mismatch(_)), Ok(()), Ok(())]),
-        "{answers:?}"
-    );
+    assert!(matches!(answers.as_slice(), [Ok(()), Err(ZoneError::Mismatch(_)), Ok(()), Ok(())]), "{answers:?}");
     for number in [0, 2] {
         let answer = zone.read(&locators[number], chunk_id(number as u64), 0, 10).await;
-        assert!(
-            matches!(answer, Err(ZoneError::NotFound)),
-            "a deleted chunk is not found: {answer:?}"
-        );
-        delete(&*zone, &locators[number], chunk_id(number as u64))
-            .await
-            .expect("deleting again");
+        assert!(matches!(answer, Err(ZoneError::NotFound)), "a deleted chunk is not found: {answer:?}");
+        delete(&*zone, &locators[number], chunk_id(number as u64)).await.expect("deleting again");
     }
     for number in [1, 3, 4, 5] {
         expect(&*zone, &locators[number], chunk_id(number as u64), &bytes).await;
@@ -185,10 +144,7 @@ pub async fn keeps_each_write_of_one_id(subject: &dyn Subject) {
     let third = put(&*zone, chunk_id(1), &one).await;
     assert_ne!(first, third, "a locator is not given out again");
     expect(&*zone, &third, chunk_id(1), &one).await;
-    assert!(matches!(
-        zone.read(&first, chunk_id(1), 0, 10).await,
-        Err(ZoneError::NotFound)
-    ));
+    assert!(matches!(zone.read(&first, chunk_id(1), 0, 10).await, Err(ZoneError::NotFound)));
 }
 
 /// A full walk lists each live chunk once, with its locator and length, whatever the size of the pages.
@@ -207,18 +163,13 @@ pub async fn lists_each_chunk_once_in_pages_of_any_size(subject: &dyn Subject) {
     }
     live.sort();
     for count_max in [1, 2, 7, 44, 45, 46, 1000] {
-        let mut listed: Vec<_> = walk(&*zone, count_max)
-            .await
-            .into_iter()
-            .map(|found| (found.id, found.locator, found.length))
-            .collect();
+        let mut listed: Vec<_> =
+            walk(&*zone, count_max).await.into_iter().map(|found| (found.id, found.locator, found.length)).collect();
         listed.sort();
         assert_eq!(listed, live, "in pages of {count_max}");
     }
     for (id, locator, length) in live {
-        delete(&*zone, &locator, id)
-            .await
-            .unwrap_or_else(|error| panic!("deleting {id:?} of {length} bytes: {error}"));
+        delete(&*zone, &locator, id).await.unwrap_or_else(|error| panic!("deleting {id:?} of {length} bytes: {error}"));
     }
     assert!(walk(&*zone, 10).await.is_empty());
 }

@@ -87,9 +87,7 @@ pub async fn stays_whole_when_callers_give_up(subject: &dyn Subject) {
     let listed = walk(&*zone, 100).await;
     assert!(listed.iter().any(|found| found.id == chunk_id(500)));
     for found in listed.iter().filter(|found| found.id != chunk_id(500)) {
-        let number = (0..40)
-            .find(|number| chunk_id(*number) == found.id)
-            .expect("one of those that were begun");
+        let number = (0..40).find(|number| chunk_id(*number) == found.id).expect("one of those that were begun");
         assert_eq!(found.length, 30_000);
         expect(&*zone, &found.locator, found.id, &payload(number, 30_000)).await;
     }
@@ -99,10 +97,7 @@ pub async fn stays_whole_when_callers_give_up(subject: &dyn Subject) {
 pub async fn never_shows_a_chunk_that_is_being_deleted_in_part(subject: &dyn Subject) {
     let zone = subject.zone();
     for round in 0..12 {
-        let (id, bytes) = (
-            chunk_id(round),
-            payload(round, 150_000.min(zone.capabilities().chunk_bytes_max)),
-        );
+        let (id, bytes) = (chunk_id(round), payload(round, 150_000.min(zone.capabilities().chunk_bytes_max)));
         let locator = put(&*zone, id, &bytes).await;
         let readers = join_all((0..12_usize).map(|reader| {
             let (zone, locator, bytes) = (zone.clone(), locator.clone(), bytes.clone());
@@ -112,10 +107,7 @@ pub async fn never_shows_a_chunk_that_is_being_deleted_in_part(subject: &dyn Sub
                 }
                 let start = bytes.len() / 16 * reader;
                 match zone.read(&locator, id, start as u64, bytes.len() / 16).await {
-                    Ok(read) => assert!(
-                        read == bytes.slice(start..start + bytes.len() / 16),
-                        "a reader saw other bytes"
-                    ),
+                    Ok(read) => assert!(read == bytes.slice(start..start + bytes.len() / 16), "a reader saw other bytes"),
                     Err(ZoneError::NotFound) => {}
                     Err(other) => panic!("reading while it is deleted: {other}"),
                 }

@@ -32,10 +32,7 @@ pub async fn agrees_with_a_model(subject: &mut dyn Subject, seed: u64) {
                 let locator = put(&*zone, id, &bytes).await;
                 let before = model.insert(locator.clone(), (id, bytes));
                 assert!(before.is_none(), "seed {seed}, step {step}: {locator:?} was given out twice");
-                assert!(
-                    gone.iter().all(|(old, _)| *old != locator),
-                    "seed {seed}, step {step}: {locator:?} came back"
-                );
+                assert!(gone.iter().all(|(old, _)| *old != locator), "seed {seed}, step {step}: {locator:?} came back");
             }
             45..65 => {
                 let Some((locator, id, bytes)) = pick(&mut random, &model) else {
@@ -45,10 +42,7 @@ pub async fn agrees_with_a_model(subject: &mut dyn Subject, seed: u64) {
                 let count = random.random_range(0..=bytes.len() - start);
                 let read = zone.read(&locator, id, start as u64, count).await;
                 let read = read.unwrap_or_else(|error| panic!("seed {seed}, step {step}: {error}"));
-                assert!(
-                    read == bytes.slice(start..start + count),
-                    "seed {seed}, step {step}: other bytes"
-                );
+                assert!(read == bytes.slice(start..start + count), "seed {seed}, step {step}: other bytes");
             }
             65..85 => {
                 let mut chunks = Vec::new();
@@ -71,31 +65,19 @@ pub async fn agrees_with_a_model(subject: &mut dyn Subject, seed: u64) {
             85..92 => {
                 if let Some((locator, id)) = gone.get(random.random_range(0..gone.len().max(1))) {
                     let answer = zone.read(locator, *id, 0, 0).await;
-                    assert!(
-                        matches!(answer, Err(ZoneError::NotFound)),
-                        "seed {seed}, step {step}: {answer:?}"
-                    );
+                    assert!(matches!(answer, Err(ZoneError::NotFound)), "seed {seed}, step {step}: {answer:?}");
                 }
             }
             92..97 => {
                 let listed = walk(&*zone, random.random_range(1..20)).await;
-                let mut listed: Vec<_> = listed
-                    .into_iter()
-                    .map(|found| (found.locator, found.id, found.length))
-                    .collect();
+                let mut listed: Vec<_> = listed.into_iter().map(|found| (found.locator, found.id, found.length)).collect();
                 listed.sort();
-                let expected: Vec<_> = model
-                    .iter()
-                    .map(|(locator, (id, bytes))| (locator.clone(), *id, bytes.len() as u64))
-                    .collect();
+                let expected: Vec<_> =
+                    model.iter().map(|(locator, (id, bytes))| (locator.clone(), *id, bytes.len() as u64)).collect();
                 assert_eq!(listed, expected, "seed {seed}, step {step}");
                 let usage = zone.usage().await.expect("usage");
                 let bytes: u64 = model.values().map(|(_, bytes)| bytes.len() as u64).sum();
-                assert_eq!(
-                    (usage.chunks, usage.bytes),
-                    (model.len() as u64, bytes),
-                    "seed {seed}, step {step}"
-                );
+                assert_eq!((usage.chunks, usage.bytes), (model.len() as u64, bytes), "seed {seed}, step {step}");
             }
             _ if durable => {
                 drop(zone);
@@ -112,10 +94,7 @@ pub async fn agrees_with_a_model(subject: &mut dyn Subject, seed: u64) {
 
 fn pick(random: &mut ChaCha8Rng, model: &BTreeMap<Locator, (ChunkId, Bytes)>) -> Option<(Locator, ChunkId, Bytes)> {
     let at = random.random_range(0..model.len().max(1));
-    model
-        .iter()
-        .nth(at)
-        .map(|(locator, (id, bytes))| (locator.clone(), *id, bytes.clone()))
+    model.iter().nth(at).map(|(locator, (id, bytes))| (locator.clone(), *id, bytes.clone()))
 }
 
 /// Chunks, deletions, locators and the incarnation outlive a restart; nothing comes back and nothing is given out twice.
@@ -143,10 +122,7 @@ pub async fn keeps_everything_over_a_restart(subject: &mut dyn Subject) {
             expect(&*zone, locator, *id, bytes).await;
         }
         for (id, locator) in &gone {
-            assert!(
-                matches!(zone.read(locator, *id, 0, 1).await, Err(ZoneError::NotFound)),
-                "{id:?} came back"
-            );
+            assert!(matches!(zone.read(locator, *id, 0, 1).await, Err(ZoneError::NotFound)), "{id:?} came back");
             delete(&*zone, locator, *id).await.expect("deleting again after a restart");
         }
         assert_eq!(walk(&*zone, 11).await.len(), kept.len());

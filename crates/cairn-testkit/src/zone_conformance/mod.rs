@@ -76,13 +76,7 @@ pub async fn run_all(make: &Make) {
 /// The chunk of this number: one session, several blobs, several ordinals.
 #[must_use]
 pub fn chunk_id(number: u64) -> ChunkId {
-    ChunkId {
-        blob: BlobId {
-            session: SessionId(7),
-            counter: number / 3,
-        },
-        ordinal: (number % 3) as u32,
-    }
+    ChunkId { blob: BlobId { session: SessionId(7), counter: number / 3 }, ordinal: (number % 3) as u32 }
 }
 
 /// Bytes that depend on the seed alone, different for different seeds.
@@ -95,24 +89,14 @@ pub fn payload(seed: u64, length: usize) -> Bytes {
 
 /// Writes one chunk in one piece, or panics.
 pub async fn put(zone: &dyn Zone, id: ChunkId, bytes: &Bytes) -> Locator {
-    let placed = zone
-        .write(id, vec![bytes.clone()])
-        .await
-        .unwrap_or_else(|error| panic!("writing {id:?}: {error}"));
-    assert_eq!(
-        Some(placed.incarnation),
-        zone.incarnation(),
-        "a write belongs to the zone's present life"
-    );
+    let placed = zone.write(id, vec![bytes.clone()]).await.unwrap_or_else(|error| panic!("writing {id:?}: {error}"));
+    assert_eq!(Some(placed.incarnation), zone.incarnation(), "a write belongs to the zone's present life");
     placed.locator
 }
 
 /// Reads a whole chunk and compares, or panics.
 pub async fn expect(zone: &dyn Zone, locator: &Locator, id: ChunkId, bytes: &Bytes) {
-    let read = zone
-        .read(locator, id, 0, bytes.len())
-        .await
-        .unwrap_or_else(|error| panic!("reading {id:?}: {error}"));
+    let read = zone.read(locator, id, 0, bytes.len()).await.unwrap_or_else(|error| panic!("reading {id:?}: {error}"));
     assert!(read == *bytes, "{id:?} came back changed");
 }
 
@@ -128,15 +112,8 @@ pub async fn walk(zone: &dyn Zone, count_max: usize) -> Vec<Found> {
     let mut all = Vec::new();
     let mut from = None;
     loop {
-        let page = zone
-            .enumerate(from, count_max)
-            .await
-            .unwrap_or_else(|error| panic!("listing: {error}"));
-        assert!(
-            page.found.len() <= count_max,
-            "a page of {} where {count_max} was the most",
-            page.found.len()
-        );
+        let page = zone.enumerate(from, count_max).await.unwrap_or_else(|error| panic!("listing: {error}"));
+        assert!(page.found.len() <= count_max, "a page of {} where {count_max} was the most", page.found.len());
         all.extend(page.found);
         match page.next {
             Some(next) => from = Some(next),
@@ -151,10 +128,7 @@ pub async fn full_then_resumes(zone: &dyn Zone, chunk_bytes: usize, count_max: u
     let mut kept = Vec::new();
     let refused = loop {
         let number = kept.len() as u64;
-        assert!(
-            number < count_max,
-            "the zone was to be full before {count_max} chunks of {chunk_bytes} bytes"
-        );
+        assert!(number < count_max, "the zone was to be full before {count_max} chunks of {chunk_bytes} bytes");
         let bytes = payload(number, chunk_bytes);
         match zone.write(chunk_id(number), vec![bytes.clone()]).await {
             Ok(placed) => kept.push((chunk_id(number), placed.locator, bytes)),
@@ -168,14 +142,9 @@ pub async fn full_then_resumes(zone: &dyn Zone, chunk_bytes: usize, count_max: u
     }
     let listed = walk(zone, 100).await;
     assert_eq!(listed.len(), kept.len(), "every confirmed chunk is listed and nothing else");
-    assert!(
-        listed.iter().all(|found| found.id != refused),
-        "nothing is kept of a refused write"
-    );
+    assert!(listed.iter().all(|found| found.id != refused), "nothing is kept of a refused write");
     for (id, locator, _) in kept.drain(..=kept.len() / 2) {
-        delete(zone, &locator, id)
-            .await
-            .unwrap_or_else(|error| panic!("deleting from a full zone: {error}"));
+        delete(zone, &locator, id).await.unwrap_or_else(|error| panic!("deleting from a full zone: {error}"));
     }
     // Space may come back a little later than the deletion.
     let bytes = payload(u64::MAX, chunk_bytes);
