@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cairn_catalog::{
-    AddLocatorsBatch, AdvanceRebuild, Catalog, CatalogError, ChunkPlace, ClearLocatorsBatch, CloseSilentSessions,
-    CondemnedPosition, ConfirmDeletions, IncompletePosition, ListBlobs, ListCondemned, ListIncomplete, OpenSession,
+    AddLocatorsBatch, AdvanceRebuild, Catalog, CatalogError, CatalogFuture, CatalogResult, ChunkPlace, ClearLocatorsBatch,
+    CloseSilentSessions, CondemnedPosition, ConfirmDeletions, IncompletePosition, ListBlobs, ListCondemned, ListIncomplete,
+    OpenSession,
 };
 use cairn_replica::catalog_port::{
     AddLocators, AddOutcome, Blob, BlobCatalog, BlobPage, ClearLocators, Incarnations, PortError, PortResult, Replica,
@@ -16,27 +17,48 @@ use cairn_types::records::BlobRecord;
 use cairn_types::{BlobId, CatalogTime, ChunkId, SessionId, ZoneIndex};
 use futures::future::BoxFuture;
 
+use crate::config::StoreConfig;
+
 /// See the module's documentation.
 pub(crate) struct CatalogAdapter {
     catalog: Arc<dyn Catalog>,
     gateway: String,
     session_silence_max: Duration,
+    deadline: Duration,
 }
 
 impl CatalogAdapter {
-    pub(crate) fn new(catalog: Arc<dyn Catalog>, gateway: String, session_silence_max: Duration) -> Self {
-        Self { catalog, gateway, session_silence_max }
+    pub(crate) fn new(catalog: Arc<dyn Catalog>, config: &StoreConfig) -> Self {
+        Self {
+            catalog,
+            gateway: config.gateway.clone(),
+            session_silence_max: config.session_silence_max,
+            deadline: config.catalog_deadline,
+        }
+    }
+
+    /// Asks the catalog. A question that hangs must not hang a worker for ever, or the heartbeat.
+    async fn call<T>(&self, question: CatalogFuture<'_, T>) -> PortResult<T> {
+        bounded(self.deadline, question).await.map_err(port_error)
     }
 
     /// What became of additions of a session that is closed, so that nothing about them changes any more.
     async fn settled(&self, additions: Vec<Vec<ChunkPlace>>) -> PortResult<Vec<AddOutcome>> {
         let mut outcomes = Vec::with_capacity(additions.len());
         for places in additions {
-            let named = self.catalog.named(places).await.map_err(port_error)?;
+            let named = self.call(self.catalog.named(places)).await?;
             // All of them or none, unless some were taken off the record again: then what is left is not for the copier to delete.
             outcomes.push(if named.contains(&true) { AddOutcome::Added } else { AddOutcome::Refused });
         }
         Ok(outcomes)
+    }
+}
+
+/// The answer, or that nothing is known when it does not come in time.
+pub(crate) async fn bounded<T>(deadline: Duration, question: CatalogFuture<'_, T>) -> CatalogResult<T> {
+    match tokio::time::timeout(deadline, question).await {
+        Ok(answer) => answer,
+        Err(_) => Err(CatalogError::OutcomeUnknown("the catalog does not answer in time".to_owned())),
     }
 }
 
@@ -112,35 +134,35 @@ fn decode_condemned(bytes: &Bytes) -> PortResult<CondemnedPosition> {
 
 impl BlobCatalog for CatalogAdapter {
     fn incarnations(&self) -> BoxFuture<'_, PortResult<Incarnations>> {
-        Box::pin(async { Ok(self.catalog.zones().await.map_err(port_error)?.incarnations()) })
+        Box::pin(async { Ok(self.call(self.catalog.zones()).await?.incarnations()) })
     }
 
     fn open_session(&self) -> BoxFuture<'_, PortResult<SessionId>> {
         Box::pin(async {
             let request = OpenSession { gateway: self.gateway.clone() };
-            self.catalog.open_session(request).await.map_err(port_error)
+            self.call(self.catalog.open_session(request)).await
         })
     }
 
     fn heartbeat(&self, session: SessionId) -> BoxFuture<'_, PortResult<bool>> {
-        Box::pin(async move { self.catalog.heartbeat_session(session).await.map_err(port_error) })
+        Box::pin(async move { self.call(self.catalog.heartbeat_session(session)).await })
     }
 
     fn close_session(&self, session: SessionId) -> BoxFuture<'_, PortResult<()>> {
-        Box::pin(async move { self.catalog.close_session(session).await.map_err(port_error) })
+        Box::pin(async move { self.call(self.catalog.close_session(session)).await })
     }
 
     fn close_dead_sessions(&self) -> BoxFuture<'_, PortResult<SessionView>> {
         Box::pin(async {
             let request = CloseSilentSessions { silent_for: self.session_silence_max };
-            let view = self.catalog.close_silent_sessions(request).await.map_err(port_error)?;
+            let view = self.call(self.catalog.close_silent_sessions(request)).await?;
             Ok(SessionView { open: view.open.into_iter().map(|(session, _)| session).collect(), newest: view.newest })
         })
     }
 
     fn blob(&self, id: BlobId) -> BoxFuture<'_, PortResult<Option<Arc<Blob>>>> {
         Box::pin(async move {
-            let found = self.catalog.blobs(vec![id]).await.map_err(port_error)?;
+            let found = self.call(self.catalog.blobs(vec![id])).await?;
             Ok(found.into_iter().next().flatten().map(|(id, record)| port_blob(id, record)))
         })
     }
@@ -150,7 +172,7 @@ impl BlobCatalog for CatalogAdapter {
             let mut after = after;
             loop {
                 let request = ListBlobs { after, limit: count(count_max) };
-                let found = self.catalog.blob_page(request).await.map_err(port_error)?;
+                let found = self.call(self.catalog.blob_page(request)).await?;
                 // The catalog may look at nothing but condemned blobs in one page, and whoever walks goes on from the last blob it was given.
                 if !found.blobs.is_empty() || found.next.is_none() {
                     return Ok(page(found.blobs, found.next.map(|id| Bytes::copy_from_slice(&id.encode()))));
@@ -164,7 +186,7 @@ impl BlobCatalog for CatalogAdapter {
         Box::pin(async move {
             let from = from.as_ref().map(decode_incomplete).transpose()?;
             let request = ListIncomplete { zones, from, limit: count(count_max) };
-            let found = self.catalog.incomplete_blobs(request).await.map_err(port_error)?;
+            let found = self.call(self.catalog.incomplete_blobs(request)).await?;
             Ok(page(found.blobs, found.next.map(encode_incomplete)))
         })
     }
@@ -177,7 +199,7 @@ impl BlobCatalog for CatalogAdapter {
                 .into_iter()
                 .map(|AddLocators { blob, zone, places }| cairn_catalog::AddLocators { blob, zone, places })
                 .collect();
-            match self.catalog.add_locators(AddLocatorsBatch { session, additions }).await {
+            match bounded(self.deadline, self.catalog.add_locators(AddLocatorsBatch { session, additions })).await {
                 Ok(outcomes) if outcomes.len() == asked => Ok(outcomes
                     .into_iter()
                     .map(|outcome| match outcome {
@@ -200,14 +222,14 @@ impl BlobCatalog for CatalogAdapter {
                 .into_iter()
                 .map(|ClearLocators { blob, zone, places }| cairn_catalog::ClearLocators { blob, zone, places })
                 .collect();
-            self.catalog.clear_locators(ClearLocatorsBatch { clearances }).await.map_err(port_error)
+            self.call(self.catalog.clear_locators(ClearLocatorsBatch { clearances })).await
         })
     }
 
     fn named(&self, zone: ZoneIndex, places: Vec<(ChunkId, Replica)>) -> BoxFuture<'_, PortResult<Vec<bool>>> {
         Box::pin(async move {
             let places = places.into_iter().map(|(chunk, replica)| ChunkPlace { chunk, zone, replica }).collect();
-            self.catalog.named(places).await.map_err(port_error)
+            self.call(self.catalog.named(places)).await
         })
     }
 
@@ -215,7 +237,7 @@ impl BlobCatalog for CatalogAdapter {
         Box::pin(async move {
             let from = from.as_ref().map(decode_condemned).transpose()?;
             let request = ListCondemned { zones: [zone].into_iter().collect(), from, limit: count(count_max) };
-            let found = self.catalog.condemned_blobs(request).await.map_err(port_error)?;
+            let found = self.call(self.catalog.condemned_blobs(request)).await?;
             Ok(page(found.blobs, found.next.map(encode_condemned)))
         })
     }
@@ -224,18 +246,18 @@ impl BlobCatalog for CatalogAdapter {
         Box::pin(async move {
             let zones: ZoneSet = [zone].into_iter().collect();
             let confirmed = blobs.into_iter().map(|blob| (blob, zones)).collect();
-            self.catalog.confirm_deletions(ConfirmDeletions { confirmed }).await.map_err(port_error)
+            self.call(self.catalog.confirm_deletions(ConfirmDeletions { confirmed })).await
         })
     }
 
     fn advance_rebuilds(&self, count_max: usize) -> BoxFuture<'_, PortResult<bool>> {
         Box::pin(async move {
-            let view = self.catalog.zones().await.map_err(port_error)?;
+            let view = self.call(self.catalog.zones()).await?;
             let mut more = false;
             for (zone, record) in ZoneIndex::ALL.into_iter().zip(view.zones) {
                 if record.rebuild.is_some() {
                     let request = AdvanceRebuild { zone, incarnation: record.incarnation, to: None, limit: count(count_max) };
-                    more |= !self.catalog.advance_rebuild(request).await.map_err(port_error)?.finished;
+                    more |= !self.call(self.catalog.advance_rebuild(request)).await?.finished;
                 }
             }
             Ok(more)

@@ -19,6 +19,8 @@ pub struct StoreConfig {
     pub sole_writer: bool,
     /// How long a request waits for a quorum of zones, for a session or for the catalog, before it is told to try again.
     pub patience: Duration,
+    /// How long a background worker, or a heartbeat, waits for one answer of the catalog.
+    pub catalog_deadline: Duration,
     /// The first pause before something is tried again; doubled each time, up to [`StoreConfig::retry_pause_max`].
     pub retry_pause: Duration,
     /// The longest of these pauses.
@@ -75,6 +77,7 @@ impl Default for StoreConfig {
             gateway: "gateway".to_owned(),
             sole_writer: true,
             patience: Duration::from_secs(30),
+            catalog_deadline: Duration::from_secs(10),
             retry_pause: Duration::from_millis(10),
             retry_pause_max: Duration::from_millis(500),
             session_silence_max: Duration::from_secs(30),

@@ -19,7 +19,7 @@ use futures::stream::{self, BoxStream, StreamExt};
 use tokio::time::Instant;
 
 use crate::api::{ObjectContent, ObjectReader, StoreError, StoreResult};
-use crate::catalog_adapter::{port_blob, port_error};
+use crate::catalog_adapter::{bounded, port_blob, port_error};
 use crate::core::{Core, Patience};
 use crate::error::read_error;
 
@@ -114,10 +114,10 @@ impl ObjectReader for VersionReader {
 
 /// S4: asks whether the version is still there.
 fn recheck(core: &Arc<Core>, version: SourceVersion) -> Recheck {
-    let catalog = Arc::clone(&core.catalog);
+    let (catalog, deadline) = (Arc::clone(&core.catalog), core.config.catalog_deadline);
     Arc::new(move || {
         let (catalog, version) = (Arc::clone(&catalog), version.clone());
-        Box::pin(async move { catalog.version_exists(version).await.map_err(port_error) })
+        Box::pin(async move { bounded(deadline, catalog.version_exists(version)).await.map_err(port_error) })
     })
 }
 
@@ -209,7 +209,8 @@ impl Reading {
                     return Err(read_error(error));
                 }
                 // Copies may have moved meanwhile: repaired, rebuilt.
-                if let Ok(found) = self.core.catalog.blobs(vec![current.blob.id]).await {
+                let question = self.core.catalog.blobs(vec![current.blob.id]);
+                if let Ok(found) = bounded(self.core.config.catalog_deadline, question).await {
                     let (id, record) = found.into_iter().next().flatten().ok_or(StoreError::NoSuchVersion)?;
                     current.blob = port_blob(id, record);
                 }

@@ -2,12 +2,14 @@
 //! bytes are referred to, and no collector touches them (S3).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use cairn_catalog::{Catalog, CatalogResult, Reap};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::config::ReaperConfig;
+use crate::catalog_adapter::bounded;
+use crate::config::{ReaperConfig, StoreConfig};
 
 /// How taking apart is going.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -22,12 +24,13 @@ pub struct ReaperProgress {
 pub(crate) struct Reaper {
     catalog: Arc<dyn Catalog>,
     config: ReaperConfig,
+    deadline: Duration,
     progress: Mutex<ReaperProgress>,
 }
 
 impl Reaper {
-    pub(crate) fn new(catalog: Arc<dyn Catalog>, config: ReaperConfig) -> Self {
-        Self { catalog, config, progress: Mutex::default() }
+    pub(crate) fn new(catalog: Arc<dyn Catalog>, config: &StoreConfig) -> Self {
+        Self { catalog, config: config.reaper.clone(), deadline: config.catalog_deadline, progress: Mutex::default() }
     }
 
     pub(crate) fn progress(&self) -> ReaperProgress {
@@ -36,7 +39,8 @@ impl Reaper {
 
     /// One commit; says whether there is more to do at once.
     pub(crate) async fn tick(&self) -> CatalogResult<bool> {
-        let reaped = self.catalog.reap(Reap { limit: self.config.parts_max.max(1) }).await?;
+        let request = Reap { limit: self.config.parts_max.max(1) };
+        let reaped = bounded(self.deadline, self.catalog.reap(request)).await?;
         let mut progress = self.progress.lock();
         progress.parts += reaped.parts;
         progress.completions += reaped.completions;

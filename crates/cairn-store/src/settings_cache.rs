@@ -156,6 +156,7 @@ impl SettingsCache {
                 None => self.refreshing.lock().await,
             },
         };
+        let mut patience = core.patience();
         loop {
             if let Some(confirmed) = self.known(self.config.refresh_after) {
                 return Ok(confirmed);
@@ -171,12 +172,24 @@ impl SettingsCache {
                 .await?;
             let time = core.ask(|catalog| catalog.time()).await?;
             let confirmed = Confirmed { epoch, asked, time };
-            let mut state = self.state.lock();
-            if state.changes == changes {
-                state.confirmed = Some(confirmed);
+            let is_fresh = asked.elapsed() < self.config.confirmed_for_max;
+            if self.keep(confirmed, changes) && is_fresh {
                 return Ok(confirmed);
             }
+            if !is_fresh && !patience.pause().await {
+                return Err(StoreError::Unavailable("the catalog is too slow to confirm settings".to_owned()));
+            }
         }
+    }
+
+    /// Keeps what was confirmed, unless something was changed here since it was asked.
+    fn keep(&self, confirmed: Confirmed, changes: u64) -> bool {
+        let mut state = self.state.lock();
+        let is_unchanged = state.changes == changes;
+        if is_unchanged {
+            state.confirmed = Some(confirmed);
+        }
+        is_unchanged
     }
 
     pub(crate) async fn access_key(&self, core: &Core, access_key_id: &str) -> StoreResult<Option<Arc<AccessKey>>> {

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::api::StoreResult;
-use crate::catalog_adapter::CatalogAdapter;
+use crate::catalog_adapter::{CatalogAdapter, bounded};
 use crate::config::StoreConfig;
 use crate::core::Core;
 use crate::reaper::{Reaper, ReaperProgress};
@@ -124,7 +124,7 @@ impl Store {
         // S4 and B5 are about one and the same grace.
         config.replicator.garbage_grace = limits.garbage_grace;
         config.replicator.blob_chunks_max = config.replicator.blob_chunks_max.min(limits.blob_chunks_max);
-        let adapter = CatalogAdapter::new(Arc::clone(&catalog), config.gateway.clone(), config.session_silence_max);
+        let adapter = CatalogAdapter::new(Arc::clone(&catalog), &config);
         let zones = Zones::new(zones, config.zones.clone());
         let replicator = Replicator::start(zones, Arc::new(adapter), config.replicator.clone());
         let workers = Arc::new(Workers {
@@ -132,7 +132,7 @@ impl Store {
             condemned: CondemnedWorker::new(Arc::clone(&replicator), config.condemned.clone()),
             collector: Collector::new(Arc::clone(&replicator), config.collector.clone()),
             scrub: ScrubWorker::new(Arc::clone(&replicator), config.scrub.clone(), None),
-            reaper: Reaper::new(Arc::clone(&catalog), config.reaper.clone()),
+            reaper: Reaper::new(Arc::clone(&catalog), &config),
             keeper: SessionKeeper::new(Arc::clone(&replicator), config.session.clone()),
         });
         let settings = SettingsCache::new(config.settings.clone(), keys);
@@ -259,7 +259,8 @@ fn run(core: &Arc<Core>, workers: &Arc<Workers>) -> Running {
 /// Closes the sessions of this store's earlier processes (L10), before one of its own is opened. Says whether to go on.
 async fn close_left_sessions(core: &Core, mut stop: watch::Receiver<bool>) -> bool {
     while !*stop.borrow() {
-        match core.catalog.close_silent_sessions(CloseSilentSessions { silent_for: Duration::ZERO }).await {
+        let closing = core.catalog.close_silent_sessions(CloseSilentSessions { silent_for: Duration::ZERO });
+        match bounded(core.config.catalog_deadline, closing).await {
             Ok(_) => return true,
             Err(error) => tracing::warn!(%error, "waiting for the catalog"),
         }

@@ -35,7 +35,7 @@ async fn world() -> World {
     let name = "bucket".parse().unwrap();
     let bucket = CreateBucket { tenant, name, owner: id, versioning: Versioning::Unversioned };
     let bucket = catalog.create_bucket(bucket).await.unwrap().id;
-    let port = CatalogAdapter::new(catalog.clone(), "test".to_owned(), Duration::from_secs(30));
+    let port = CatalogAdapter::new(catalog.clone(), &StoreConfig::default());
     World { catalog, port, bucket }
 }
 

@@ -1,6 +1,7 @@
 //! A store over a catalog in memory and three zones in memory that can be made to fail, in virtual time.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+pub mod faulty_catalog;
 pub mod multipart;
 
 use std::collections::BTreeSet;
@@ -23,6 +24,7 @@ use cairn_testkit::sim_environment::{SimClock, SimRandom};
 use cairn_types::{AccountId, ChunkId, ETag, Incarnation, ObjectKey, ObjectMetadata, TenantId, VersionId, ZoneIndex};
 use cairn_zone::Zone;
 use cairn_zone::memory::MemoryZone;
+use faulty_catalog::Faults;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use md5::{Digest, Md5};
@@ -33,6 +35,7 @@ pub const MIB: usize = 1024 * KIB;
 pub struct World {
     pub store: Arc<Store>,
     pub catalog: Arc<InMemoryCatalog>,
+    pub faults: Arc<Faults>,
     pub zones: [FaultyZone; 3],
     pub random: Arc<SimRandom>,
     pub clock: Arc<SimClock>,
@@ -68,17 +71,18 @@ impl World {
         }
         let zones = [1, 2, 3].map(|seed| FaultyZone::new(Arc::new(MemoryZone::new(Incarnation(1))), seed));
         let random = Arc::new(SimRandom::new(7));
-        let store = start(&catalog, &zones, &random, &config);
+        let faults = Arc::new(Faults::default());
+        let store = start(&catalog, &faults, &zones, &random, &config);
         let root = Credentials::existing("root", "a secret of root").unwrap();
         let account = store.ensure_root(&"default".parse().unwrap(), "root", &root).await.unwrap();
         let request = CreateBucket { tenant: TenantId::DEFAULT, name: "bucket".parse().unwrap(), owner: account };
         let bucket = store.create_bucket(request).await.unwrap();
-        Self { store, catalog, zones, random, clock, config, account, bucket }
+        Self { store, catalog, faults, zones, random, clock, config, account, bucket }
     }
 
     /// Another process of this store, after an end like a crash.
     pub fn restart(&mut self) {
-        self.store = start(&self.catalog, &self.zones, &self.random, &self.config);
+        self.store = start(&self.catalog, &self.faults, &self.zones, &self.random, &self.config);
     }
 
     pub fn put_request(&self, name: &str) -> PutObject {
@@ -174,10 +178,16 @@ impl World {
     }
 }
 
-fn start(catalog: &Arc<InMemoryCatalog>, zones: &[FaultyZone; 3], random: &Arc<SimRandom>, config: &StoreConfig) -> Arc<Store> {
+fn start(
+    catalog: &Arc<InMemoryCatalog>,
+    faults: &Arc<Faults>,
+    zones: &[FaultyZone; 3],
+    random: &Arc<SimRandom>,
+    config: &StoreConfig,
+) -> Arc<Store> {
     let master = MasterKey::generate(&SimRandom::new(1));
     Store::start(StoreParts {
-        catalog: catalog.clone(),
+        catalog: Arc::new(faulty_catalog::wrap(catalog, faults)),
         zones: zones.clone().map(|zone| Arc::new(zone) as Arc<dyn Zone>),
         random: random.clone(),
         keys: KeyRing::new(master),

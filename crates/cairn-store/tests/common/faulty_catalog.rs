@@ -1,0 +1,105 @@
+//! A catalog that is busy, away or hangs, and whose answers get lost.
+
+use std::sync::Arc;
+
+use cairn_catalog::embedded::state::{Answer, Command, EmbeddedCatalog, InMemoryCatalog, Outcome, Query, StateMachine};
+use cairn_catalog::{CatalogError, CatalogFuture, Limits};
+use parking_lot::Mutex;
+
+/// What goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing is done, and that is said.
+    Away,
+    /// Nothing is done, and nothing is known.
+    UnknownUndone,
+    /// It is done, and nothing is known.
+    UnknownDone,
+    /// Nothing is done, and nothing is ever said.
+    Hang,
+    /// It is done, and nothing is ever said.
+    HangDone,
+}
+
+type Which = Box<dyn Fn(&Command) -> bool + Send + Sync>;
+
+/// Which faults there are now.
+#[derive(Default)]
+pub struct Faults {
+    commands: Mutex<Option<(Fault, Which, u32)>>,
+    queries: Mutex<Option<Fault>>,
+}
+
+impl Faults {
+    /// The next so many commands of this sort.
+    pub fn on_commands(&self, fault: Fault, times: u32, which: impl Fn(&Command) -> bool + Send + Sync + 'static) {
+        *self.commands.lock() = Some((fault, Box::new(which), times));
+    }
+
+    /// All questions and all commands.
+    pub fn on_all(&self, fault: Fault) {
+        self.on_commands(fault, u32::MAX, |_| true);
+        *self.queries.lock() = Some(fault);
+    }
+
+    pub fn heal(&self) {
+        *self.commands.lock() = None;
+        *self.queries.lock() = None;
+    }
+
+    fn of(&self, command: &Command) -> Option<Fault> {
+        let mut faults = self.commands.lock();
+        let (fault, which, times) = faults.as_mut()?;
+        if *times == 0 || !which(command) {
+            return None;
+        }
+        *times -= 1;
+        Some(*fault)
+    }
+}
+
+pub struct FaultyMachine {
+    inner: Arc<InMemoryCatalog>,
+    faults: Arc<Faults>,
+}
+
+pub fn wrap(inner: &Arc<InMemoryCatalog>, faults: &Arc<Faults>) -> EmbeddedCatalog<FaultyMachine> {
+    EmbeddedCatalog::new(FaultyMachine { inner: inner.clone(), faults: faults.clone() })
+}
+
+async fn fail<T>(fault: Fault) -> Result<T, CatalogError> {
+    match fault {
+        Fault::Away => Err(CatalogError::Unavailable("test".to_owned())),
+        Fault::UnknownUndone | Fault::UnknownDone => Err(CatalogError::OutcomeUnknown("test".to_owned())),
+        Fault::Hang | Fault::HangDone => std::future::pending().await,
+    }
+}
+
+impl StateMachine for FaultyMachine {
+    fn limits(&self) -> &Limits {
+        self.inner.machine().limits()
+    }
+
+    fn submit(&self, command: Command) -> CatalogFuture<'_, Outcome> {
+        Box::pin(async move {
+            let fault = self.faults.of(&command);
+            if matches!(fault, None | Some(Fault::UnknownDone | Fault::HangDone)) {
+                let outcome = self.inner.machine().submit(command).await;
+                if fault.is_none() || outcome.is_err() {
+                    return outcome;
+                }
+            }
+            fail(fault.unwrap()).await
+        })
+    }
+
+    fn ask(&self, query: Query) -> CatalogFuture<'_, Answer> {
+        Box::pin(async move {
+            let fault = *self.faults.queries.lock();
+            match fault {
+                None => self.inner.machine().ask(query).await,
+                Some(fault) => fail(fault).await,
+            }
+        })
+    }
+}
