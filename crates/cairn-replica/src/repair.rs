@@ -316,7 +316,7 @@ impl RepairWorker {
                 AddOutcome::Added => added += 1,
                 AddOutcome::Refused => {
                     for (ordinal, replica) in addition.places {
-                        self.replicator.delete_soon(zone, replica.locator, ChunkId { blob, ordinal });
+                        self.replicator.delete_soon(zone, replica, ChunkId { blob, ordinal });
                     }
                 }
             }
@@ -381,7 +381,7 @@ impl RepairWorker {
             return Ok(());
         }
         self.progress.lock().damage_cleared += 1;
-        self.replicator.delete_soon(report.zone, replica.locator, report.id);
+        self.replicator.delete_soon(report.zone, replica, report.id);
         if let Some((replica, bytes)) = self.write_copy(report.id, report.zone, &pieces).await {
             self.name_copies(session, blob.id, report.zone, vec![(report.id.ordinal, replica, bytes)]).await;
         }

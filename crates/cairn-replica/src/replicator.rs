@@ -145,7 +145,7 @@ pub struct Replicator {
     incarnations: Mutex<Incarnations>,
     hedge_credit: AtomicI64,
     folds: mpsc::Sender<Fold>,
-    deletes: PerZone<mpsc::Sender<(Locator, ChunkId)>>,
+    deletes: PerZone<mpsc::Sender<(Replica, ChunkId)>>,
     damage: mpsc::Sender<DamageReport>,
     damage_taken: Mutex<Option<mpsc::Receiver<DamageReport>>>,
 }
@@ -285,10 +285,10 @@ impl Replicator {
     }
 
     /// Has a copy deleted that nothing names and nothing will, some time soon.
-    pub(crate) fn delete_soon(&self, zone: ZoneIndex, locator: Locator, id: ChunkId) {
+    pub(crate) fn delete_soon(&self, zone: ZoneIndex, replica: Replica, id: ChunkId) {
         if let Some(queue) = self.deletes.get(zone.get()) {
             // When the queue is full the collector finds it.
-            let _ = queue.try_send((locator, id));
+            let _ = queue.try_send((replica, id));
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use cairn_types::{BlobId, ChunkId, Locator, SessionId, ZoneIndex};
 use tokio::sync::mpsc;
 
-use crate::catalog_port::{AddLocators, AddOutcome};
+use crate::catalog_port::{AddLocators, AddOutcome, Replica};
 use crate::progress::LateCopy;
 use crate::replicator::{Counters, Replicator};
 use crate::session::WriterSession;
@@ -84,7 +84,7 @@ fn settle(replicator: &Arc<Replicator>, additions: Vec<AddLocators>, outcomes: V
             AddOutcome::Refused => {
                 Counters::add(&replicator.counters.stragglers_refused, addition.places.len());
                 for (ordinal, replica) in addition.places {
-                    replicator.delete_soon(addition.zone, replica.locator, ChunkId { blob: addition.blob, ordinal });
+                    replicator.delete_soon(addition.zone, replica, ChunkId { blob: addition.blob, ordinal });
                 }
             }
         }
@@ -92,13 +92,21 @@ fn settle(replicator: &Arc<Replicator>, additions: Vec<AddLocators>, outcomes: V
 }
 
 /// Deletes copies in one zone until the replicator is gone. Best effort: what fails is the collector's.
-pub(crate) async fn delete_copies(replicator: Weak<Replicator>, zone: ZoneIndex, mut queue: mpsc::Receiver<(Locator, ChunkId)>) {
+pub(crate) async fn delete_copies(replicator: Weak<Replicator>, zone: ZoneIndex, mut queue: mpsc::Receiver<(Replica, ChunkId)>) {
     let mut batch = Vec::new();
     while queue.recv_many(&mut batch, DELETES_MAX).await > 0 {
         let Some(replicator) = replicator.upgrade() else { return };
-        let answers = replicator.zones.delete(zone, &batch).await;
-        let deleted = answers.iter().filter(|answer| answer.is_ok()).count();
-        Counters::add(&replicator.counters.copies_discarded, deleted);
-        batch.clear();
+        // What was in another life of the zone went with it, and its locators may name copies of the same chunks by now.
+        let life = replicator.zones.incarnation(zone);
+        let present: Vec<(Locator, ChunkId)> = std::mem::take(&mut batch)
+            .into_iter()
+            .filter(|(replica, _)| Some(replica.incarnation) == life)
+            .map(|(replica, id)| (replica.locator, id))
+            .collect();
+        if !present.is_empty() {
+            let answers = replicator.zones.delete(zone, &present).await;
+            let deleted = answers.iter().filter(|answer| answer.is_ok()).count();
+            Counters::add(&replicator.counters.copies_discarded, deleted);
+        }
     }
 }

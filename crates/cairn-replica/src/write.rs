@@ -83,7 +83,7 @@ impl BlobUnderWay {
         match disposal {
             Disposal::Keep => {}
             Disposal::Fold => replicator.fold_soon(Fold { session: Arc::clone(&self.session), blob: self.id, copy }),
-            Disposal::Delete => replicator.delete_soon(copy.zone, copy.replica.locator, self.chunk_id(copy.ordinal)),
+            Disposal::Delete => replicator.delete_soon(copy.zone, copy.replica, self.chunk_id(copy.ordinal)),
         }
     }
 
@@ -469,7 +469,7 @@ async fn take_answer(
             if !replicator.counts(zone, placed.incarnation).await {
                 // B3: an answer of another life of the zone does not count.
                 blob.change(|progress| progress.gone(ordinal, zone));
-                replicator.delete_soon(zone, placed.locator, blob.chunk_id(ordinal));
+                replicator.delete_soon(zone, replica, blob.chunk_id(ordinal));
                 return Answer::Failed;
             }
             let disposal = blob.change(|progress| progress.placed(ordinal, zone, replica.clone()));
