@@ -22,9 +22,15 @@ async fn add(fixture: &Fixture, upload: &str, number: u32, body: impl Into<Vec<u
 }
 
 fn complete(upload: &str, parts: &[(u32, &str)]) -> S3Request {
+    let with_none: Vec<_> = parts.iter().map(|(number, etag)| (*number, *etag, String::new())).collect();
+    complete_with(upload, &with_none)
+}
+
+/// With an element for each part's checksum.
+fn complete_with(upload: &str, parts: &[(u32, &str, String)]) -> S3Request {
     let mut list = String::new();
-    for (number, etag) in parts {
-        list = format!("{list}<Part><PartNumber>{number}</PartNumber><ETag>\"{etag}\"</ETag></Part>");
+    for (number, etag, checksum) in parts {
+        list = format!("{list}<Part><PartNumber>{number}</PartNumber><ETag>\"{etag}\"</ETag>{checksum}</Part>");
     }
     object("POST", "k").query("uploadId", upload).body(format!("<CompleteMultipartUpload>{list}</CompleteMultipartUpload>"))
 }
@@ -95,7 +101,7 @@ async fn wrong_lists_change_nothing() {
         refused(400, "InvalidRequest")
     );
     assert_eq!(
-        fixture.outcome(&complete(&upload, &[(1, &small)]).header("x-amz-checksum-crc32", "AAAAAA==")).await,
+        fixture.outcome(&complete(&upload, &[(1, &small)]).header("x-amz-checksum-crc64nvme", "AAAAAAAAAAA=")).await,
         refused(400, "BadDigest")
     );
     assert_eq!(fixture.outcome(&complete(&"0".repeat(32), &[(1, &small)])).await, refused(404, "NoSuchUpload"));
@@ -137,7 +143,15 @@ async fn checksums_of_parts_make_the_objects() {
             assert_eq!(answer.header(checksum.header()), Some(checksum.value(body).as_str()), "{}", answer.text());
             etags.push(answer.header("etag").unwrap().replace('"', ""));
         }
-        let request = complete(&upload, &[(1, &etags[0]), (2, &etags[1])]);
+        let element = |body: &[u8]| format!("<Checksum{algorithm}>{}</Checksum{algorithm}>", checksum.value(body));
+        let request = complete_with(&upload, &[(1, &etags[0], element(&first)), (2, &etags[1], element(&second))]);
+        let swapped = complete_with(&upload, &[(1, &etags[0], element(&second)), (2, &etags[1], element(&first))]);
+        assert_eq!(fixture.outcome(&swapped).await, refused(400, "InvalidPart"));
+        if kind == "COMPOSITE" {
+            let without = complete(&upload, &[(1, &etags[0]), (2, &etags[1])]);
+            assert_eq!(fixture.outcome(&without).await, refused(400, "InvalidRequest"));
+            assert_eq!(fixture.outcome(&part(&upload, "3").body("x")).await, refused(400, "InvalidRequest"));
+        }
         let answer = if kind == "FULL_OBJECT" {
             assert_eq!(
                 fixture.outcome(&request.clone().header(checksum.header(), checksum.value(b"other"))).await,

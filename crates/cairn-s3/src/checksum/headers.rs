@@ -65,21 +65,10 @@ impl Promised {
                 })?)
             }
         };
-        let mut checksum = None;
-        for name in headers.keys().filter_map(|name| name.as_str().strip_prefix("x-amz-checksum-")) {
-            if matches!(name, "algorithm" | "type" | "mode") {
-                continue;
-            }
-            let Some(algorithm) = parse_algorithm(name) else {
-                return Err(S3Error::header_not_implemented(&format!("x-amz-checksum-{name}")));
-            };
-            let mut values = headers.get_all(header_name(algorithm)).iter();
-            let value = values.next().and_then(|value| parse_value(algorithm, value.as_bytes()));
-            let value = value.ok_or_else(|| invalid_value(header_name(algorithm)))?;
-            if values.next().is_some() || checksum.replace(value).is_some() {
-                return Err(multiple());
-            }
-        }
+        let checksum = match claimed(headers)? {
+            None => None,
+            Some((algorithm, value)) => Some(parse_value(algorithm, value).ok_or_else(|| invalid_value(header_name(algorithm)))?),
+        };
         let trailer = parse_trailer(headers)?;
         if trailer.is_some() && checksum.is_some() {
             return Err(multiple());
@@ -109,6 +98,30 @@ impl Promised {
             )),
         }
     }
+}
+
+/// The one `x-amz-checksum-*` header with a value, as it came. Two are refused, and algorithms that are none or not here.
+pub fn claimed(headers: &HeaderMap) -> S3Result<Option<(ChecksumAlgorithm, &[u8])>> {
+    /// Algorithms that AWS has added since.
+    const NOT_HERE: &[&str] = &["md5", "sha512", "xxhash3", "xxhash64", "xxhash128"];
+    let mut found = None;
+    for (name, value) in headers {
+        let Some(name) = name.as_str().strip_prefix("x-amz-checksum-") else { continue };
+        if matches!(name, "algorithm" | "type" | "mode") {
+            continue;
+        }
+        let Some(algorithm) = parse_algorithm(name) else {
+            return Err(if NOT_HERE.contains(&name) {
+                S3Error::header_not_implemented(&format!("x-amz-checksum-{name}"))
+            } else {
+                S3Error::invalid_request("The algorithm type you specified in x-amz-checksum- header is invalid.")
+            });
+        };
+        if found.replace((algorithm, value.as_bytes())).is_some() {
+            return Err(multiple());
+        }
+    }
+    Ok(found)
 }
 
 fn multiple() -> S3Error {

@@ -89,6 +89,7 @@ fn promises_are_read() {
         (&[("x-amz-checksum-crc32", "AAAAAA=="), ("x-amz-checksum-crc32c", "AAAAAA==")], "InvalidRequest"),
         (&[("x-amz-checksum-crc32", "AAAAAA=="), ("x-amz-trailer", "x-amz-checksum-crc32")], "InvalidRequest"),
         (&[("x-amz-checksum-xxhash64", "AAAAAA==")], "NotImplemented"),
+        (&[("x-amz-checksum-crc16", "AAAAAA==")], "InvalidRequest"),
         (&[("x-amz-trailer", "x-amz-meta-a")], "InvalidRequest"),
         (&[("x-amz-sdk-checksum-algorithm", "CRC32")], "InvalidRequest"),
         (&[("x-amz-sdk-checksum-algorithm", "CRC32C"), ("x-amz-checksum-crc32", "AAAAAA==")], "InvalidRequest"),

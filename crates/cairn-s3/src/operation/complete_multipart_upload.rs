@@ -46,6 +46,7 @@ pub(super) async fn run(call: &mut Call<'_>, bucket: &Bucket) -> S3Result<S3Resp
             UploadState::Open(upload, parts) => (upload, parts),
             UploadState::Completed(written) => return Ok(answer(call, bucket, &written)),
         };
+        check_named(&named, &upload)?;
         let parts = select(call, &named, &stored)?;
         let digests = digests(call.headers, &upload, &parts)?;
         let request = CompleteUpload {
@@ -95,14 +96,11 @@ pub fn parse_part_list(document: &[u8]) -> S3Result<Vec<NamedPart>> {
         let mut checksums = Vec::new();
         for algorithm in ChecksumAlgorithm::ALL {
             if let Some(text) = part.child_text(headers::element_name(algorithm)) {
-                checksums.push(headers::parse_value(algorithm, text.as_bytes()).ok_or_else(|| {
-                    S3Error::invalid_argument(
-                        "Part",
-                        text,
-                        format!("The {} of part {part_number} is not one.", headers::element_name(algorithm)),
-                    )
-                })?);
+                checksums.push(headers::parse_value(algorithm, text.as_bytes()).ok_or_else(|| invalid_checksum(part_number))?);
             }
+        }
+        if checksums.len() > 1 {
+            return Err(invalid_checksum(part_number));
         }
         if parts.last().is_some_and(|last| last.part_number >= part_number) {
             return Err(S3Error::new(&code::INVALID_PART_ORDER));
@@ -113,6 +111,30 @@ pub fn parse_part_list(document: &[u8]) -> S3Result<Vec<NamedPart>> {
         return Err(reader::malformed());
     }
     Ok(parts)
+}
+
+fn invalid_checksum(part_number: u32) -> S3Error {
+    S3Error::invalid_argument("PartNumber", part_number.to_string(), "Invalid Base64 or multiple checksums present in request")
+}
+
+/// Holds the checksums in the list against what the upload was created with (AWS: a composite checksum needs those of all parts).
+fn check_named(named: &[NamedPart], upload: &Upload) -> S3Result<()> {
+    let Some((algorithm, kind)) = upload.checksum else { return Ok(()) };
+    for part in named {
+        match part.checksums.first() {
+            Some(claimed) if claimed.algorithm() != algorithm => return Err(checksum_mismatch(claimed)),
+            None if kind == ChecksumType::Composite => {
+                return Err(S3Error::invalid_request(format!(
+                    "The upload was created using a {} checksum. The complete request must include the checksum for each part. It was \
+                     missing for part {} in the request.",
+                    algorithm.name().to_ascii_lowercase(),
+                    part.part_number
+                )));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// The stored parts that were named, if they are what the client says and large enough.
@@ -184,17 +206,15 @@ fn digests(headers: &HeaderMap, upload: &Upload, parts: &[&Part]) -> S3Result<Di
     }
     let known: Vec<_> = parts.iter().map(|part| (part.checksum, part.length)).collect();
     let checksum = kind.and_then(|(algorithm, kind)| multipart::combine_checksums(algorithm, kind, &known));
-    for algorithm in ChecksumAlgorithm::ALL {
-        let name = headers::header_name(algorithm);
-        let Some(value) = headers.get(name) else { continue };
-        let claimed = parse_object_checksum(algorithm, value.as_bytes()).ok_or_else(|| headers::invalid_value(name))?;
-        // One that is not kept is computed from the parts where it can be; else there is nothing to hold the promise against.
+    if let Some((algorithm, value)) = headers::claimed(headers)? {
+        let invalid = || headers::invalid_value(headers::header_name(algorithm));
+        let claimed = parse_object_checksum(algorithm, value).ok_or_else(invalid)?;
+        // One that is not kept is computed from the parts where it can be; else there is nothing to hold the promise against (AWS ignores it).
         let own = checksum
             .filter(|own| own.algorithm() == algorithm)
             .or_else(|| multipart::combine_checksums(algorithm, ChecksumType::FullObject, &known));
-        if own.is_none_or(|own| own.value() != claimed) {
-            return Err(Checksum::full_object(algorithm, &claimed)
-                .map_or_else(|| headers::invalid_value(name), |claimed| checksum_mismatch(&claimed)));
+        if own.is_some_and(|own| own.value() != claimed) {
+            return Err(Checksum::full_object(algorithm, &claimed).map_or_else(invalid, |claimed| checksum_mismatch(&claimed)));
         }
     }
     Ok(Digests { etag: multipart::combine_etags(&etags), checksum })

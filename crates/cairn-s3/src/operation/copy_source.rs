@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use cairn_store::api::{Bucket, Digests, GetObject, ObjectContent, ObjectHead, SourceVersion, StoreError, Versioning};
-use cairn_types::{ChecksumAlgorithm, ETag, VersionId};
+use cairn_types::{BucketName, ChecksumAlgorithm, ETag, VersionId};
 use futures::StreamExt as _;
 use http::HeaderMap;
 use http::header::HeaderName;
@@ -31,6 +31,10 @@ impl Source {
     /// Reads `x-amz-copy-source` and finds its bucket, if the sender may read there.
     pub(super) async fn find(call: &Call<'_>) -> S3Result<Self> {
         let name = parse_copy_source(call.header("x-amz-copy-source").unwrap_or_default())?;
+        if !BucketName::is_valid(&name.bucket) {
+            let shown = String::from_utf8_lossy(call.header("x-amz-copy-source").unwrap_or_default());
+            return Err(S3Error::invalid_argument("x-amz-copy-source", shown, "Invalid copy source bucket name"));
+        }
         let version_id = name.version_id.as_deref().map(parse_version_id).transpose()?;
         let action = if version_id.is_some() { Action::GetObjectVersion } else { Action::GetObject };
         let owner_header = "x-amz-source-expected-bucket-owner";

@@ -118,11 +118,12 @@ fn requested_range(call: &Call<'_>, head: &ObjectHead) -> S3Result<Option<Range<
         return Ok(None);
     }
     let Some(request) = RangeRequest::parse(value.as_bytes()) else { return Ok(None) };
-    request.resolve(head.length).map(Some).map_err(|_| {
+    let range = request.resolve(head.length).map_err(|_| {
         S3Error::new(&code::INVALID_RANGE)
             .field("RangeRequested", String::from_utf8_lossy(value.as_bytes()))
             .field("ActualObjectSize", head.length.to_string())
-    })
+    })?;
+    Ok((!range.is_empty()).then_some(range))
 }
 
 /// Where the client asked for checksums and all of the object is answered: the object's.

@@ -103,6 +103,10 @@ pub async fn run(incoming: Incoming<'_>) -> S3Result<S3Response> {
     let bucket = match operation {
         Operation::ListBuckets => return list_buckets::run(&call).await,
         Operation::CreateBucket => return create_bucket::run(&mut call).await,
+        // Browsers do not sign it; the answer is the same whatever the bucket.
+        Operation::Unconfigured(unconfigured::Unconfigured::CorsPreflight) => {
+            return Err(S3Error::with_message(&code::ACCESS_FORBIDDEN, "CORSResponse: CORS is not enabled for this bucket."));
+        }
         _ => call.allowed_bucket(operation.action(query.has("versionId"))).await?,
     };
     let outcome = match operation {

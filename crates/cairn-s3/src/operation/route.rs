@@ -202,7 +202,11 @@ fn of_object(method: &Method, query: &Query<'_>, headers: &HeaderMap) -> S3Resul
         Method::PUT if is_upload => Some(Operation::UploadPart),
         Method::PUT if query.has("partNumber") => {
             // A part without its upload would overwrite the object.
-            return Err(S3Error::invalid_argument("uploadId", "", "This operation does not accept partNumber without uploadId"));
+            return Err(S3Error::invalid_argument(
+                "partNumber",
+                "",
+                "This operation does not accept partNumber without uploadId",
+            ));
         }
         Method::PUT if is_copy => Some(Operation::CopyObject),
         Method::PUT if query.has("append") => Some(Operation::NotImplemented("AppendObject")),

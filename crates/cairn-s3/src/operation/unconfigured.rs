@@ -97,9 +97,7 @@ pub(super) async fn run(call: &Call<'_>, bucket: &Bucket, what: Unconfigured) ->
         Unconfigured::Absent(code) => return Err(S3Error::new(code).field("BucketName", call.bucket_name)),
         Unconfigured::AlreadyRemoved => return Ok(response::empty(StatusCode::NO_CONTENT)),
         Unconfigured::NoObjectLock => return Err(S3Error::invalid_request("Bucket is missing Object Lock Configuration")),
-        Unconfigured::CorsPreflight => {
-            return Err(S3Error::with_message(&code::ACCESS_FORBIDDEN, "CORSResponse: CORS is not enabled for this bucket."));
-        }
+        Unconfigured::CorsPreflight => return Err(S3Error::new(&code::ACCESS_FORBIDDEN)),
         Unconfigured::Acl => {
             writer.open_root("AccessControlPolicy");
             writer.open("Owner");

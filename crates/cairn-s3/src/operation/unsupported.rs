@@ -47,12 +47,11 @@ pub(super) fn refuse(headers: &HeaderMap, operation: Operation) -> S3Result<()> 
         }
     }
     let copies = matches!(operation, Operation::CopyObject | Operation::UploadPartCopy);
-    if !copies && operation.takes_object_bytes() && headers.contains_key("x-amz-copy-source-range") {
-        return Err(S3Error::invalid_argument(
-            "x-amz-copy-source-range",
-            "",
-            "You can only specify a copy source header for copy requests.",
-        ));
+    for name in ["x-amz-copy-source", "x-amz-copy-source-range"] {
+        if !copies && let Some(value) = headers.get(name) {
+            let message = "You can only specify a copy source header for copy requests.";
+            return Err(S3Error::invalid_argument(name, String::from_utf8_lossy(value.as_bytes()), message));
+        }
     }
     Ok(())
 }

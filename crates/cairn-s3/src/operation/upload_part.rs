@@ -1,6 +1,7 @@
 //! `UploadPart`.
 
 use cairn_store::api::{Bucket, UploadName, UploadPart};
+use cairn_types::{ChecksumAlgorithm, ChecksumType};
 use http::StatusCode;
 use http::header::HeaderName;
 
@@ -20,11 +21,12 @@ pub(super) async fn run(call: &mut Call<'_>, bucket: &Bucket) -> S3Result<S3Resp
     if let (Some(expected), Some(actual)) = (wanted, promised.algorithm())
         && expected != actual
     {
-        return Err(S3Error::invalid_request(format!(
-            "Checksum Type mismatch occurred, expected checksum Type: {}, actual checksum Type: {}",
-            expected.name().to_ascii_lowercase(),
-            actual.name().to_ascii_lowercase()
-        )));
+        return Err(mismatch(expected, &actual.name().to_ascii_lowercase()));
+    }
+    if let Some((algorithm, ChecksumType::Composite)) = upload.checksum
+        && promised.algorithm().is_none()
+    {
+        return Err(mismatch(algorithm, "null"));
     }
     let shared = call.shared;
     let mut body = call.object_body(promised, Some(wanted.unwrap_or(DEFAULT_CHECKSUM)))?;
@@ -37,4 +39,11 @@ pub(super) async fn run(call: &mut Call<'_>, bucket: &Bucket) -> S3Result<S3Resp
         response::set(response.headers_mut(), name, to_text(checksum));
     }
     Ok(response)
+}
+
+fn mismatch(expected: ChecksumAlgorithm, actual: &str) -> S3Error {
+    let expected = expected.name().to_ascii_lowercase();
+    S3Error::invalid_request(format!(
+        "Checksum Type mismatch occurred, expected checksum Type: {expected}, actual checksum Type: {actual}"
+    ))
 }

@@ -18,9 +18,9 @@ use crate::xml::writer::XmlWriter;
 
 pub(super) async fn run(call: &Call<'_>, bucket: &Bucket) -> S3Result<S3Response> {
     let part_number = call.part_number()?;
+    let source = Source::find(call).await?;
     let upload_name = UploadName { bucket: bucket.id, key: call.key()?.clone(), upload_id: call.upload_id()? };
     let requested = call.header("x-amz-copy-source-range").map(parse_range).transpose()?;
-    let source = Source::find(call).await?;
     let upload = call.store().upload(upload_name.clone()).await?;
     let algorithm = upload.checksum.map_or(DEFAULT_CHECKSUM, |(algorithm, _)| algorithm);
     let mut attempt = 1;
