@@ -147,3 +147,33 @@ async fn an_object_in_parts_is_read_over_an_absence() {
     });
     assert!(read(opened.content, 0..all.len() as u64).await.unwrap() == all);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_confirmation_on_its_way_does_not_hide_a_change() {
+    let world = World::new().await;
+    assert!(world.store.access_key("root").await.unwrap().is_some());
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    // The question of this request is answered by the catalog before the key goes, and the answer comes after.
+    world.faults.on_questions(Fault::Late);
+    let store = world.store.clone();
+    let early = tokio::spawn(async move { store.access_key("root").await });
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    world.store.revoke_access_key("root").await.unwrap();
+    let _ = early.await.unwrap();
+    assert!(world.store.access_key("root").await.unwrap().is_none(), "its own revocation is seen by the next request");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_catalog_too_slow_to_confirm_lets_nobody_in() {
+    let mut config = common::quick();
+    config.settings.confirmed_for_max = Duration::from_millis(150);
+    config.settings.refresh_after = Duration::from_millis(100);
+    let world = World::with(config, common::limits()).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    world.faults.on_questions(Fault::Late);
+    let began = Instant::now();
+    assert!(matches!(world.store.access_key("root").await, Err(StoreError::Unavailable(_))));
+    assert!(began.elapsed() <= Duration::from_secs(32), "{:?}", began.elapsed());
+    world.faults.heal();
+    assert!(world.store.access_key("root").await.unwrap().is_some());
+}

@@ -194,13 +194,18 @@ async fn a_long_read_ends_when_its_version_is_deleted() {
             if deleted {
                 world.delete("key", None).await;
             }
+            let began = tokio::time::Instant::now();
             // More than half of the grace of 600 s (S4), then one piece at a time until the grace is long over.
             tokio::time::sleep(Duration::from_secs(301)).await;
             let mut ended = None;
             while let Some(piece) = stream.next().await {
                 match piece {
                     Ok(piece) => back.extend_from_slice(&piece),
-                    Err(error) => ended = Some(error),
+                    Err(error) => {
+                        // Before the bytes may go, not because they went.
+                        assert!(began.elapsed() < Duration::from_secs(500), "{:?}", began.elapsed());
+                        ended = Some(error);
+                    }
                 }
                 tokio::time::sleep(Duration::from_secs(2)).await;
             }

@@ -182,3 +182,27 @@ async fn memory_of_bodies_stays_within_its_bound() {
     }
     assert_eq!(world.store.status().write_memory, (8 * MIB, 8 * MIB), "all of it is given back");
 }
+
+#[tokio::test(start_paused = true)]
+async fn clients_that_stall_do_not_hold_the_memory_of_others() {
+    let mut config = quick();
+    config.replicator.write_memory = MIB;
+    let world = World::with(config, common::limits()).await;
+    let stalled: Vec<_> = (0..4_u64)
+        .map(|writer| {
+            let (store, request) = (world.store.clone(), world.put_request(&format!("stalled {writer}")));
+            // A piece each minute: the first fills no chunk.
+            let body = Body::new(&sample(MIB, writer)).pieces(249 * KIB).delay(Duration::from_secs(60));
+            tokio::spawn(async move { store.put_object(request, &mut { body }).await })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    assert!(world.store.status().write_memory.1 < 50_000, "they hold too much of it for another one's first piece");
+    let began = tokio::time::Instant::now();
+    world.put("quick", &sample(3 * MIB, 9)).await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    for (writer, put) in (0..).zip(stalled) {
+        put.await.unwrap().unwrap();
+        assert!(world.get(&format!("stalled {writer}")).await.unwrap() == sample(MIB, writer));
+    }
+}

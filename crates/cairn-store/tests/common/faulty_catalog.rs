@@ -1,6 +1,7 @@
 //! A catalog that is busy, away or hangs, and whose answers get lost.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use cairn_catalog::embedded::state::{Answer, Command, EmbeddedCatalog, InMemoryCatalog, Outcome, Query, StateMachine};
 use cairn_catalog::{CatalogError, CatalogFuture, Limits};
@@ -19,6 +20,8 @@ pub enum Fault {
     Hang,
     /// It is done, and nothing is ever said.
     HangDone,
+    /// It is done, and said 100 ms later.
+    Late,
 }
 
 type Which = Box<dyn Fn(&Command) -> bool + Send + Sync>;
@@ -39,6 +42,11 @@ impl Faults {
     /// All questions and all commands.
     pub fn on_all(&self, fault: Fault) {
         self.on_commands(fault, u32::MAX, |_| true);
+        *self.queries.lock() = Some(fault);
+    }
+
+    /// All questions.
+    pub fn on_questions(&self, fault: Fault) {
         *self.queries.lock() = Some(fault);
     }
 
@@ -67,11 +75,13 @@ pub fn wrap(inner: &Arc<InMemoryCatalog>, faults: &Arc<Faults>) -> EmbeddedCatal
     EmbeddedCatalog::new(FaultyMachine { inner: inner.clone(), faults: faults.clone() })
 }
 
+const LATE: Duration = Duration::from_millis(100);
+
 async fn fail<T>(fault: Fault) -> Result<T, CatalogError> {
     match fault {
         Fault::Away => Err(CatalogError::Unavailable("test".to_owned())),
         Fault::UnknownUndone | Fault::UnknownDone => Err(CatalogError::OutcomeUnknown("test".to_owned())),
-        Fault::Hang | Fault::HangDone => std::future::pending().await,
+        Fault::Hang | Fault::HangDone | Fault::Late => std::future::pending().await,
     }
 }
 
@@ -83,9 +93,12 @@ impl StateMachine for FaultyMachine {
     fn submit(&self, command: Command) -> CatalogFuture<'_, Outcome> {
         Box::pin(async move {
             let fault = self.faults.of(&command);
-            if matches!(fault, None | Some(Fault::UnknownDone | Fault::HangDone)) {
+            if matches!(fault, None | Some(Fault::UnknownDone | Fault::HangDone | Fault::Late)) {
                 let outcome = self.inner.machine().submit(command).await;
-                if fault.is_none() || outcome.is_err() {
+                if fault == Some(Fault::Late) {
+                    tokio::time::sleep(LATE).await;
+                }
+                if matches!(fault, None | Some(Fault::Late)) || outcome.is_err() {
                     return outcome;
                 }
             }
@@ -98,6 +111,11 @@ impl StateMachine for FaultyMachine {
             let fault = *self.faults.queries.lock();
             match fault {
                 None => self.inner.machine().ask(query).await,
+                Some(Fault::Late) => {
+                    let answer = self.inner.machine().ask(query).await;
+                    tokio::time::sleep(LATE).await;
+                    answer
+                }
                 Some(fault) => fail(fault).await,
             }
         })
