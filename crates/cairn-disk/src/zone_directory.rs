@@ -170,8 +170,13 @@ impl ZoneDirectory {
     /// Makes a zone in an empty or emptied directory, or writes another identity over the one that is there.
     pub async fn create(disk: Arc<dyn Disk>, path: &Path, identity: Identity) -> io::Result<Self> {
         disk.create_directory(path).await?;
-        if let Some(parent) = path.parent() {
-            disk.sync_directory(parent).await?;
+        let ancestors = path.ancestors().skip(1).filter(|ancestor| !ancestor.as_os_str().is_empty());
+        for (height, ancestor) in ancestors.enumerate() {
+            match disk.sync_directory(ancestor).await {
+                // Further up may be what this user cannot open, and did not make.
+                Err(error) if height == 0 || error.kind() != io::ErrorKind::PermissionDenied => return Err(error),
+                _ => {}
+            }
         }
         let lock = disk.lock(&path.join("lock")).await?;
         let inode = write_identity(&*disk, path, &identity, None).await?;

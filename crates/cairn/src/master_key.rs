@@ -123,9 +123,10 @@ impl Keeper {
 
     async fn run(self, key: MasterKey) {
         loop {
-            tokio::time::sleep(LOOK_EVERY).await;
-            if self.log.is_stopped() {
-                return;
+            tokio::select! {
+                biased;
+                () = self.log.stopped() => return,
+                () = tokio::time::sleep(LOOK_EVERY) => {}
             }
             if let Err(error) = self.look(&key).await {
                 tracing::warn!(%error, "the master key could not be shared anew");

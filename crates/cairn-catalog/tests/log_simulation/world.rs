@@ -10,7 +10,7 @@ use bytes::Bytes;
 use cairn_catalog::embedded::keyvalue::KeyValueEngine;
 use cairn_catalog::embedded::keyvalue::model::ModelEngine;
 use cairn_catalog::embedded::log::applier::ApplierSettings;
-use cairn_catalog::embedded::log::batch::{Batch, FRAME_HEADER_LENGTH, FrameHeader, Position};
+use cairn_catalog::embedded::log::batch::{Batch, FRAME_HEADER_LENGTH, FileHeader, FrameHeader, Position};
 use cairn_catalog::embedded::log::keeper::{KeeperSettings, ZonePhase};
 use cairn_catalog::embedded::log::replicated::{Replicated, Settings, StartError, ZonePlace};
 use cairn_catalog::embedded::log::sequencer::{SequencerSettings, Unavailable};
@@ -37,7 +37,7 @@ pub fn places() -> [ZonePlace; 3] {
 
 pub fn settings() -> Settings {
     Settings {
-        log: LogSettings { file_bytes: 16 << 10, spare_files: 1 },
+        log: LogSettings { file_bytes: 16 << 10, spare_files: 1, nonce_seed: 0 },
         sequencer: SequencerSettings {
             recent_bytes_max: 8 << 10,
             lag_bytes_max: 64 << 10,
@@ -50,6 +50,7 @@ pub fn settings() -> Settings {
         keeper: KeeperSettings {
             retry_min: Duration::from_millis(10),
             retry_max: Duration::from_millis(100),
+            source_timeout: Duration::from_millis(500),
             look_every: Duration::from_millis(500),
             copy_bytes: 4 << 10,
             copy_rows: 2,
@@ -98,6 +99,11 @@ impl World {
             life: 0,
             memoryless: None,
         }
+    }
+
+    /// How many appends were acknowledged.
+    pub fn acknowledged(&self) -> usize {
+        self.told.lock().acknowledged.len()
     }
 
     /// Runs one seed; the error says what was lost.
@@ -217,8 +223,9 @@ impl World {
                 continue;
             }
             let content = Bytes::from(content);
+            let Some(file) = FileHeader::decode(&content) else { continue };
             for offset in (0..content.len()).step_by(512) {
-                let Some(header) = FrameHeader::decode(&content[offset..]) else { continue };
+                let Some(header) = FrameHeader::decode(&content[offset..], file.nonce) else { continue };
                 let (from, length) = (offset + FRAME_HEADER_LENGTH, header.batch_length as usize);
                 if from + length <= content.len()
                     && let Ok(batch) = Batch::decode(&content.slice(from..from + length))

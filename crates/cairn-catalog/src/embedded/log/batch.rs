@@ -14,7 +14,7 @@
 //! | 8..16 | generation of the file |
 //! | 16..24 | synced index |
 //! | 24..28 | length of the batch, bytes |
-//! | 28..32 | CRC32C of bytes 0..28 |
+//! | 28..32 | CRC32C of the file's nonce and bytes 0..28 |
 //! | 32.. | the batch, then zeros up to a multiple of 512 |
 //!
 //! | batch, bytes | what |
@@ -214,10 +214,10 @@ impl Batch {
 
     /// The pieces of a frame with this batch, to be written one after the other.
     #[must_use]
-    pub fn frame(&self, generation: u64, synced_index: u64) -> [Bytes; 3] {
-        let header = FrameHeader { generation, synced_index, batch_length: self.encoded.len() as u32 };
+    pub fn frame(&self, file: &FileHeader, synced_index: u64) -> [Bytes; 3] {
+        let header = FrameHeader { generation: file.generation, synced_index, batch_length: self.encoded.len() as u32 };
         let padding = self.frame_length() as usize - FRAME_HEADER_LENGTH - self.encoded.len();
-        [header.encode(), self.encoded.clone(), Bytes::from_static(&ZEROS[..padding])]
+        [header.encode(file.nonce), self.encoded.clone(), Bytes::from_static(&ZEROS[..padding])]
     }
 }
 
@@ -239,7 +239,7 @@ pub struct FrameHeader {
 }
 
 impl FrameHeader {
-    fn encode(self) -> Bytes {
+    fn encode(self, nonce: u64) -> Bytes {
         let mut out = BytesMut::with_capacity(FRAME_HEADER_LENGTH);
         out.put_slice(&FRAME_MAGIC);
         out.put_u16_le(FRAME_FORMAT);
@@ -247,14 +247,14 @@ impl FrameHeader {
         out.put_u64_le(self.generation);
         out.put_u64_le(self.synced_index);
         out.put_u32_le(self.batch_length);
-        let checksum = crc32c::crc32c(&out);
+        let checksum = header_checksum(nonce, &out);
         out.put_u32_le(checksum);
         out.freeze()
     }
 
-    /// Reads a header; `None` when these bytes are none.
+    /// Reads a header of a file with this nonce; `None` when these bytes are none.
     #[must_use]
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
+    pub fn decode(bytes: &[u8], nonce: u64) -> Option<Self> {
         let bytes = bytes.get(..FRAME_HEADER_LENGTH)?;
         let mut reader = Reader(bytes);
         if reader.take::<4>()? != FRAME_MAGIC || reader.u16()? != FRAME_FORMAT {
@@ -265,15 +265,20 @@ impl FrameHeader {
         let length = header.batch_length as usize;
         let sane = (BATCH_HEADER_LENGTH + CHECKSUM_LENGTH..=BATCH_HEADER_LENGTH + CHECKSUM_LENGTH + PAYLOAD_LENGTH_MAX)
             .contains(&length);
-        (sane && crc32c::crc32c(&bytes[..FRAME_HEADER_LENGTH - 4]) == reader.u32()?).then_some(header)
+        (sane && header_checksum(nonce, &bytes[..FRAME_HEADER_LENGTH - 4]) == reader.u32()?).then_some(header)
     }
+}
+
+/// Depends on the file's nonce, which no client knows: bytes that somebody stored can never pass for a frame.
+fn header_checksum(nonce: u64, header: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&nonce.to_le_bytes()), header)
 }
 
 /// Bytes of a file before its first frame.
 pub const FILE_HEADER_LENGTH: u64 = 4096;
 const FILE_MAGIC: [u8; 8] = *b"CairnLog";
 const FILE_FORMAT: u32 = 1;
-const FILE_HEADER_BYTES_USED: usize = 8 + 4 + 16 + 8 + 8 + 8 + 8 + 16 + 8 + 8 + 72;
+const FILE_HEADER_BYTES_USED: usize = 8 + 4 + 16 + 8 + 8 + 8 + 8 + 8 + 16 + 8 + 8 + 72;
 
 /// What a log file says at its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -284,6 +289,8 @@ pub struct FileHeader {
     pub incarnation: u64,
     /// Rises from file to file, also when a file is recycled.
     pub generation: u64,
+    /// Random, made anew with each generation; every frame's checksum depends on it.
+    pub nonce: u64,
     /// The batch before the file's first; durable in this zone, in an earlier file or in the checkpoint.
     pub base: Position,
     /// Catalog time at `base`, ms.
@@ -304,6 +311,7 @@ impl FileHeader {
         out.put_u128_le(self.store.0);
         out.put_u64_le(self.incarnation);
         out.put_u64_le(self.generation);
+        out.put_u64_le(self.nonce);
         out.put_u64_le(self.base.index);
         out.put_u64_le(self.base.epoch);
         out.put_u128_le(self.base.checksum);
@@ -330,6 +338,7 @@ impl FileHeader {
             store: StoreId(reader.u128()?),
             incarnation: reader.u64()?,
             generation: reader.u64()?,
+            nonce: reader.u64()?,
             base: Position { index: reader.u64()?, epoch: reader.u64()?, checksum: reader.u128()? },
             base_time_ms: reader.u64()?,
             cut_epoch: reader.u64()?,

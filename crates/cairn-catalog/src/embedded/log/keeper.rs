@@ -21,7 +21,7 @@ use super::rules::{Rule, holds};
 use super::sequencer::{Event, History, Linked, Linking, Machine, Shared};
 use super::worker::{LogWorker, Report};
 use super::zone_log::{LogSettings, OpenError, ZoneLog};
-use crate::embedded::keyvalue::{Applied, KeyValue, KeyValueEngine, Table, Write};
+use crate::embedded::keyvalue::{Applied, KeyValue, KeyValueEngine, KeyValueError, Table, Write};
 
 /// What a zone is doing, in words a person can read and states a program can.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +66,8 @@ pub struct KeeperSettings {
     pub retry_min: Duration,
     /// Longest pause.
     pub retry_max: Duration,
+    /// How long another zone's log may take to answer before the next one is asked.
+    pub source_timeout: Duration,
     /// How often a zone is looked at while nothing is written.
     pub look_every: Duration,
     /// Bytes of log that are copied at a time.
@@ -79,6 +81,7 @@ impl Default for KeeperSettings {
         Self {
             retry_min: Duration::from_millis(100),
             retry_max: Duration::from_secs(5),
+            source_timeout: Duration::from_secs(5),
             look_every: Duration::from_millis(500),
             copy_bytes: 4 << 20,
             copy_rows: 2000,
@@ -184,6 +187,8 @@ enum Failure {
     Retry(String),
     /// Its log or its checkpoint cannot be used.
     NewCatalog(String),
+    /// Its log is whole, its checkpoint cannot be used.
+    StateLost(String),
     /// The other zones' logs no longer hold what it lacks.
     TooFarBehind,
 }
@@ -250,6 +255,7 @@ impl<M: Machine> Keeper<M> {
                     self.tell(ZonePhase::Away(reason), None);
                 }
                 Err(Failure::NewCatalog(reason)) => rebuild = Some(Task::NewCatalog(reason)),
+                Err(Failure::StateLost(reason)) => rebuild = Some(Task::Refresh(reason)),
                 Err(Failure::TooFarBehind) => {
                     rebuild = Some(Task::Refresh("the other zones' logs no longer hold what it missed".to_owned()));
                 }
@@ -318,14 +324,19 @@ impl<M: Machine> Keeper<M> {
     }
 
     fn open_state(&self, path: &Path) -> Result<Arc<dyn KeyValue>, Failure> {
-        self.engine.open(path).map_err(|error| Failure::NewCatalog(format!("its key-value store cannot be opened: {error}")))
+        self.engine.open(path).map_err(|error| match error {
+            // Its log is whole: it keeps its vote while it gets another copy of the state.
+            KeyValueError::Damaged { .. } => Failure::StateLost(error.to_string()),
+            // In use by a reader that is not done, or a disk that does not answer: nothing is lost.
+            _ => Failure::Retry(format!("its key-value store cannot be opened: {error}")),
+        })
     }
 
     /// Joins a zone that has its memory. Returns, with the reason, once it no longer takes part.
     async fn join(&mut self, directory: Arc<ZoneDirectory>, log: ZoneLog) -> Result<String, Failure> {
         self.tell(ZonePhase::Opening, None);
-        let history = self.history().await?;
-        directory.update(|identity| identity.promise = identity.promise.max(history.epoch)).await?;
+        let epoch = self.history().await?.epoch;
+        directory.update(|identity| identity.promise = identity.promise.max(epoch)).await?;
         directory.remove_other_catalogs().await?;
         let state = self.open_state(&directory.checkpoint_path())?;
         let base = log.base_index();
@@ -371,6 +382,7 @@ impl<M: Machine> Keeper<M> {
         let result = self.take_part_with(&directory, &worker, &mut last, &mut durable, state, has_vote, spares).await;
         // The files may be opened again only when nobody writes to them any more.
         self.trusted_index = Some(*durable.borrow());
+        worker.close();
         drop(worker);
         let _ = worker_ended.await;
         self.trusted_index = Some(*durable.borrow()).max(self.trusted_index);
@@ -431,7 +443,10 @@ impl<M: Machine> Keeper<M> {
                 }
             };
             if !has_vote {
-                // L7: from the moment its identity says so, a restart will count on its log.
+                // L7: from the moment its identity says so, a restart will count on its log: all of it must be there by then.
+                let committed = self.history().await?.last.index;
+                let failed = |_| Failure::Retry("its log failed".to_owned());
+                durable.wait_for(|index| *index >= committed).await.map_err(failed)?;
                 directory.update(|identity| identity.state = ZoneState::Formed).await?;
                 self.events.send(Event::Vote(zone, number)).map_err(gone)?;
                 self.events.send(Event::Hold(zone, None)).map_err(gone)?;
@@ -480,7 +495,7 @@ impl<M: Machine> Keeper<M> {
     async fn catch_up(&self, worker: &LogWorker, last: &mut Position, durable: &mut watch::Receiver<u64>) -> Result<(), Failure> {
         loop {
             let history = self.history().await?;
-            let common = common_position(&history, worker, *last).await?;
+            let common = common_position(&history, worker, *last, self.settings.source_timeout).await?;
             if common.index < last.index {
                 if holds(Rule::L3) {
                     worker.cut_after(common.index, history.epoch).await?;
@@ -497,16 +512,21 @@ impl<M: Machine> Keeper<M> {
                 if *source == self.place.zone {
                     continue;
                 }
-                match log.read(last.index + 1, self.settings.copy_bytes).await {
-                    Ok(batches) if !batches.is_empty() => {
+                let read = log.read(last.index + 1, self.settings.copy_bytes);
+                match tokio::time::timeout(self.settings.source_timeout, read).await {
+                    Ok(Ok(batches)) if !batches.is_empty() => {
                         copied = Some(batches);
                         break;
                     }
-                    Ok(_) | Err(OpenError::Io(_)) => {}
-                    Err(OpenError::Trimmed { .. }) => {
+                    Ok(Err(OpenError::Trimmed { .. })) => {
                         copied.get_or_insert_with(Vec::new);
                     }
-                    Err(error) => return Err(Failure::Retry(error.to_string())),
+                    Ok(Err(OpenError::Damage(damage))) => {
+                        let zone = &self.place.names[source.get()];
+                        tracing::warn!(%zone, %damage, "a log is damaged; another zone's is read instead");
+                    }
+                    // Nothing there, or not now: the next one.
+                    Ok(Ok(_) | Err(_)) | Err(_) => {}
                 }
             }
             let Some(batches) = copied else {
@@ -626,7 +646,7 @@ impl<M: Machine> Keeper<M> {
         let checkpoint = directory.path().join(format!("checkpoint-{catalog}"));
         let state = self.open_state(&checkpoint)?;
         let unfinished = Applied { index: 0, epoch: 0, checksum: 0 };
-        let failed = |error: crate::embedded::keyvalue::KeyValueError| Failure::Retry(error.to_string());
+        let failed = |error: KeyValueError| Failure::Retry(error.to_string());
         let mut rows = 0;
         for number in 0..=Table::MAXIMUM {
             let table = Table::new(number);
@@ -662,42 +682,39 @@ impl<M: Machine> Keeper<M> {
 }
 
 /// The last position that the zone's log shares with the history.
-async fn common_position(history: &History, worker: &LogWorker, last: Position) -> Result<Position, Failure> {
-    let mut low = None;
-    let mut high = last.index.min(history.last.index);
-    // Equal at one index means equal at all before it (L1), so the usual case takes one look.
-    let mut probe = high;
-    loop {
-        let own = worker.position_at(probe).await?;
-        let shared = match (own, known_position(history, probe).await?) {
-            (Some(own), Some(known)) if own.checksum == known => Some(own),
-            _ => None,
-        };
-        match shared {
-            Some(own) => {
-                low = Some(own);
-                if probe == high {
-                    break;
-                }
-                probe = probe + (high - probe).div_ceil(2);
-            }
-            None if probe == 0 => break,
-            None => {
-                high = probe - 1;
-                let floor = low.map_or(0, |low: Position| low.index);
-                if high <= floor {
-                    break;
-                }
-                probe = floor + (high - floor) / 2;
-            }
+async fn common_position(history: &History, worker: &LogWorker, last: Position, timeout: Duration) -> Result<Position, Failure> {
+    let highest = last.index.min(history.last.index);
+    let shared = async |index: u64| -> Result<Option<Position>, Failure> {
+        let own = worker.position_at(index).await?;
+        let known = known_position(history, index, timeout).await?;
+        Ok(own.filter(|own| known == Some(own.checksum)))
+    };
+    // Equal at one index means equal at all before it (L1). What differs, if anything, is the end: look there first, then in growing steps.
+    let (mut probe, mut step, mut differs) = (highest, 1, highest + 1);
+    let mut common = loop {
+        if let Some(position) = shared(probe).await? {
+            break position;
+        }
+        if probe == 0 {
+            // What the others no longer hold is committed: it lacks at least that.
+            return Err(Failure::TooFarBehind);
+        }
+        differs = probe;
+        probe = highest.saturating_sub(step);
+        step *= 2;
+    };
+    while differs - common.index > 1 {
+        let middle = common.index + (differs - common.index) / 2;
+        match shared(middle).await? {
+            Some(position) => common = position,
+            None => differs = middle,
         }
     }
-    // What the others no longer hold is committed: it lacks at least that.
-    low.ok_or(Failure::TooFarBehind)
+    Ok(common)
 }
 
 /// The checksum of the history at an index, from memory or from a linked zone's log; `None` where neither reaches.
-async fn known_position(history: &History, index: u64) -> Result<Option<u128>, Failure> {
+async fn known_position(history: &History, index: u64, timeout: Duration) -> Result<Option<u128>, Failure> {
     for batch in &history.recent {
         if batch.position.index == index {
             return Ok(Some(batch.position.checksum));
@@ -708,10 +725,10 @@ async fn known_position(history: &History, index: u64) -> Result<Option<u128>, F
     }
     let mut answered = false;
     for (_, source) in &history.sources {
-        match source.position_at(index).await {
-            Ok(Some(position)) => return Ok(Some(position.checksum)),
-            Ok(None) => answered = true,
-            Err(_) => {}
+        match tokio::time::timeout(timeout, source.position_at(index)).await {
+            Ok(Ok(Some(position))) => return Ok(Some(position.checksum)),
+            Ok(Ok(None)) => answered = true,
+            Ok(Err(_)) | Err(_) => {}
         }
     }
     // Where nobody can be asked nothing is known; that must not be taken for a history without this batch.

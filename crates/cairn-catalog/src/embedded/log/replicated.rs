@@ -80,6 +80,8 @@ impl<M: Machine> Replicated<M> {
         engine: Arc<dyn KeyValueEngine>,
         machine: M,
     ) -> Result<Self, StartError> {
+        let mut settings = settings;
+        settings.log.nonce_seed = environment.random.next_u64();
         let names = places.each_ref().map(|place| place.name.clone());
         let places = ZoneIndex::ALL.map(|zone| Place {
             zone,
@@ -183,9 +185,9 @@ impl<M: Machine> Replicated<M> {
         }
     }
 
-    /// Whether the log has ended.
-    pub fn is_stopped(&self) -> bool {
-        self.events.is_closed()
+    /// Returns when the log has ended.
+    pub async fn stopped(&self) {
+        self.events.closed().await;
     }
 
     /// What each zone is doing.
@@ -240,7 +242,10 @@ impl<M: Machine> Replicated<M> {
     pub async fn stop(&self) {
         let (reply, answer) = oneshot::channel();
         if self.events.send(Event::Stop(reply)).is_ok() {
-            let _ = answer.await;
+            // Without two zones what is under way never ends.
+            if tokio::time::timeout(STOP_TIMEOUT, answer).await.is_err() {
+                let _ = self.events.send(Event::Abandon);
+            }
         }
         // Keepers checkpoint their zones; one whose disk hangs is not waited for.
         for zone in &self.zones {

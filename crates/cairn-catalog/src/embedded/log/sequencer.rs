@@ -157,6 +157,8 @@ pub(super) enum Event<M: Machine> {
     /// Keeps logs from being trimmed above this index while a zone is copied; `None` ends it.
     Hold(ZoneIndex, Option<u64>),
     Stop(Reply<()>),
+    /// Ends at once; what is under way has an unknown outcome.
+    Abandon,
 }
 
 /// What others see of the sequencer without asking.
@@ -236,6 +238,7 @@ pub(super) struct Sequencer<M: Machine> {
     established: bool,
     idle_mark_due: Option<Instant>,
     stopping: Option<Reply<()>>,
+    abandoned: bool,
 }
 
 impl<M: Machine> Sequencer<M> {
@@ -274,6 +277,7 @@ impl<M: Machine> Sequencer<M> {
             established: false,
             idle_mark_due: None,
             stopping: None,
+            abandoned: false,
         }
     }
 
@@ -306,7 +310,7 @@ impl<M: Machine> Sequencer<M> {
                 self.handle(event);
             }
             self.begin_batch();
-            if self.in_flight.is_none() && self.waiting.is_empty() && self.stopping.is_some() {
+            if self.abandoned || (self.in_flight.is_none() && self.waiting.is_empty() && self.stopping.is_some()) {
                 break;
             }
         }
@@ -328,8 +332,10 @@ impl<M: Machine> Sequencer<M> {
     fn handle(&mut self, event: Event<M>) {
         match event {
             Event::Command(command, reply) => {
-                // A caller that has gone away wants nothing any more.
-                if !reply.is_closed() {
+                if self.stopping.is_some() {
+                    let _ = reply.send(Err(Unavailable::Refused("the service is stopping".to_owned())));
+                } else if !reply.is_closed() {
+                    // A caller that has gone away wants nothing any more.
                     self.waiting.push_back((command, reply));
                 }
             }
@@ -364,6 +370,7 @@ impl<M: Machine> Sequencer<M> {
                 self.publish_trim_floor();
             }
             Event::Stop(reply) => self.stopping = Some(reply),
+            Event::Abandon => self.abandoned = true,
         }
     }
 
@@ -423,6 +430,9 @@ impl<M: Machine> Sequencer<M> {
         let Some(mut link) = self.links[zone.get()].take() else {
             return;
         };
+        // Others may still have a way to the worker; the zone can be opened again only when it has ended.
+        link.worker.close();
+        self.holds[zone.get()] = Some((link.durable, self.appended_bytes));
         if let Some(ended) = link.ended.take() {
             let _ = ended.send(reason);
         }

@@ -14,6 +14,7 @@ enum Request {
     PositionAt { index: u64, reply: oneshot::Sender<Result<Option<Position>, OpenError>> },
     CutAfter { index: u64, epoch: u64, reply: oneshot::Sender<Result<(), OpenError>> },
     Trim { index: u64 },
+    Close,
 }
 
 /// What a worker tells about its log.
@@ -52,6 +53,12 @@ impl LogWorker {
     /// Gives up what lies at or below the index, where whole files can be given up.
     pub fn trim(&self, index: u64) -> Result<(), Closed> {
         self.requests.send(Request::Trim { index }).map_err(|_| Closed)
+    }
+
+    /// Ends the worker once what was asked before is done, whoever else still has a way to it.
+    pub fn close(&self) {
+        // Where it has ended already there is nothing to do.
+        let _ = self.requests.send(Request::Close);
     }
 
     /// See [`ZoneLog::read`].
@@ -117,6 +124,7 @@ async fn run(mut log: ZoneLog, mut requests: mpsc::UnboundedReceiver<Request>, r
                     return report(Report::Failed(reason));
                 }
             }
+            Request::Close => return,
             Request::Trim { index } => {
                 if let Err(error) = log.trim(index).await {
                     return report(Report::Failed(error.to_string()));

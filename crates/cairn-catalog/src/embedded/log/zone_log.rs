@@ -30,11 +30,20 @@ pub struct LogSettings {
     pub file_bytes: u64,
     /// How many prewritten or recycled files are kept ready.
     pub spare_files: usize,
+    /// Random, and anew for each process: the nonces of files are made of it.
+    pub nonce_seed: u64,
+}
+
+impl LogSettings {
+    /// The nonce of a file with this generation.
+    fn nonce(&self, generation: u64) -> u64 {
+        xxhash_rust::xxh3::xxh3_64_with_seed(&generation.to_le_bytes(), self.nonce_seed)
+    }
 }
 
 impl Default for LogSettings {
     fn default() -> Self {
-        Self { file_bytes: 32 << 20, spare_files: 2 }
+        Self { file_bytes: 32 << 20, spare_files: 2, nonce_seed: 0 }
     }
 }
 
@@ -139,6 +148,7 @@ impl ZoneLog {
             store: directory.identity().store,
             incarnation: directory.identity().incarnation.0,
             generation: 1,
+            nonce: settings.nonce(1),
             base: base.position,
             base_time_ms: base.time_ms,
             cut_epoch,
@@ -184,18 +194,10 @@ impl ZoneLog {
         let spares = Spares::find(disk.clone(), path.clone(), settings).await?;
         let generation_next = generations.last().map_or(1, |generation| generation + 1).max(spares.number_next());
         let mut scans: Vec<Scan> = Vec::new();
-        for (number, generation) in generations.iter().copied().enumerate() {
-            let is_last = number + 1 == generations.len();
+        for generation in generations.iter().copied() {
             let name = file_name(generation);
             let file = disk.open(&path.join(&name), OpenMode::Write).await?;
-            let Some(scan) = scan_file(file, name.clone(), generation).await? else {
-                if is_last && !scans.is_empty() {
-                    // A file that was being made when the process ended: it never held a frame.
-                    disk.remove_file(&path.join(&name)).await?;
-                    continue;
-                }
-                return Err(damage(&name, 0, "the file's header cannot be read").into());
-            };
+            let scan = scan_file(file, name.clone(), generation).await?;
             // A cut leaves two files with one base when the process ends before the older is removed.
             if let Some(before) = scans.pop_if(|before| before.file.header.base.index >= scan.file.header.base.index) {
                 disk.remove_file(&path.join(&before.file.name)).await?;
@@ -226,6 +228,7 @@ impl ZoneLog {
         }
         let (last, last_time_ms, last_marks, stale) =
             (last_scan.end(), last_scan.time_ms, last_scan.marks, last_scan.stale_follows);
+        let vouched_index = last_scan.vouched_index;
         let mut log = Self {
             directory,
             path,
@@ -248,6 +251,8 @@ impl ZoneLog {
             log.rewrite_last_file(last.index, cut_epoch).await?;
         }
         // After a kill or a failed sync the page cache may hold frames, and the directory names, that no sync ever covered.
+        // Writing it again makes the pages dirty, so that this sync does not pass for want of anything to do.
+        log.write_again_above(vouched_index).await?;
         disk.sync_directory(&log.path).await?;
         log.sync().await?;
         tracing::debug!(log = %log.path.display(), last = log.last.index, scanned = last.index, stale, "opened a log");
@@ -308,7 +313,7 @@ impl ZoneLog {
             }
             let synced_index = self.synced_index;
             let active = self.active_mut();
-            pieces.extend(batch.frame(active.header.generation, synced_index));
+            pieces.extend(batch.frame(&active.header, synced_index));
             active.starts.push((active.end / FRAME_ALIGNMENT) as u32);
             active.end += length;
             self.last = batch.position;
@@ -363,7 +368,7 @@ impl ZoneLog {
                 }
                 let offset = u64::from(*start) * FRAME_ALIGNMENT;
                 let header = file.file.read_at(offset, FRAME_HEADER_LENGTH).await?;
-                let batch = match FrameHeader::decode(&header) {
+                let batch = match FrameHeader::decode(&header, file.header.nonce) {
                     Some(header) if header.generation == file.header.generation => {
                         let encoded =
                             file.file.read_at(offset + FRAME_HEADER_LENGTH as u64, header.batch_length as usize).await?;
@@ -435,6 +440,23 @@ impl ZoneLog {
         self.spares.clone()
     }
 
+    async fn write_again_above(&self, index: u64) -> io::Result<()> {
+        let active = self.active();
+        let first = usize::try_from(index.saturating_sub(active.header.base.index)).unwrap_or(usize::MAX);
+        let Some(start) = active.starts.get(first) else { return Ok(()) };
+        let mut offset = u64::from(*start) * FRAME_ALIGNMENT;
+        while offset < active.end {
+            let length = usize::try_from(active.end - offset).unwrap_or(SCAN_BYTES).min(SCAN_BYTES);
+            let bytes = active.file.read_at(offset, length).await?;
+            if bytes.is_empty() {
+                break;
+            }
+            offset += bytes.len() as u64;
+            active.file.write_at(offset - bytes.len() as u64, &[bytes]).await?;
+        }
+        Ok(())
+    }
+
     fn active(&self) -> &LogFile {
         self.files.back().unwrap_or_else(|| unreachable!("a log has at least one file"))
     }
@@ -454,6 +476,7 @@ impl ZoneLog {
     async fn rotate(&mut self) -> io::Result<()> {
         let header = FileHeader {
             generation: self.generation_next,
+            nonce: self.settings.nonce(self.generation_next),
             base: self.last,
             base_time_ms: self.last_time_ms,
             base_marks: self.last_marks,
@@ -470,7 +493,8 @@ impl ZoneLog {
         let base = self.active().header.base;
         let kept = if index > base.index { self.read(base.index + 1, u64::MAX).await? } else { Vec::new() };
         let old = self.active().name.clone();
-        let header = FileHeader { generation: self.generation_next, cut_epoch, ..self.active().header };
+        let generation = self.generation_next;
+        let header = FileHeader { generation, nonce: self.settings.nonce(generation), cut_epoch, ..self.active().header };
         self.generation_next += 1;
         let disk = self.directory.disk().clone();
         let temporary = self.path.join(format!("{}.new", file_name(header.generation)));
@@ -487,7 +511,8 @@ impl ZoneLog {
         copy.file.write_at(0, &[header.encode()]).await?;
         for batch in &kept {
             copy.starts.push((copy.end / FRAME_ALIGNMENT) as u32);
-            copy.file.write_at(copy.end, &batch.frame(header.generation, base.index)).await?;
+            // The copy is synced before it takes its name, so each of its frames may vouch for all of them (L5).
+            copy.file.write_at(copy.end, &batch.frame(&header, index)).await?;
             copy.end += batch.frame_length();
         }
         copy.file.sync_data().await?;
@@ -525,10 +550,12 @@ async fn new_file(
         disk.rename(&spare, &target).await?;
         (file, length)
     } else {
-        let file = disk.open(&target, OpenMode::CreateNew).await?;
+        let temporary = path.join(format!("{name}.new"));
+        let file = disk.open(&temporary, OpenMode::CreateNew).await?;
         file.allocate(0, settings.file_bytes).await?;
         file.write_at(0, &[header.encode()]).await?;
         file.sync_data().await?;
+        disk.rename(&temporary, &target).await?;
         (file, settings.file_bytes)
     };
     disk.sync_directory(path).await?;
@@ -556,19 +583,14 @@ impl Scan {
 /// How much of a file is read at a time when it is scanned, bytes.
 const SCAN_BYTES: usize = 1 << 20;
 
-/// Reads a file's frames; `None` when it has no header of this generation and no frame either.
-async fn scan_file(file: Arc<dyn File>, name: String, generation: u64) -> Result<Option<Scan>, OpenError> {
+/// Reads a file's frames.
+async fn scan_file(file: Arc<dyn File>, name: String, generation: u64) -> Result<Scan, OpenError> {
     let length = file.metadata().await?.length;
     let header =
         FileHeader::decode(&file.read_at(0, FILE_HEADER_LENGTH as usize).await?).filter(|header| header.generation == generation);
     let Some(header) = header else {
-        // A frame of this generation proves that the header was durable once.
-        let found = later_frames(&*file, FILE_HEADER_LENGTH, length, generation).await?;
-        return if found.is_some() {
-            Err(damage(&name, 0, "the file's header is damaged, its frames are there").into())
-        } else {
-            Ok(None)
-        };
+        // A file gets its name only when its header is durable.
+        return Err(damage(&name, 0, "the file's header cannot be read").into());
     };
     let mut scan = Scan {
         file: LogFile { name, header, file: file.clone(), starts: Vec::new(), end: FILE_HEADER_LENGTH, length },
@@ -584,7 +606,7 @@ async fn scan_file(file: Arc<dyn File>, name: String, generation: u64) -> Result
         let Some(frame) = window.get(offset, FRAME_HEADER_LENGTH).await? else {
             break;
         };
-        let Some(frame) = FrameHeader::decode(&frame).filter(|frame| frame.generation == generation) else {
+        let Some(frame) = FrameHeader::decode(&frame, header.nonce).filter(|frame| frame.generation == generation) else {
             break;
         };
         scan.vouched_index = scan.vouched_index.max(frame.synced_index);
@@ -602,21 +624,22 @@ async fn scan_file(file: Arc<dyn File>, name: String, generation: u64) -> Result
         scan.time_ms = batch.time_ms;
         scan.marks = batch.marks;
     }
-    if let Some(vouched) = later_frames(&*file, scan.file.end, length, generation).await? {
+    if let Some(vouched) = later_frames(&*file, scan.file.end, length, header).await? {
         scan.stale_follows = true;
         scan.vouched_index = scan.vouched_index.max(vouched);
     }
-    Ok(Some(scan))
+    Ok(scan)
 }
 
 /// The highest synced index that frames of this generation record from `offset` on; `None` when there is no such frame.
-async fn later_frames(file: &dyn File, offset: u64, length: u64, generation: u64) -> io::Result<Option<u64>> {
+async fn later_frames(file: &dyn File, offset: u64, length: u64, header: FileHeader) -> io::Result<Option<u64>> {
+    let (generation, nonce) = (header.generation, header.nonce);
     let mut window = Window { file, start: 0, bytes: Bytes::new() };
     let mut found = None;
     let mut offset = offset;
     while offset < length {
         if let Some(bytes) = window.get(offset, FRAME_HEADER_LENGTH).await?
-            && let Some(header) = FrameHeader::decode(&bytes)
+            && let Some(header) = FrameHeader::decode(&bytes, nonce)
             && header.generation == generation
         {
             found = found.max(Some(header.synced_index));

@@ -15,7 +15,7 @@ use super::{Base, LogSettings, OpenError, ZoneLog};
 
 const STORE: StoreId = StoreId(77);
 const ZONE: &str = "/data/geneva";
-const SETTINGS: LogSettings = LogSettings { file_bytes: 16 << 10, spare_files: 1 };
+const SETTINGS: LogSettings = LogSettings { file_bytes: 16 << 10, spare_files: 1, nonce_seed: 5 };
 
 fn identity() -> Identity {
     let zones: [cairn_types::ZoneName; 3] = ["geneva", "gland", "lucerne"].map(|name| name.parse().unwrap());
