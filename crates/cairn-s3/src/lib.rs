@@ -15,6 +15,7 @@ pub mod body;
 pub mod checksum;
 pub mod config;
 pub mod error;
+pub mod fuzz;
 pub mod http;
 pub mod operation;
 pub mod text;

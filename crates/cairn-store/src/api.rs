@@ -446,7 +446,7 @@ pub struct DeleteTarget {
     pub key: ObjectKey,
     /// This version for good; `None` to delete as the bucket's versioning prescribes.
     pub version_id: Option<VersionId>,
-    /// Under which condition; [`WriteCondition::Absent`] is not asked.
+    /// Under which condition; [`WriteCondition::Absent`] is not asked, nor is any condition together with a version.
     pub condition: WriteCondition,
 }
 

@@ -20,7 +20,7 @@ impl TenantId {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AccountId(pub [u8; 32]);
 
-/// A bucket's name: 3 to 63 bytes of `a-z`, `0-9`, `-` and `.`, that starts and ends with a letter or digit, has no `..`, and does not look
+/// A bucket's name: 3 to 63 bytes of `a-z`, `0-9`, `-` and `.`, that starts and ends with a letter or digit, has no `..`, `.-` or `-.`, and does not look
 /// like an IPv4 address (AWS, "General purpose bucket naming rules").
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BucketName(Box<str>);
@@ -139,12 +139,10 @@ impl BucketName {
         let bytes = text.as_bytes();
         let alphanumeric = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
         (3..=63).contains(&bytes.len())
-            && bytes
-                .iter()
-                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.'))
+            && bytes.iter().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.'))
             && alphanumeric(bytes.first())
             && alphanumeric(bytes.last())
-            && !text.contains("..")
+            && !["..", ".-", "-."].iter().any(|pair| text.contains(pair))
             && text.parse::<std::net::Ipv4Addr>().is_err()
     }
 }
@@ -153,11 +151,7 @@ impl std::str::FromStr for BucketName {
     type Err = InvalidBucketName;
 
     fn from_str(text: &str) -> Result<Self, InvalidBucketName> {
-        if Self::is_valid(text) {
-            Ok(Self(text.into()))
-        } else {
-            Err(InvalidBucketName)
-        }
+        if Self::is_valid(text) { Ok(Self(text.into())) } else { Err(InvalidBucketName) }
     }
 }
 
@@ -220,11 +214,7 @@ impl VersionId {
     /// The id behind S3's text: `null`, or 32 hexadecimal digits in lower case; else `None`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        if text == "null" {
-            Some(Self::Null)
-        } else {
-            parse_hexadecimal(text).map(Self::Id)
-        }
+        if text == "null" { Some(Self::Null) } else { parse_hexadecimal(text).map(Self::Id) }
     }
 }
 
@@ -248,10 +238,7 @@ impl ETag {
     /// The tag of bytes that were written in one piece.
     #[must_use]
     pub fn of_bytes(md5: [u8; 16]) -> Self {
-        Self {
-            digest: md5,
-            part_count: 0,
-        }
+        Self { digest: md5, part_count: 0 }
     }
 
     /// The tag behind S3's text without its quotes: 32 hexadecimal digits, perhaps `-` and a number of parts; else `None`.
@@ -264,10 +251,7 @@ impl ETag {
                 (digest, if canonical { count.parse().ok()? } else { return None })
             }
         };
-        Some(Self {
-            digest: parse_hexadecimal(digest)?,
-            part_count,
-        })
+        Some(Self { digest: parse_hexadecimal(digest)?, part_count })
     }
 }
 
@@ -323,11 +307,7 @@ impl Checksum {
     /// A checksum over the checksums of `part_count` parts; `None` when the value has not the algorithm's length, or for 0 parts.
     #[must_use]
     pub fn composite(algorithm: ChecksumAlgorithm, value: &[u8], part_count: u32) -> Option<Self> {
-        if part_count == 0 {
-            None
-        } else {
-            Self::new(algorithm, value, part_count)
-        }
+        if part_count == 0 { None } else { Self::new(algorithm, value, part_count) }
     }
 
     fn new(algorithm: ChecksumAlgorithm, value: &[u8], part_count: u32) -> Option<Self> {
@@ -336,11 +316,7 @@ impl Checksum {
             return None;
         }
         own.get_mut(..value.len())?.copy_from_slice(value);
-        Some(Self {
-            algorithm,
-            part_count,
-            value: own,
-        })
+        Some(Self { algorithm, part_count, value: own })
     }
 
     /// How it was computed.
@@ -352,11 +328,7 @@ impl Checksum {
     /// What it covers.
     #[must_use]
     pub fn checksum_type(&self) -> ChecksumType {
-        if self.part_count == 0 {
-            ChecksumType::FullObject
-        } else {
-            ChecksumType::Composite
-        }
+        if self.part_count == 0 { ChecksumType::FullObject } else { ChecksumType::Composite }
     }
 
     /// The number of parts that a composite checksum covers; 0 for a full-object one.
@@ -376,22 +348,14 @@ impl fmt::Debug for Checksum {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}:", self.algorithm.name())?;
         write_hexadecimal(formatter, self.value())?;
-        if self.part_count == 0 {
-            Ok(())
-        } else {
-            write!(formatter, "-{}", self.part_count)
-        }
+        if self.part_count == 0 { Ok(()) } else { write!(formatter, "-{}", self.part_count) }
     }
 }
 
 impl fmt::Display for ETag {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_hexadecimal(formatter, &self.digest)?;
-        if self.part_count == 0 {
-            Ok(())
-        } else {
-            write!(formatter, "-{}", self.part_count)
-        }
+        if self.part_count == 0 { Ok(()) } else { write!(formatter, "-{}", self.part_count) }
     }
 }
 

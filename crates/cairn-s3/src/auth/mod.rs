@@ -23,7 +23,7 @@ use http::HeaderMap;
 use http::header::{AUTHORIZATION, DATE};
 
 pub use canonical::{SlashForm, canonical_request};
-pub use credential::{AuthorizationHeader, CredentialScope, parse_authorization_header};
+pub use credential::{AuthorizationHeader, CredentialScope, Place, parse_authorization_header};
 pub use presigned::{PresignedQuery, is_presigned, parse_presigned_query};
 pub use presigned_v2::{PresignedV2, is_presigned_v2, parse_presigned_v2};
 pub use signature::{ChunkSigner, EMPTY_SHA256_HEXADECIMAL, string_to_sign};

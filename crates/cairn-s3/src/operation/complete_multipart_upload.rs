@@ -80,7 +80,7 @@ impl Call<'_> {
 /// Reads a `CompleteMultipartUpload`.
 pub fn parse_part_list(document: &[u8]) -> S3Result<Vec<NamedPart>> {
     if document.is_empty() {
-        return Err(S3Error::invalid_request("You must specify at least one part"));
+        return Err(reader::malformed());
     }
     let root = reader::parse(document, "CompleteMultipartUpload")?;
     let mut parts: Vec<NamedPart> = Vec::new();

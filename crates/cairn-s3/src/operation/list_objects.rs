@@ -23,7 +23,7 @@ pub(super) async fn run(call: &Call<'_>, bucket: &Bucket, version: Version) -> S
     let token = call.query.get("continuation-token");
     let after = match version {
         Version::One => call.query.get_filled("marker").map(|marker| listing.position(marker)),
-        Version::Two => match token {
+        Version::Two => match token.filter(|token| !token.is_empty()) {
             Some(token) => Some(parse_token(token)?),
             None => call.query.get_filled("start-after").map(|marker| listing.position(marker)),
         },

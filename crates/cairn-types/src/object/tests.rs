@@ -2,33 +2,12 @@ use super::*;
 
 #[test]
 fn bucket_names_follow_the_rules() {
-    for good in [
-        "abc",
-        "a.b",
-        "1-2",
-        "my-bucket.example",
-        &"a".repeat(63),
-        "1.2.3",
-        "1.2.3.4.5",
-        "256.1.1.1",
-    ] {
+    for good in ["abc", "a.b", "1-2", "my-bucket.example", &"a".repeat(63), "1.2.3", "1.2.3.4.5", "256.1.1.1"] {
         assert!(good.parse::<BucketName>().is_ok(), "{good}");
     }
-    for bad in [
-        "",
-        "ab",
-        "Abc",
-        "a_b",
-        "-ab",
-        "ab-",
-        ".ab",
-        "ab.",
-        "a..b",
-        "192.168.5.4",
-        &"a".repeat(64),
-        "a/b",
-        "aé1",
-    ] {
+    for bad in
+        ["", "ab", "Abc", "a_b", "-ab", "ab-", ".ab", "ab.", "a..b", "a.-b", "a-.b", "192.168.5.4", &"a".repeat(64), "a/b", "aé1"]
+    {
         assert!(bad.parse::<BucketName>().is_err(), "{bad}");
     }
 }
@@ -39,23 +18,14 @@ fn keys_are_kept_as_they_are() {
         assert_eq!(good.parse::<ObjectKey>().unwrap().as_str(), good);
     }
     assert_eq!("".parse::<ObjectKey>(), Err(InvalidObjectKey::Empty));
-    assert_eq!(
-        "k".repeat(1025).parse::<ObjectKey>(),
-        Err(InvalidObjectKey::TooLong { length: 1025 })
-    );
+    assert_eq!("k".repeat(1025).parse::<ObjectKey>(), Err(InvalidObjectKey::TooLong { length: 1025 }));
     // Bytes count, not characters.
-    assert_eq!(
-        "é".repeat(513).parse::<ObjectKey>(),
-        Err(InvalidObjectKey::TooLong { length: 1026 })
-    );
+    assert_eq!("é".repeat(513).parse::<ObjectKey>(), Err(InvalidObjectKey::TooLong { length: 1026 }));
 }
 
 #[test]
 fn texts_come_back() {
-    let tag = ETag {
-        digest: [0xab; 16],
-        part_count: 12,
-    };
+    let tag = ETag { digest: [0xab; 16], part_count: 12 };
     assert_eq!(tag.to_string(), format!("{}-12", "ab".repeat(16)));
     assert_eq!(ETag::parse(&tag.to_string()), Some(tag));
     assert_eq!(ETag::parse(&"ab".repeat(16)), Some(ETag::of_bytes([0xab; 16])));
@@ -89,9 +59,6 @@ fn a_checksum_has_its_algorithms_length() {
         assert_eq!(checksum.checksum_type(), ChecksumType::FullObject);
         assert!(Checksum::full_object(algorithm, &value[1..]).is_none());
         assert!(Checksum::composite(algorithm, &value, 0).is_none());
-        assert_eq!(
-            Checksum::composite(algorithm, &value, 3).unwrap().checksum_type(),
-            ChecksumType::Composite
-        );
+        assert_eq!(Checksum::composite(algorithm, &value, 3).unwrap().checksum_type(), ChecksumType::Composite);
     }
 }

@@ -1,0 +1,134 @@
+//! Entry points for fuzzing, one for each parser of bytes that anybody can send. They panic when a property that callers rely on does not
+//! hold; the targets in `fuzz/` run them with `cargo fuzz`, and the tests here with a few random inputs each.
+
+use bytes::Bytes;
+
+use crate::auth::{is_presigned, is_presigned_v2, parse_authorization_header, parse_presigned_query, parse_presigned_v2};
+use crate::body::chunked::{ChunkedDecoder, Event, Framing, TRAILER_LINES_MAX};
+use crate::http::query::{PARAMETERS_MAX, Query};
+use crate::http::range::RangeRequest;
+use crate::http::target::{bucket_of_host, parse_copy_source, parse_target};
+use crate::operation::{parse_delete, parse_location_constraint, parse_part_list, parse_versioning};
+use crate::text::percent;
+
+/// `Authorization`.
+pub fn fuzz_authorization_header(data: &[u8]) {
+    if let Ok(header) = parse_authorization_header(data) {
+        assert!(!header.scope.access_key_id.is_empty() && !header.signed_headers.is_empty());
+        let _ = header.scope.check("us-east-1", crate::auth::Place::Header);
+    }
+}
+
+/// The query of a presigned URL, of both versions.
+pub fn fuzz_presigned_query(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(query) = Query::parse(text) else { return };
+    assert!(query.iter().count() <= PARAMETERS_MAX);
+    if let Ok(presigned) = parse_presigned_query(&query) {
+        assert!(is_presigned(&query));
+        let _ = presigned.check_time(presigned.moment);
+    }
+    if is_presigned_v2(&query)
+        && let Ok(presigned) = parse_presigned_v2(&query)
+    {
+        let _ = presigned.check_time(0);
+    }
+}
+
+/// An `aws-chunked` body: the first bytes choose the framing, the length and how the rest is cut in pieces. However it is cut, the outcome
+/// is the same, and what is given out is never more than was announced.
+pub fn fuzz_aws_chunked(data: &[u8]) {
+    let Some(([flags, length_low, length_high, piece], body)) = data.split_first_chunk::<4>() else { return };
+    let framing = Framing { signed: flags & 1 == 1, trailer: flags & 2 == 2 };
+    let length = u64::from(*length_low) | u64::from(*length_high) << 8;
+    let whole = decode(framing, length, body, body.len().max(1));
+    assert_eq!(whole, decode(framing, length, body, usize::from(*piece).max(1)));
+}
+
+fn decode(framing: Framing, length: u64, body: &[u8], piece: usize) -> Option<(u64, bool)> {
+    let mut decoder = ChunkedDecoder::new(framing, length);
+    let mut received = 0;
+    for piece in body.chunks(piece) {
+        let mut input = Bytes::copy_from_slice(piece);
+        while let Some(event) = decoder.decode(&mut input).ok()? {
+            match event {
+                Event::Data(data) => received += data.len() as u64,
+                Event::ChunkEnd(signature) => assert_eq!(signature.is_some(), framing.signed),
+                Event::End(trailer) => assert!(received == length && trailer.fields.len() <= TRAILER_LINES_MAX),
+            }
+            assert!(received <= length);
+        }
+    }
+    Some((received, decoder.is_done()))
+}
+
+/// The XML documents of requests.
+pub fn fuzz_xml_bodies(data: &[u8]) {
+    if let Ok(request) = parse_delete(data) {
+        assert!((1..=1000).contains(&request.targets.len()));
+    }
+    if let Ok(parts) = parse_part_list(data) {
+        assert!(!parts.is_empty() && parts.is_sorted_by(|a, b| a.part_number < b.part_number));
+    }
+    let _ = parse_location_constraint(data);
+    let _ = parse_versioning(data);
+}
+
+/// `Range`, and `x-amz-copy-source-range`: the first bytes are the object's length.
+pub fn fuzz_range_header(data: &[u8]) {
+    let Some((length, text)) = data.split_first_chunk::<8>() else { return };
+    let length = u64::from_be_bytes(*length);
+    if let Some(Ok(range)) = RangeRequest::parse(text).map(|range| range.resolve(length)) {
+        assert!(range.end <= length && (range.start < range.end || length == 0));
+    }
+}
+
+/// `x-amz-copy-source`.
+pub fn fuzz_copy_source(data: &[u8]) {
+    if let Ok(source) = parse_copy_source(data) {
+        assert!(!source.bucket.is_empty() && source.key.as_bytes().len() <= 1024);
+    }
+}
+
+/// Host and path, with a line end between them. A key that was read is read again from its own encoding.
+pub fn fuzz_target(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let (host, path) = text.split_once('\n').unwrap_or(("", text));
+    let virtual_bucket = bucket_of_host(host, &["s3.example".to_owned()]);
+    let Ok(target) = parse_target(virtual_bucket, path) else { return };
+    if let Some(key) = target.key {
+        let again = parse_target(Some("b".to_owned()), &format!("/{}", percent::encode(key.as_str(), true)));
+        assert_eq!(again.ok().and_then(|target| target.key), Some(key));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn run_all(data: &[u8]) {
+        fuzz_authorization_header(data);
+        fuzz_presigned_query(data);
+        fuzz_aws_chunked(data);
+        fuzz_xml_bodies(data);
+        fuzz_range_header(data);
+        fuzz_copy_source(data);
+        fuzz_target(data);
+    }
+
+    proptest! {
+        #[test]
+        fn properties_hold_for_any_bytes(data: Vec<u8>) {
+            run_all(&data);
+        }
+
+        #[test]
+        fn properties_hold_for_texts_that_come_near(
+            text in "(bytes=|[0-9-]{1,3}|/|%[0-9A-F]{2}|\\?versionId=|\r\n|<Delete>|</Delete>|<Object>|</Object>|<Key>a</Key>|X-Amz-Algorithm=|&|=|\n|[a-z.]{1,4}){0,20}"
+        ) {
+            run_all(text.as_bytes());
+        }
+    }
+}

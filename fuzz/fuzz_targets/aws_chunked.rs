@@ -1,0 +1,3 @@
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| cairn_s3::fuzz::fuzz_aws_chunked(data));
