@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import os
+import re
 import socket
 import ssl
 import time
@@ -68,8 +69,8 @@ class Presigned(TestCase):
         self.put("b", b"secret")
         for name, s3 in presigners().items():
             url = self.url("get_object", "a", s3=s3)
-            later = {"stock": ("Expires=1", "Expires=2"), "version 4": ("X-Amz-Expires=60", "X-Amz-Expires=61")}[name]
-            for forged in (url.replace("/a?", "/b?"), url.replace(*later), url + "&response-content-type=text/html"):
+            later = re.sub("(Expires=)([0-9]+)", lambda found: f"{found[1]}{int(found[2]) + 1}", url)
+            for forged in (url.replace("/a?", "/b?"), later, url + "&response-content-type=text/html"):
                 with self.subTest(signer=name, url=forged):
                     status, _, body = fetch(forged)
                     self.assertEqual((403, True), (status, b"<Code>SignatureDoesNotMatch</Code>" in body))

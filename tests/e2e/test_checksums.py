@@ -55,15 +55,6 @@ class Checksums(TestCase):
         self.put("a", b"body")
         self.assertEqual(ALGORITHMS["CRC32"](b"body"), self.head("a", ChecksumMode="ENABLED")["ChecksumCRC32"])
 
-    def test_attributes(self):
-        body = some_bytes(100)
-        stored = self.put("a", body, ChecksumAlgorithm="SHA256")
-        attributes = self.s3.get_object_attributes(
-            Bucket=self.bucket, Key="a", ObjectAttributes=["ETag", "Checksum", "ObjectSize", "StorageClass"]
-        )
-        self.assertEqual(stored["ETag"].strip('"'), attributes["ETag"])
-        self.assertEqual((100, stored["ChecksumSHA256"]), (attributes["ObjectSize"], attributes["Checksum"]["ChecksumSHA256"]))
-
     def test_a_copy_has_the_checksum_of_its_source_or_a_new_one(self):
         body = some_bytes(1000)
         stored = self.put("source", body, ChecksumAlgorithm="SHA256")
@@ -101,8 +92,6 @@ class MultipartChecksums(TestCase):
                 self.assertEqual((expected, "COMPOSITE"), (done[f"Checksum{name}"], done["ChecksumType"]))
                 self.assertEqual(expected, self.head("object", ChecksumMode="ENABLED")[f"Checksum{name}"])
                 self.assertTrue(b"".join(bodies) == self.get("object"), "the bytes are not the same")
-                attributes = self.s3.get_object_attributes(Bucket=self.bucket, Key="object", ObjectAttributes=["ObjectParts", "Checksum"])
-                self.assertEqual(2, attributes["ObjectParts"]["TotalPartsCount"])
 
     def test_of_the_full_object(self):
         for name in ("CRC32", "CRC32C", "CRC64NVME"):
