@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use cairn_types::ZoneName;
 use clap::{Args, Parser, Subcommand};
 
+use crate::admin::command::AdminOptions;
+
 /// S3 object storage whose data always stands in three datacentres.
 #[derive(Debug, Parser)]
 #[command(name = "cairn", version, about, propagate_version = true)]
@@ -20,6 +22,8 @@ pub struct Cli {
 pub enum Command {
     /// Serve S3 from three zones. Without any option: from three directories below ./cairn-data, on 127.0.0.1:9000.
     Serve(ServeOptions),
+    /// Administer the service that runs on a data directory: zones, keys, tenants, accounts, buckets.
+    Admin(AdminOptions),
 }
 
 /// How to serve.

@@ -1,5 +1,6 @@
 //! `cairn serve`: everything put together, started and stopped in order.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use cairn_types::records::TenantName;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::admin::{Admin, Listeners, Open};
 use crate::cli::ServeOptions;
 use crate::data_directory::DataDirectory;
 use crate::embedded::Engines;
@@ -43,6 +45,8 @@ async fn serve(options: ServeOptions) -> Result<(), ServeError> {
     let listener = TcpListener::bind(options.listen).await.map_err(|error| {
         ServeError(format!("cannot listen on {}: {error}. Give another address with --listen.", options.listen))
     })?;
+    let admin = Admin::new(places.iter().map(|place| (place.name.clone(), place.path.clone())));
+    let administration = Listeners::start(&admin, &data.path, options.admin_listen).await?;
     let engines = Engines::open(&environment, &places).await?;
     let keys = crate::master_key::load_or_make(&environment, &engines).await?;
     let store = Store::start(StoreParts {
@@ -58,6 +62,13 @@ async fn serve(options: ServeOptions) -> Result<(), ServeError> {
         .ensure_root(&default_tenant, "root", &root.credentials)
         .await
         .map_err(|error| ServeError(format!("the root key could not be stored: {error}")))?;
+    admin.opened(Open {
+        store: store.clone(),
+        catalog: engines.catalog.clone(),
+        log: engines.log.clone(),
+        random: environment.random.clone(),
+        slots: engines.slots.clone(),
+    });
     let limits = Limits { object_bytes_max: options.max_object_size, ..Limits::default() };
     let config = Config { region: options.region.clone(), domains: options.domains.clone(), is_tls: tls.is_some(), limits };
     let service =
@@ -70,39 +81,41 @@ async fn serve(options: ServeOptions) -> Result<(), ServeError> {
     let address = listener.local_addr().unwrap_or(options.listen);
     let (stop, stopped) = watch::channel(false);
     let serving = tokio::spawn(server.run(listener, stopped));
-    greet(&format!("{scheme}://{address}"), &options.region, &data.path, &root);
+    greet(&format!("{scheme}://{address}"), &options.region, &data.path, &root, administration.health);
     wait_for_signal().await;
     println!("Stopping: requests that run are finished, new ones refused.");
+    admin.stopping();
     stop.send_replace(true);
     let _ = serving.await;
+    administration.stop().await;
     store.stop(DRAIN_MAX).await;
     engines.close().await;
     println!("Stopped. Everything that was acknowledged is on the disks.");
     Ok(())
 }
 
-fn greet(endpoint: &str, region: &str, data: &Path, root: &RootKey) {
+fn greet(endpoint: &str, region: &str, data: &Path, root: &RootKey, health: Option<SocketAddr>) {
     println!("Cairn serves S3 at {endpoint} (region {region}); its three zones are in {}.", data.display());
-    match &root.file {
-        Some(file) => {
-            let made = if root.is_new { "was made just now and is kept" } else { "is kept" };
-            println!("The root key {} {made} in {} (mode 0600).", root.credentials.access_key_id, file.display());
-            println!();
-            println!("  export AWS_SHARED_CREDENTIALS_FILE={}", file.display());
-        }
-        None => {
-            println!("The root key {} is the one that the environment gave.", root.credentials.access_key_id);
-            println!();
-            println!("  export AWS_ACCESS_KEY_ID={}", root.credentials.access_key_id);
-            println!("  export AWS_SECRET_ACCESS_KEY=...");
-        }
+    if let Some(file) = &root.file {
+        let made = if root.is_new { "was made just now and is kept" } else { "is kept" };
+        println!("The root key {} {made} in {} (mode 0600).", root.credentials.access_key_id, file.display());
+        println!();
+        println!("  export AWS_SHARED_CREDENTIALS_FILE={}", file.display());
+    } else {
+        println!("The root key {} is the one that the environment gave.", root.credentials.access_key_id);
+        println!();
+        println!("  export AWS_ACCESS_KEY_ID={}", root.credentials.access_key_id);
+        println!("  export AWS_SECRET_ACCESS_KEY=...");
     }
     println!("  export AWS_DEFAULT_REGION={region}");
     println!("  aws --endpoint-url {endpoint} s3 mb s3://first");
     println!("  aws --endpoint-url {endpoint} s3 sync . s3://first");
     println!("  aws --endpoint-url {endpoint} s3 ls s3://first");
     println!();
-    println!("Ctrl-C stops it.");
+    if let Some(health) = health {
+        println!("Health is at http://{health}/healthz and http://{health}/readyz.");
+    }
+    println!("`cairn admin --data {}` administers it. Ctrl-C stops it.", data.display());
 }
 
 async fn wait_for_signal() {

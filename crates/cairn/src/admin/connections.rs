@@ -1,0 +1,115 @@
+//! HTTP/1.1 for administration: few connections, small requests, everything bounded in bytes and time.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::Serialize;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{Semaphore, watch};
+
+use super::api::FailureCode;
+use super::error::ApiError;
+
+/// The most bytes of a request's head.
+const HEAD_BYTES_MAX: usize = 16 << 10;
+/// The most headers.
+const HEADERS_MAX: usize = 64;
+/// The most bytes of a request's body.
+pub const BODY_BYTES_MAX: usize = 64 << 10;
+/// How long the head of a request may take, which is also how long a connection may be idle.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the body of a request may take.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection may take for its last answer once the service stops.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What administration answers with.
+pub type Answer = Response<Full<Bytes>>;
+
+/// Bounds the connections of one listener. What is over it waits in the kernel's queue.
+pub fn slots(count: usize) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(count))
+}
+
+/// Waits until `stop` holds true, or nobody is left to say so.
+pub async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// Serves one connection until it is closed, or `stop` holds true and the running request is answered.
+pub async fn serve<Handler, Answering>(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    mut stop: watch::Receiver<bool>,
+    handler: Handler,
+) where
+    Handler: Fn(Request<Incoming>) -> Answering,
+    Answering: Future<Output = Answer>,
+{
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_headers(HEADERS_MAX).max_buf_size(HEAD_BYTES_MAX);
+    let service = service_fn(|request| {
+        let answering = handler(request);
+        async move { Ok::<_, Infallible>(answering.await) }
+    });
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let outcome = tokio::select! {
+        outcome = connection.as_mut() => outcome,
+        () = stopped(&mut stop) => {
+            connection.as_mut().graceful_shutdown();
+            match tokio::time::timeout(CLOSE_TIMEOUT, connection).await {
+                Ok(outcome) => outcome,
+                Err(_) => return,
+            }
+        }
+    };
+    if let Err(error) = outcome {
+        tracing::debug!(%error, "an administration connection ended early");
+    }
+}
+
+/// The body of a request, within its bounds.
+pub async fn read_body(body: Incoming) -> Result<Bytes, ApiError> {
+    match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, BODY_BYTES_MAX).collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            Err(ApiError::new(FailureCode::TooLarge, format!("a request has at most {BODY_BYTES_MAX} bytes")))
+        }
+        Ok(Err(error)) => Err(ApiError::invalid(format!("the request could not be read: {error}"))),
+        Err(_) => Err(ApiError::invalid("the request took too long to arrive")),
+    }
+}
+
+/// An answer in JSON.
+pub fn json(status: StatusCode, value: &impl Serialize) -> Answer {
+    match serde_json::to_vec(value) {
+        Ok(mut body) => {
+            body.push(b'\n');
+            answer(status, "application/json", body.into())
+        }
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("the answer could not be written: {error}\n")),
+    }
+}
+
+/// An answer for people.
+pub fn text(status: StatusCode, body: impl Into<String>) -> Answer {
+    answer(status, "text/plain; charset=utf-8", Bytes::from(body.into()))
+}
+
+fn answer(status: StatusCode, content_type: &'static str, body: Bytes) -> Answer {
+    let mut answer = Response::new(Full::new(body));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    // Health is about now, and an answer may hold a secret.
+    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}

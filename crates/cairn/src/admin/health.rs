@@ -1,0 +1,57 @@
+//! `/healthz` and `/readyz`, over plain HTTP on the address of `--admin-listen`. Nothing else is there: administration is done over the
+//! Unix socket (K2).
+//!
+//! `/healthz` says that the process lives and answers; `/readyz` that objects can be written now, or in words why not.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use super::Admin;
+use super::connections::{self, Answer};
+
+/// The most connections at a time.
+const CONNECTIONS_MAX: usize = 64;
+
+/// Serves health until `stop` holds true.
+pub async fn run(admin: Arc<Admin>, listener: TcpListener, mut stop: watch::Receiver<bool>) {
+    let slots = connections::slots(CONNECTIONS_MAX);
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = connections::stopped(&mut stop) => return,
+            accepted = async { (slots.clone().acquire_owned().await, listener.accept().await) } => accepted,
+        };
+        let (slot, Ok((stream, _))) = accepted else {
+            // Out of descriptors, or a connection that died in the queue.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        let (admin, stop) = (admin.clone(), stop.clone());
+        tokio::spawn(async move {
+            let handler = |request: http::Request<_>| {
+                let answer = answer(&admin, request.method(), request.uri().path());
+                async move { answer }
+            };
+            connections::serve(stream, stop, handler).await;
+            drop(slot);
+        });
+    }
+}
+
+fn answer(admin: &Admin, method: &Method, path: &str) -> Answer {
+    if !matches!(path, "/healthz" | "/readyz") {
+        return connections::text(StatusCode::NOT_FOUND, "There is /healthz and /readyz here, and nothing else.\n");
+    }
+    if method != Method::GET && method != Method::HEAD {
+        return connections::text(StatusCode::METHOD_NOT_ALLOWED, "Only GET and HEAD.\n");
+    }
+    match (path, admin.readiness()) {
+        ("/healthz", _) => connections::text(StatusCode::OK, "alive\n"),
+        (_, Ok(())) => connections::text(StatusCode::OK, "ready\n"),
+        (_, Err(reason)) => connections::text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")),
+    }
+}

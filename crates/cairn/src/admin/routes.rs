@@ -1,0 +1,250 @@
+//! Which request of the API is which, and the log of what was changed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, StatusCode};
+use hyper::body::Incoming;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::api::{FailureCode, LIST_LIMIT_MAX, NewAccount, NewKey, NewTenant};
+use super::connections::{self, Answer};
+use super::error::{ApiError, ApiResult};
+use super::keys::KeyFilter;
+use super::socket::Caller;
+use super::{Admin, Open, buckets, directory, keys, zones};
+
+/// How long anything may take. What has not ended by then goes on, and its outcome is logged.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Answers a request of somebody who may administer.
+pub async fn answer(admin: &Arc<Admin>, caller: Caller, request: Request<Incoming>) -> Answer {
+    let outcome = match tokio::time::timeout(ANSWER_TIMEOUT, handle(admin, caller, request)).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(ApiError::new(
+            FailureCode::OutcomeUnknown,
+            format!("no answer within {} s; a change may still be made", ANSWER_TIMEOUT.as_secs()),
+        )),
+    };
+    outcome.unwrap_or_else(|error| connections::json(error.status(), &error.failure()))
+}
+
+async fn handle(admin: &Arc<Admin>, caller: Caller, request: Request<Incoming>) -> ApiResult<Answer> {
+    let (parts, body) = request.into_parts();
+    let segments = segments(parts.uri.path())?;
+    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+    let query = Query::parse(parts.uri.query().unwrap_or_default())?;
+    let ["v1", path @ ..] = segments.as_slice() else {
+        return Err(ApiError::not_found("this server speaks version 1 of the API: paths begin with /v1/"));
+    };
+    match parts.method {
+        Method::GET => read(admin, path, &query).await,
+        Method::POST => {
+            let change = Change::from_post(path, &connections::read_body(body).await?)?;
+            query.refuse_all()?;
+            run(admin, caller, change).await
+        }
+        Method::DELETE => {
+            let change = Change::from_delete(path)?;
+            query.refuse_all()?;
+            run(admin, caller, change).await
+        }
+        _ => Err(wrong(path)),
+    }
+}
+
+async fn read(admin: &Arc<Admin>, path: &[&str], query: &Query) -> ApiResult<Answer> {
+    Ok(match path {
+        ["zones"] => {
+            query.allow(&[])?;
+            ok(&zones::status(admin).await?)
+        }
+        ["tenants"] => {
+            query.allow(&["after", "limit"])?;
+            ok(&directory::list_tenants(&admin.open()?.store, query.get("after"), query.limit()?).await?)
+        }
+        ["accounts"] => {
+            query.allow(&["tenant", "after", "limit"])?;
+            let store = &admin.open()?.store;
+            ok(&directory::list_accounts(store, query.get("tenant"), query.get("after"), query.limit()?).await?)
+        }
+        ["keys"] => {
+            query.allow(&["tenant", "account", "bucket", "after", "limit"])?;
+            let filter = KeyFilter { tenant: query.get("tenant"), account: query.get("account"), bucket: query.get("bucket") };
+            ok(&keys::list(admin.open()?, &filter, query.get("after"), query.limit()?).await?)
+        }
+        ["buckets"] => {
+            query.allow(&["tenant", "after", "limit"])?;
+            let store = &admin.open()?.store;
+            ok(&buckets::list(store, query.get("tenant"), query.get("after"), query.limit()?).await?)
+        }
+        ["buckets", name] => {
+            query.allow(&["tenant"])?;
+            ok(&buckets::get(&admin.open()?.store, query.get("tenant"), name).await?)
+        }
+        _ => return Err(wrong(path)),
+    })
+}
+
+fn ok(value: &impl Serialize) -> Answer {
+    connections::json(StatusCode::OK, value)
+}
+
+/// No such path, or none that takes this method.
+fn wrong(path: &[&str]) -> ApiError {
+    match path {
+        ["zones" | "tenants" | "accounts" | "keys" | "buckets"] | ["tenants" | "accounts" | "keys" | "buckets", _] => {
+            ApiError::new(FailureCode::MethodNotAllowed, "this path does not take this method")
+        }
+        _ => ApiError::not_found("version 1 of the API has no such path"),
+    }
+}
+
+/// A request that changes something.
+#[derive(Debug, PartialEq, Eq)]
+enum Change {
+    CreateTenant(NewTenant),
+    DeleteTenant(String),
+    CreateAccount(NewAccount),
+    DeleteAccount(String),
+    CreateKey(NewKey),
+    RevokeKey(String),
+}
+
+impl Change {
+    fn from_post(path: &[&str], body: &Bytes) -> ApiResult<Self> {
+        match path {
+            ["tenants"] => Ok(Self::CreateTenant(document(body)?)),
+            ["accounts"] => Ok(Self::CreateAccount(document(body)?)),
+            ["keys"] => Ok(Self::CreateKey(document(body)?)),
+            _ => Err(wrong(path)),
+        }
+    }
+
+    fn from_delete(path: &[&str]) -> ApiResult<Self> {
+        match path {
+            ["tenants", name] => Ok(Self::DeleteTenant((*name).to_owned())),
+            ["accounts", id] => Ok(Self::DeleteAccount((*id).to_owned())),
+            ["keys", id] => Ok(Self::RevokeKey((*id).to_owned())),
+            _ => Err(wrong(path)),
+        }
+    }
+
+    fn action(&self) -> &'static str {
+        match self {
+            Self::CreateTenant(_) => "create a tenant",
+            Self::DeleteTenant(_) => "delete a tenant",
+            Self::CreateAccount(_) => "create an account",
+            Self::DeleteAccount(_) => "delete an account",
+            Self::CreateKey(NewKey { credentials: None, .. }) => "create a key",
+            Self::CreateKey(_) => "import a key",
+            Self::RevokeKey(_) => "revoke a key",
+        }
+    }
+
+    async fn make(self, open: &Open) -> ApiResult<Answer> {
+        Ok(match self {
+            Self::CreateTenant(request) => ok(&directory::create_tenant(&open.store, request).await?),
+            Self::DeleteTenant(name) => ok(&directory::delete_tenant(&open.store, &name).await?),
+            Self::CreateAccount(request) => ok(&directory::create_account(&open.store, request).await?),
+            Self::DeleteAccount(id) => ok(&directory::delete_account(&open.store, &id).await?),
+            Self::CreateKey(request) => {
+                let created = keys::create(open, request).await?;
+                tracing::info!(access_key_id = ?created.key.access_key_id, "administration: the key was made");
+                ok(&created)
+            }
+            Self::RevokeKey(id) => ok(&keys::revoke(open, &id).await?),
+        })
+    }
+}
+
+/// Makes a change, after those before it, to its end: also when whoever asked is gone.
+async fn run(admin: &Arc<Admin>, caller: Caller, change: Change) -> ApiResult<Answer> {
+    let admin = admin.clone();
+    let running = tokio::spawn(async move {
+        let open = admin.open()?;
+        let _one_at_a_time = admin.changing.lock().await;
+        let (action, asked) = (change.action(), format!("{change:?}"));
+        let outcome = change.make(open).await;
+        // What was asked is shown as Rust shows it: a name cannot begin a line of its own, and secrets do not show themselves.
+        match &outcome {
+            Ok(_) => tracing::info!(uid = caller.uid, pid = caller.pid, action, asked, "administration: done"),
+            Err(error) => {
+                tracing::warn!(uid = caller.uid, pid = caller.pid, action, asked, %error, "administration: not done");
+            }
+        }
+        outcome
+    });
+    running
+        .await
+        .unwrap_or_else(|_| Err(ApiError::new(FailureCode::Internal, "the change ended early; look whether it was made")))
+}
+
+/// The body as a document. The error is for the caller alone: it may quote the body.
+fn document<T: DeserializeOwned>(body: &Bytes) -> ApiResult<T> {
+    serde_json::from_slice(body).map_err(|error| ApiError::invalid(format!("the request's body does not fit: {error}")))
+}
+
+/// The parts of a path, decoded.
+fn segments(path: &str) -> ApiResult<Vec<String>> {
+    path.split('/').skip(1).map(decode).collect()
+}
+
+fn decode(text: &str) -> ApiResult<String> {
+    let invalid = || ApiError::invalid("the path or query is not encoded well");
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        rest = tail;
+        if *first != b'%' {
+            bytes.push(*first);
+            continue;
+        }
+        let ([high, low], tail) = tail.split_first_chunk::<2>().ok_or_else(invalid)?;
+        let digit = |byte: u8| char::from(byte).to_digit(16).ok_or_else(invalid);
+        bytes.push(u8::try_from(digit(*high)? * 16 + digit(*low)?).map_err(|_| invalid())?);
+        rest = tail;
+    }
+    String::from_utf8(bytes).map_err(|_| invalid())
+}
+
+/// The query's parameters.
+struct Query(Vec<(String, String)>);
+
+impl Query {
+    fn parse(text: &str) -> ApiResult<Self> {
+        let parameters = text.split('&').filter(|parameter| !parameter.is_empty());
+        let decoded = parameters.map(|parameter| {
+            let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+            Ok((decode(name)?, decode(value)?))
+        });
+        Ok(Self(decoded.collect::<ApiResult<_>>()?))
+    }
+
+    fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str())
+    }
+
+    /// A parameter that is not understood might have been a restriction.
+    fn allow(&self, names: &[&str]) -> ApiResult<()> {
+        match self.0.iter().find(|(name, _)| !names.contains(&name.as_str())) {
+            Some((name, _)) => Err(ApiError::invalid(format!("this path has no parameter {name:?}"))),
+            None => Ok(()),
+        }
+    }
+
+    fn refuse_all(&self) -> ApiResult<()> {
+        self.allow(&[])
+    }
+
+    fn limit(&self) -> ApiResult<u32> {
+        let Some(text) = self.get("limit") else { return Ok(LIST_LIMIT_MAX) };
+        let limit = text.parse().ok().filter(|limit| (1..=LIST_LIMIT_MAX).contains(limit));
+        limit.ok_or_else(|| ApiError::invalid(format!("limit is a number from 1 to {LIST_LIMIT_MAX}, got {text:?}")))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,72 @@
+use bytes::Bytes;
+
+use super::*;
+use crate::admin::api::{Access, Credentials, Grant, Scope, Secret};
+
+#[test]
+fn paths_and_queries_are_decoded_once() {
+    assert_eq!(segments("/v1/keys/a%2Fb%252e").unwrap(), ["v1", "keys", "a/b%2e"]);
+    assert_eq!(segments("/v1/buckets/%C3%A9").unwrap(), ["v1", "buckets", "é"]);
+    for bad in ["/v1/%", "/v1/%4", "/v1/%zz", "/v1/%ff"] {
+        assert_eq!(segments(bad).unwrap_err().code, FailureCode::Invalid, "{bad}");
+    }
+    let query = Query::parse("tenant=a%26b&limit=7&after").unwrap();
+    assert_eq!((query.get("tenant"), query.get("after"), query.limit().unwrap()), (Some("a&b"), Some(""), 7));
+}
+
+#[test]
+fn a_parameter_or_limit_that_is_not_understood_is_refused() {
+    let query = Query::parse("tenant=a&readonly=true").unwrap();
+    assert!(query.allow(&["tenant", "readonly"]).is_ok());
+    assert!(query.allow(&["tenant"]).unwrap_err().message.contains("readonly"));
+    for bad in ["limit=0", "limit=1001", "limit=-1", "limit=many", "limit="] {
+        assert!(Query::parse(bad).unwrap().limit().is_err(), "{bad}");
+    }
+    assert_eq!(Query::parse("").unwrap().limit().unwrap(), LIST_LIMIT_MAX);
+}
+
+#[test]
+fn requests_are_told_apart_by_path_and_method() {
+    let body = Bytes::from_static(br#"{"name":"a"}"#);
+    let new = NewTenant { name: "a".to_owned(), uid: None };
+    assert_eq!(Change::from_post(&["tenants"], &body).unwrap(), Change::CreateTenant(new));
+    assert_eq!(Change::from_delete(&["keys", "A/B"]).unwrap(), Change::RevokeKey("A/B".to_owned()));
+    for (path, code) in [
+        (&["zones"][..], FailureCode::MethodNotAllowed),
+        (&["keys", "a"], FailureCode::MethodNotAllowed),
+        (&["keys", "a", "b"], FailureCode::NotFound),
+        (&["other"], FailureCode::NotFound),
+        (&[], FailureCode::NotFound),
+    ] {
+        assert_eq!(Change::from_post(path, &body).unwrap_err().code, code, "{path:?}");
+    }
+    assert_eq!(Change::from_delete(&["keys"]).unwrap_err().code, FailureCode::MethodNotAllowed);
+}
+
+#[test]
+fn a_field_that_is_not_understood_is_refused() {
+    let with = |grant: &str| Change::from_post(&["keys"], &Bytes::from(format!(r#"{{"grants":[{grant}]}}"#)));
+    let grant = Grant { scope: Scope::Bucket, bucket: Some("b".to_owned()), access: Access::Read };
+    let Ok(Change::CreateKey(key)) = with(r#"{"scope":"bucket","bucket":"b","access":"read"}"#) else { panic!("refused") };
+    assert_eq!(key.grants, [grant]);
+    // Had these been passed over, the key would open more than was meant.
+    assert!(with(r#"{"scope":"bucket","bucket":"b","access":"write","prefix":"only/"}"#).is_err());
+    assert!(with(r#"{"scope":"bucket","bucket":"b"}"#).is_err());
+    assert!(with(r#"{"scope":"everything","access":"read"}"#).is_err());
+    assert!(Change::from_post(&["keys"], &Bytes::from_static(br#"{"grants":[],"readonly":true}"#)).is_err());
+}
+
+#[test]
+fn what_is_logged_holds_no_secret() {
+    let credentials = Credentials { access_key_id: "ID".to_owned(), secret_access_key: Secret("hunter2-hunter2".to_owned()) };
+    let change = Change::CreateKey(NewKey {
+        grants: Vec::new(),
+        tenant: Some("line\nbreak".to_owned()),
+        account: None,
+        description: None,
+        credentials: Some(credentials),
+    });
+    let logged = format!("{change:?}");
+    assert!(logged.contains("ID") && !logged.contains("hunter2") && !logged.contains('\n'), "{logged}");
+    assert_eq!(change.action(), "import a key");
+}
