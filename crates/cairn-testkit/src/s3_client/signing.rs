@@ -97,10 +97,10 @@ pub(super) fn target(path: &str, query: &[(String, String)]) -> String {
 }
 
 fn canonical_query(query: &[(String, String)]) -> String {
-    let mut pairs: Vec<String> =
-        query.iter().map(|(name, value)| format!("{}={}", encode(name, false), encode(value, false))).collect();
+    let mut pairs: Vec<_> = query.iter().map(|(name, value)| (encode(name, false), encode(value, false))).collect();
+    // By name, then value: `select=` stands before `select-type=`, though `-` sorts before `=`.
     pairs.sort();
-    pairs.join("&")
+    pairs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")
 }
 
 struct Moment {

@@ -190,6 +190,10 @@ fn existing(given: &api::Credentials) -> ApiResult<Credentials> {
     if secret.chars().any(|character| character.is_control() || character.is_whitespace()) {
         return Err(ApiError::invalid("a secret access key has no spaces and no line ends"));
     }
+    if given.access_key_id.contains(['/', ',']) {
+        // They separate the parts of a request's signature (SigV4).
+        return Err(ApiError::invalid("an access key's id has no '/' and no ',': no request could be signed with it"));
+    }
     Ok(Credentials::existing(&given.access_key_id, secret)?)
 }
 

@@ -97,14 +97,12 @@ fn zone(zone: &Zone) -> Vec<String> {
     let (state, words) = match &zone.phase {
         ZonePhase::Voting => {
             let (name, incarnation) = (zone.name.clone(), format!("incarnation {}", zone.incarnation));
-            return match &zone.chunks {
-                Some(chunks) => vec![name, "voting".to_owned(), incarnation, self::chunks(*chunks, zone), zone.path.clone()],
-                None => {
-                    let reason = zone.chunks_reason.as_deref().unwrap_or("it is not said why");
-                    let words = format!("its chunks do not answer: {reason} ({})", zone.path);
-                    vec![name, "voting".to_owned(), incarnation, words]
-                }
-            };
+            if let Some(chunks) = &zone.chunks {
+                return vec![name, "voting".to_owned(), incarnation, self::chunks(*chunks, zone), zone.path.clone()];
+            }
+            let reason = zone.chunks_reason.as_deref().unwrap_or("it is not said why");
+            let words = format!("its chunks do not answer: {reason} ({})", zone.path);
+            return vec![name, "voting".to_owned(), incarnation, words];
         }
         ZonePhase::Opening => ("opening", format!("reading its log in {}", zone.path)),
         ZonePhase::CatchingUp { at, of } => {

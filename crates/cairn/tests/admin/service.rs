@@ -1,0 +1,180 @@
+//! The real binary on a directory of its own, and its command line.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use cairn_disk::SystemClock;
+use cairn_testkit::s3_client::{Answer, S3Client, S3Request};
+use serde_json::Value;
+
+/// The binary under test.
+pub const CAIRN: &str = env!("CARGO_BIN_EXE_cairn");
+
+/// A service that runs. It is killed when dropped.
+pub struct Service {
+    pub data: PathBuf,
+    pub health: SocketAddr,
+    /// The root key.
+    pub root: S3Client,
+    child: Child,
+    /// Kept open: a service whose output nobody takes would fail at its last words.
+    output: BufReader<ChildStdout>,
+    directory: tempfile::TempDir,
+}
+
+impl Service {
+    /// Starts on an empty directory, and waits until it takes requests.
+    pub fn start() -> Self {
+        Self::start_in(tempfile::tempdir().unwrap())
+    }
+
+    fn start_in(directory: tempfile::TempDir) -> Self {
+        let data = directory.path().join("data");
+        let log = std::fs::File::options().append(true).create(true).open(directory.path().join("log")).unwrap();
+        let mut child = cairn(&data)
+            .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data"])
+            .arg(&data)
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let mut said = String::new();
+        while !said.contains("Ctrl-C") {
+            let read = output.read_line(&mut said).unwrap();
+            assert!(read > 0, "it ended: {said}\n{}", std::fs::read_to_string(directory.path().join("log")).unwrap());
+        }
+        let after = |words: &str| {
+            let rest = said.split(words).nth(1).unwrap_or_else(|| panic!("{words:?} is missing in {said}"));
+            rest.split([' ', '/']).next().unwrap().parse::<SocketAddr>().unwrap()
+        };
+        let (address, health) = (after("Cairn serves S3 at http://"), after("Health is at http://"));
+        let credentials = std::fs::read_to_string(data.join("root-credentials")).unwrap();
+        let half = |name: &str| {
+            let line = credentials.lines().find(|line| line.starts_with(name)).unwrap();
+            line.split('=').nth(1).unwrap().trim().to_owned()
+        };
+        let root = S3Client {
+            address,
+            host: address.to_string(),
+            access_key_id: half("aws_access_key_id"),
+            secret_access_key: half("aws_secret_access_key"),
+            region: "us-east-1".to_owned(),
+            clock: Arc::new(SystemClock::new()),
+        };
+        Self { data, health, root, child, output, directory }
+    }
+
+    /// Ends the process as a power cut would, and starts it again.
+    pub fn kill_and_restart(mut self) -> Self {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        let directory = std::mem::replace(&mut self.directory, tempfile::tempdir().unwrap());
+        drop(self);
+        Self::start_in(directory)
+    }
+
+    /// Asks it to stop; whether it ended well, and its last words.
+    pub fn stop(mut self) -> (bool, String) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        let mut said = String::new();
+        self.output.read_to_string(&mut said).unwrap();
+        (self.child.wait().unwrap().success(), said)
+    }
+
+    /// All that it has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("log")).unwrap()
+    }
+
+    /// A `cairn admin` for this service, words separated by spaces.
+    pub fn command(&self, line: &str) -> Command {
+        let mut command = cairn(&self.data);
+        command.args(["admin", "--data"]).arg(&self.data).args(line.split(' '));
+        command
+    }
+
+    /// Runs `cairn admin`.
+    pub fn run(&self, line: &str) -> Ran {
+        Ran::of(&mut self.command(line))
+    }
+
+    /// Runs `cairn admin`, which must do well; what it prints.
+    pub fn text(&self, line: &str) -> String {
+        let ran = self.run(line);
+        assert_eq!(ran.code, 0, "{line}: {}", ran.error);
+        ran.output
+    }
+
+    /// Runs `cairn admin --output json`, which must do well; what it prints.
+    pub fn json(&self, line: &str) -> Value {
+        serde_json::from_str(&self.text(&format!("{line} --output json"))).unwrap()
+    }
+
+    /// Makes a key; what may be said of it stands behind `key create`.
+    pub fn key(&self, rights: &str) -> S3Client {
+        let made = self.json(&format!("key create {rights}"));
+        self.root.with_key(made["accessKeyId"].as_str().unwrap(), made["secretAccessKey"].as_str().unwrap())
+    }
+
+    /// What the health address answers.
+    pub async fn health(&self, path: &str) -> Answer {
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        cairn_testkit::s3_client::exchange(self.health, request.as_bytes(), false).await.unwrap()
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The binary, with nothing from the environment of the tests.
+pub fn cairn(home: &Path) -> Command {
+    let mut command = Command::new(CAIRN);
+    command.stdin(Stdio::null()).env("HOME", home);
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CAIRN_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// A command that has ended.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: i32,
+    pub output: String,
+    pub error: String,
+}
+
+impl Ran {
+    pub fn of(command: &mut Command) -> Self {
+        let Output { status, stdout, stderr } = command.output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Self { code: status.code().unwrap(), output: text(stdout), error: text(stderr) }
+    }
+}
+
+/// Sends a request; its status.
+pub async fn status(client: &S3Client, request: &S3Request) -> u16 {
+    client.send(request).await.unwrap().status
+}
+
+/// Waits until something holds.
+pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let end = tokio::time::Instant::now() + Duration::from_secs(30);
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(tokio::time::Instant::now() < end, "not within 30 s: {what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
