@@ -1,5 +1,5 @@
 //! Schedules found by a hostile reading of the log. Each test states what the rules promise.
-#![allow(dead_code, clippy::pedantic)]
+#![allow(dead_code, clippy::pedantic, clippy::doc_lazy_continuation)]
 
 #[path = "log_simulation/machine.rs"]
 mod machine;

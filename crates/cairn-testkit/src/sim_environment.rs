@@ -25,21 +25,14 @@ impl SimClock {
     /// Wall time starts at 2026-01-01T00:00:00Z.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            start: tokio::time::Instant::now(),
-            wall_at_start: Mutex::new(Duration::from_secs(1_767_225_600)),
-        }
+        Self { start: tokio::time::Instant::now(), wall_at_start: Mutex::new(Duration::from_secs(1_767_225_600)) }
     }
 
     /// Moves wall time, as an administrator or a broken time server would.
     pub fn jump_wall(&self, seconds: i64) {
         let mut wall = self.wall_at_start.lock();
         let distance = Duration::from_secs(seconds.unsigned_abs());
-        *wall = if seconds < 0 {
-            wall.saturating_sub(distance)
-        } else {
-            *wall + distance
-        };
+        *wall = if seconds < 0 { wall.saturating_sub(distance) } else { *wall + distance };
     }
 }
 
@@ -130,10 +123,7 @@ pub fn environment_with(disk: &SimDisk, clock: Arc<SimClock>, seed: u64, executo
 
 /// Runs a future to its end on one thread with paused time. Tasks it leaves behind are dropped.
 pub fn simulate<T>(future: impl Future<Output = T>) -> T {
-    let built = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build();
+    let built = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     match built {
         Ok(runtime) => runtime.block_on(future),
         Err(error) => panic!("no runtime for the simulation: {error}"),

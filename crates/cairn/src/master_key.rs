@@ -69,7 +69,7 @@ impl Keeper {
         loop {
             let directories = self.directories();
             let present = directories.iter().flatten().count();
-            let waited = self.environment.clock.monotonic() - started;
+            let waited = self.environment.clock.monotonic().saturating_sub(started);
             // A third that is about to come is worth a moment: its share may be the one that fits.
             if present == ZONE_COUNT || (present >= 2 && waited > Duration::from_secs(1)) {
                 return Ok(directories);

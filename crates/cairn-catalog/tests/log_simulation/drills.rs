@@ -165,7 +165,9 @@ fn a_batch_of_one_zone_only_gives_way_to_what_was_acknowledged_without_it() {
         let others = [1, 2].map(|zone| world.disk.hang(&path(zone), &[Operation::Write]));
         append(&life.store, &world.told, 0).await;
         world.end(life, true).await;
-        others.iter().for_each(|fault| world.disk.lift(*fault));
+        for fault in others {
+            world.disk.lift(fault);
+        }
         let geneva = away(&world, 0);
         let life = start(&mut world).await;
         some_appends(&world, &life, 20).await;

@@ -172,7 +172,7 @@ impl World {
                 self.disk.fail(&path(zone), &all, ErrorKind::TimedOut, 1)
             });
             let started = self.start().await;
-            let mut current = match started {
+            let current = match started {
                 Ok(current) => current,
                 Err(error) => {
                     let excused = !self.disk.is_alive() || fault.is_some();
@@ -188,7 +188,7 @@ impl World {
             let deadline = tokio::time::Instant::now() + Duration::from_millis(self.random.random_range(20..1500));
             let mut back = fault;
             while tokio::time::Instant::now() < deadline && self.disk.is_alive() {
-                self.something_happens(&mut current, &mut back).await?;
+                self.something_happens(&current, &mut back)?;
                 tokio::time::sleep(Duration::from_millis(self.random.random_range(1..120))).await;
             }
             for client in clients {
@@ -270,11 +270,7 @@ impl World {
         }
     }
 
-    async fn something_happens(
-        &mut self,
-        life: &mut Life,
-        away: &mut Option<cairn_testkit::sim_disk::FaultId>,
-    ) -> Result<(), String> {
+    fn something_happens(&mut self, life: &Life, away: &mut Option<cairn_testkit::sim_disk::FaultId>) -> Result<(), String> {
         self.note_votes(life);
         let zone = self.random.random_range(0..3);
         match self.random.random_range(0..10) {
@@ -285,7 +281,7 @@ impl World {
             }
             2 if away.is_none() => *away = Some(self.disk.hang(&path(zone), &[Operation::Sync])),
             3 if away.is_none() => {
-                *away = Some(self.disk.fail(&path(zone), &[Operation::Write, Operation::Sync], ErrorKind::Other, 5))
+                *away = Some(self.disk.fail(&path(zone), &[Operation::Write, Operation::Sync], ErrorKind::Other, 5));
             }
             4 if self.memoryless.is_none() => {
                 let directory = life.store.zones()[zone].borrow().directory.clone();

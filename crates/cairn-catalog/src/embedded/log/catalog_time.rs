@@ -28,7 +28,9 @@ impl CatalogTime {
         self.monotonic = self.monotonic.max(monotonic);
         let slew_max = served / SLEW;
         let steady = self.now + served;
-        self.now = if wall >= steady { steady + (wall - steady).min(slew_max) } else { steady - (steady - wall).min(slew_max) };
+        let ahead = wall.saturating_sub(steady).min(slew_max);
+        let behind = steady.saturating_sub(wall).min(slew_max);
+        self.now = (steady + ahead).saturating_sub(behind);
         u64::try_from(self.now.as_millis()).unwrap_or(u64::MAX)
     }
 }

@@ -121,6 +121,7 @@ fn refuse(reason: String, names: &[ZoneName; ZONE_COUNT], found: &[Found; ZONE_C
 
 /// Decides what a start does. `names` are the zones as they are configured.
 #[must_use]
+#[allow(clippy::match_same_arms, reason = "one line a finding")]
 pub fn decide(names: &[ZoneName; ZONE_COUNT], found: &[Found; ZONE_COUNT]) -> Start {
     let mut found = found.clone();
     refuse_strangers(names, &mut found);

@@ -260,13 +260,12 @@ impl<M: Machine> Keeper<M> {
                     rebuild = Some(Task::Refresh("the other zones' logs no longer hold what it missed".to_owned()));
                 }
             }
-            task = match rebuild {
-                Some(task) => task,
-                None => {
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(self.settings.retry_max);
-                    self.look().await
-                }
+            task = if let Some(task) = rebuild {
+                task
+            } else {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(self.settings.retry_max);
+                self.look().await
             };
         }
     }

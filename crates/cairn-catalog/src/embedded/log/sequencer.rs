@@ -201,6 +201,10 @@ enum Primary {
     Ready(ZoneIndex),
 }
 
+/// A command that waits for a batch, and who asked.
+type Waiting<M> = (<M as Machine>::Command, Reply<Result<<M as Machine>::Outcome, Unavailable>>);
+/// A zone's life to end, and who asked.
+type Retirement = (ZoneIndex, Incarnation, Reply<Result<Incarnation, Unavailable>>);
 type Release = Box<dyn FnOnce(Result<(), Unavailable>) + Send>;
 
 struct InFlight {
@@ -232,8 +236,8 @@ pub(super) struct Sequencer<M: Machine> {
     recent_bytes: u64,
     in_flight: Option<InFlight>,
     primary: Primary,
-    waiting: VecDeque<(M::Command, Reply<Result<M::Outcome, Unavailable>>)>,
-    retirements: VecDeque<(ZoneIndex, Incarnation, Reply<Result<Incarnation, Unavailable>>)>,
+    waiting: VecDeque<Waiting<M>>,
+    retirements: VecDeque<Retirement>,
     /// The epoch's first batch is committed: the history is ours.
     established: bool,
     idle_mark_due: Option<Instant>,
