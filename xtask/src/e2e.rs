@@ -35,18 +35,21 @@ use service::{Scheme, Service};
 struct Size {
     /// Files of a tree, besides those with odd names.
     files: u32,
-    /// Bytes of the one big file.
+    /// Bytes of the tree's one big file, which goes up and comes back once.
     big_bytes: u64,
+    /// Bytes of the file that is stored in several ways, each of which leaves three copies on the disk.
+    medium_bytes: u64,
 }
 
 impl Size {
     /// Thousands of files, and a file of several parts; at full size one that no 32-bit number counts.
     fn of(context: &Context<'_>, scheme: Scheme) -> Self {
-        match (context.long, scheme) {
-            (true, _) => Self { files: 5000, big_bytes: 6 * 1024 * 1024 * 1024 },
-            (false, Scheme::Http) => Self { files: 2000, big_bytes: 24 * 1024 * 1024 + 12_345 },
-            (false, Scheme::Https) => Self { files: 200, big_bytes: 24 * 1024 * 1024 + 12_345 },
+        const MIB: u64 = 1024 * 1024;
+        if context.long {
+            return Self { files: 5000, big_bytes: 6 * 1024 * MIB, medium_bytes: 300 * MIB + 1 };
         }
+        let files = if scheme == Scheme::Http { 2000 } else { 200 };
+        Self { files, big_bytes: 24 * MIB + 12_345, medium_bytes: 17 * MIB + 1 }
     }
 }
 

@@ -61,7 +61,6 @@ pub fn list() {
         let when = match step.when {
             When::Gate => "always",
             When::Long => "--long",
-            When::Asked => "--only",
         };
         let needs: Vec<&str> = step.needs.iter().map(|tool| tool.name).collect();
         let needs = if needs.is_empty() { String::new() } else { format!(" (drives {})", needs.join(", ")) };

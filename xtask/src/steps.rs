@@ -60,7 +60,7 @@ pub const STEPS: &[Step] = &[
     Step {
         name: "build",
         what: "the binary as it is released",
-        when: When::Asked,
+        when: When::Gate,
         needs: &[],
         after: &[],
         minutes_max: 40,
@@ -69,7 +69,7 @@ pub const STEPS: &[Step] = &[
     Step {
         name: "e2e-aws-1",
         what: "AWS CLI 1: sync, cp, presign, rm",
-        when: When::Asked,
+        when: When::Gate,
         needs: &[&provision::AWS_CLI_1],
         after: &["build"],
         minutes_max: 120,
@@ -78,7 +78,7 @@ pub const STEPS: &[Step] = &[
     Step {
         name: "e2e-aws-2",
         what: "AWS CLI 2, as old as Debian has it: sync, cp, presign, rm",
-        when: When::Asked,
+        when: When::Gate,
         needs: &[&provision::AWS_CLI_2, &provision::AWS_CLI_1],
         after: &["build"],
         minutes_max: 120,
@@ -87,7 +87,7 @@ pub const STEPS: &[Step] = &[
     Step {
         name: "e2e-boto3",
         what: "boto3: every operation, with what goes wrong",
-        when: When::Asked,
+        when: When::Gate,
         needs: &[&provision::BOTO3],
         after: &["build"],
         minutes_max: 60,
@@ -96,7 +96,7 @@ pub const STEPS: &[Step] = &[
     Step {
         name: "e2e-rclone",
         what: "rclone: sync, check --download",
-        when: When::Asked,
+        when: When::Gate,
         needs: &[&provision::RCLONE],
         after: &["build"],
         minutes_max: 120,
@@ -105,7 +105,7 @@ pub const STEPS: &[Step] = &[
     Step {
         name: "e2e-restic",
         what: "restic: backup, check --read-data and restore of files and of a PostgreSQL dump",
-        when: When::Asked,
+        when: When::Gate,
         needs: &[&provision::RESTIC, &provision::POSTGRESQL],
         after: &["build"],
         minutes_max: 120,
@@ -138,8 +138,6 @@ pub enum When {
     Gate,
     /// In runs at full size.
     Long,
-    /// Never.
-    Asked,
 }
 
 /// How many of a part's tests passed and failed.

@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{bail, ensure};
 
 use super::service::{Keys, Scheme};
-use super::tree::{self, BIG, Random};
+use super::tree::{self, MEDIUM, Random};
 use super::{Suite, with_each_scheme};
 use crate::process::Streams;
 use crate::provision::{AWS_CLI_1, AWS_CLI_2, Tool};
@@ -63,7 +63,7 @@ fn scenarios(suite: &mut Suite<'_, '_>, tool: &Tool) -> anyhow::Result<()> {
     let up = suite.directory("up")?;
     let down = suite.directory("down")?;
     let (up_text, down_text) = (up.to_string_lossy().into_owned(), down.to_string_lossy().into_owned());
-    tree::write(&up, suite.size.files, suite.size.big_bytes, 1)?;
+    tree::write(&up, suite.size, 1)?;
     let file_count = tree::files(&up)?.len();
 
     suite.check("makes a bucket", |suite| aws.run(suite, &["s3", "mb", "s3://first"]).map(drop))?;
@@ -104,8 +104,8 @@ fn scenarios(suite: &mut Suite<'_, '_>, tool: &Tool) -> anyhow::Result<()> {
         );
         Ok(())
     })?;
-    files(suite, &aws, &up.join(BIG))?;
-    presigned(suite, &aws, &up.join(BIG))?;
+    files(suite, &aws, &up.join(MEDIUM))?;
+    presigned(suite, &aws, &up.join(MEDIUM))?;
     suite.check("removes a tree, and the bucket when it is empty", |suite| {
         let mut refused = aws.command(suite, &["s3", "rb", "s3://first"]);
         suite.fails_with(&mut refused, "BucketNotEmpty")?;
@@ -120,47 +120,47 @@ fn scenarios(suite: &mut Suite<'_, '_>, tool: &Tool) -> anyhow::Result<()> {
 }
 
 /// Single files: up, down, by pipe, copied and moved within the service.
-fn files(suite: &mut Suite<'_, '_>, aws: &Aws, big: &Path) -> anyhow::Result<()> {
-    let big_text = big.to_string_lossy().into_owned();
+fn files(suite: &mut Suite<'_, '_>, aws: &Aws, medium: &Path) -> anyhow::Result<()> {
+    let medium_text = medium.to_string_lossy().into_owned();
     let back = suite.scratch.join("back");
     let back_text = back.to_string_lossy().into_owned();
-    let came_back = |big: &Path, back: &Path| -> anyhow::Result<()> {
-        ensure!(tree::same_bytes(big, back)?, "{} has other bytes than {}", back.display(), big.display());
+    let came_back = |medium: &Path, back: &Path| -> anyhow::Result<()> {
+        ensure!(tree::same_bytes(medium, back)?, "{} has other bytes than {}", back.display(), medium.display());
         Ok(std::fs::remove_file(back)?)
     };
-    suite.check("copies a big file up and down", |suite| {
-        aws.run(suite, &["s3", "cp", "--no-progress", &big_text, "s3://first/big file+1"])?;
-        aws.run(suite, &["s3", "cp", "--no-progress", "s3://first/big file+1", &back_text])?;
-        came_back(big, &back)
+    suite.check("copies a large file up and down", |suite| {
+        aws.run(suite, &["s3", "cp", "--no-progress", &medium_text, "s3://first/a file+1"])?;
+        aws.run(suite, &["s3", "cp", "--no-progress", "s3://first/a file+1", &back_text])?;
+        came_back(medium, &back)
     })?;
     suite.check("copies from and to a pipe", |suite| {
-        let size = suite.size.big_bytes.to_string();
+        let size = suite.size.medium_bytes.to_string();
         let mut store = aws.command(suite, &["s3", "cp", "--expected-size", &size, "-", "s3://first/piped"]);
-        let streams = Streams { input: Some(File::open(big)?), ..Streams::to_log(&suite.context.log)? };
+        let streams = Streams { input: Some(File::open(medium)?), ..Streams::to_log(&suite.context.log)? };
         suite.stream(&mut store, streams)?;
         let mut load = aws.command(suite, &["s3", "cp", "s3://first/piped", "-"]);
         let streams = Streams { output: File::create(&back)?, ..Streams::to_log(&suite.context.log)? };
         suite.stream(&mut load, streams)?;
-        came_back(big, &back)
+        came_back(medium, &back)
     })?;
     suite.check("copies and moves within the service", |suite| {
-        aws.run(suite, &["s3", "cp", "--no-progress", "s3://first/big file+1", "s3://first/copied/here"])?;
+        aws.run(suite, &["s3", "cp", "--no-progress", "s3://first/a file+1", "s3://first/copied/here"])?;
         aws.run(suite, &["s3", "mv", "--no-progress", "s3://first/copied/here", "s3://first/moved here"])?;
-        aws.run(suite, &["s3", "rm", "s3://first/big file+1"])?;
+        aws.run(suite, &["s3", "rm", "s3://first/a file+1"])?;
         aws.run(suite, &["s3", "cp", "--no-progress", "s3://first/moved here", &back_text])?;
         let listed = aws.run(suite, &["s3", "ls", "s3://first/copied/here"]);
         ensure!(listed.is_err(), "what was moved is still there");
-        came_back(big, &back)
+        came_back(medium, &back)
     })?;
     suite.check("keeps what is said of an object", |suite| {
         let more = ["--content-type", "text/x-test", "--cache-control", "no-cache", "--metadata", "of=test,and=more"];
-        aws.run(suite, &[&["s3", "cp", "--no-progress", &big_text, "s3://first/described"][..], &more[..]].concat())?;
+        aws.run(suite, &[&["s3", "cp", "--no-progress", &medium_text, "s3://first/described"][..], &more[..]].concat())?;
         let query = "[ContentType, CacheControl, Metadata.of, Metadata.and, to_string(ContentLength)]";
         let said = aws.run(
             suite,
             &["s3api", "head-object", "--bucket", "first", "--key", "described", "--query", query, "--output", "text"],
         )?;
-        let expected = format!("text/x-test\tno-cache\ttest\tmore\t{}", suite.size.big_bytes);
+        let expected = format!("text/x-test\tno-cache\ttest\tmore\t{}", suite.size.medium_bytes);
         ensure!(said.trim() == expected, "it says {:?}", said.trim());
         Ok(())
     })?;
@@ -173,12 +173,12 @@ fn files(suite: &mut Suite<'_, '_>, aws: &Aws, big: &Path) -> anyhow::Result<()>
 }
 
 /// URLs that open an object to whoever has them.
-fn presigned(suite: &mut Suite<'_, '_>, aws: &Aws, big: &Path) -> anyhow::Result<()> {
+fn presigned(suite: &mut Suite<'_, '_>, aws: &Aws, medium: &Path) -> anyhow::Result<()> {
     suite.check("signs a URL that plain HTTP can fetch", |suite| {
         for key in ["piped", "tree/odd/a b", "tree/odd/100%", "tree/odd/caf\u{e9}", "tree/odd/amper&sand", "tree/odd/hash#tag"] {
             let url = aws.run(suite, &["s3", "presign", &format!("s3://first/{key}")])?;
             let expected =
-                key.strip_prefix("tree/").map_or_else(|| big.to_path_buf(), |below| suite.scratch.join("up").join(below));
+                key.strip_prefix("tree/").map_or_else(|| medium.to_path_buf(), |below| suite.scratch.join("up").join(below));
             let (status, fetched) = fetch(suite, url.trim())?;
             ensure!(status == "200", "{key}: status {status}");
             ensure!(tree::same_bytes(&expected, &fetched)?, "{key}: other bytes");

@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::ensure;
 
 use super::service::Keys;
-use super::tree::{self, BIG, Random};
+use super::tree::{self, MEDIUM, Random};
 use super::{Suite, with_each_scheme};
 use crate::process::Streams;
 use crate::provision::RCLONE;
@@ -57,7 +57,7 @@ fn scenarios(suite: &mut Suite<'_, '_>) -> anyhow::Result<()> {
     let up = suite.directory("up")?;
     let down = suite.directory("down")?;
     let (up_text, down_text) = (up.to_string_lossy().into_owned(), down.to_string_lossy().into_owned());
-    tree::write(&up, suite.size.files, suite.size.big_bytes, 2)?;
+    tree::write(&up, suite.size, 2)?;
     let file_count = tree::files(&up)?.len();
 
     suite.check("makes a bucket", |suite| rclone.run(suite, &["mkdir", "cairn:second"]).map(drop))?;
@@ -91,7 +91,7 @@ fn scenarios(suite: &mut Suite<'_, '_>) -> anyhow::Result<()> {
         ensure!(listed.lines().count() == file_count - 1, "{} lines for {} files", listed.lines().count(), file_count - 1);
         Ok(())
     })?;
-    pieces(suite, &rclone, &up.join(BIG))?;
+    pieces(suite, &rclone, &up.join(MEDIUM))?;
     suite.check("moves a tree within the service", |suite| {
         rclone.run(suite, &["moveto", "cairn:second/tree/odd", "cairn:second/moved odd"])?;
         rclone.run(suite, &["check", "--download", &up.join("odd").to_string_lossy(), "cairn:second/moved odd"])?;
@@ -107,33 +107,33 @@ fn scenarios(suite: &mut Suite<'_, '_>) -> anyhow::Result<()> {
     })
 }
 
-/// One big file in parts, by pipe, and in ranges.
-fn pieces(suite: &mut Suite<'_, '_>, rclone: &Rclone, big: &std::path::Path) -> anyhow::Result<()> {
-    let big_text = big.to_string_lossy().into_owned();
-    suite.check("copies a big file in parts", |suite| {
+/// One large file in parts and by pipe.
+fn pieces(suite: &mut Suite<'_, '_>, rclone: &Rclone, medium: &std::path::Path) -> anyhow::Result<()> {
+    let medium_text = medium.to_string_lossy().into_owned();
+    suite.check("copies a large file in parts", |suite| {
         let parts = ["--s3-upload-cutoff", "5Mi", "--s3-chunk-size", "5Mi"];
-        rclone.run(suite, &[&["copyto", &big_text, "cairn:second/in parts"][..], &parts[..]].concat())?;
+        rclone.run(suite, &[&["copyto", &medium_text, "cairn:second/in parts"][..], &parts[..]].concat())?;
         let back = suite.scratch.join("back");
         rclone.run(suite, &["copyto", "cairn:second/in parts", &back.to_string_lossy()])?;
-        ensure!(tree::same_bytes(big, &back)?, "other bytes came back");
+        ensure!(tree::same_bytes(medium, &back)?, "other bytes came back");
         Ok(())
     })?;
     suite.check("copies in parts within the service", |suite| {
         rclone.run(suite, &["copyto", "--s3-copy-cutoff", "6Mi", "cairn:second/in parts", "cairn:second/copied"])?;
         let back = suite.scratch.join("back");
         rclone.run(suite, &["copyto", "cairn:second/copied", &back.to_string_lossy()])?;
-        ensure!(tree::same_bytes(big, &back)?, "other bytes came back");
+        ensure!(tree::same_bytes(medium, &back)?, "other bytes came back");
         Ok(())
     })?;
     suite.check("stores from a pipe and reads to one", |suite| {
         let mut store = rclone.command(suite, &["rcat", "cairn:second/piped"]);
-        let streams = Streams { input: Some(File::open(big)?), ..Streams::to_log(&suite.context.log)? };
+        let streams = Streams { input: Some(File::open(medium)?), ..Streams::to_log(&suite.context.log)? };
         suite.stream(&mut store, streams)?;
         let back = suite.scratch.join("back");
         let mut load = rclone.command(suite, &["cat", "cairn:second/piped"]);
         let streams = Streams { output: File::create(&back)?, ..Streams::to_log(&suite.context.log)? };
         suite.stream(&mut load, streams)?;
-        ensure!(tree::same_bytes(big, &back)?, "other bytes came back");
+        ensure!(tree::same_bytes(medium, &back)?, "other bytes came back");
         Ok(())
     })
 }

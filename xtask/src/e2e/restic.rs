@@ -55,7 +55,7 @@ fn scenarios(suite: &mut Suite<'_, '_>) -> anyhow::Result<()> {
     let restic = Restic { program: RESTIC.program(&suite.context.workspace.tools()) };
     let up = suite.directory("up")?;
     let up_text = up.to_string_lossy().into_owned();
-    tree::write(&up, suite.size.files, suite.size.big_bytes, 3)?;
+    tree::write(&up, suite.size, 3)?;
     let file_count = tree::files(&up)?.len();
     let number = |summary: &serde_json::Value, name: &str| summary.get(name).and_then(serde_json::Value::as_u64);
 

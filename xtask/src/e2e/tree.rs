@@ -8,8 +8,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 
-/// The big file's path in the tree.
+use super::Size;
+
+/// The path in the tree of the file that goes up and comes back once.
 pub const BIG: &str = "big/one big file.bin";
+/// The path in the tree of the file that is stored in several ways.
+pub const MEDIUM: &str = "big/medium.bin";
 
 /// Names that trip encoders of paths, URLs, XML and shells. Each is a file of its own.
 const ODD_NAMES: &[&str] = &[
@@ -69,13 +73,13 @@ const ODD_NAMES: &[&str] = &[
     "con.txt",
 ];
 
-/// Writes a tree of `file_count` small files, the odd names, and a file of `big_bytes`, the same for the same `seed`.
+/// Writes a tree of many small files, the odd names, and the two large files, the same for the same `seed`.
 ///
 /// # Errors
 /// Where a file cannot be written.
-pub fn write(root: &Path, file_count: u32, big_bytes: u64, seed: u64) -> anyhow::Result<()> {
+pub fn write(root: &Path, size: Size, seed: u64) -> anyhow::Result<()> {
     let mut random = Random(seed);
-    for number in 0..file_count {
+    for number in 0..size.files {
         // Every seventh is empty; most are small, and a few cross the sizes at which services change their way of storing.
         let length = match number % 7 {
             0 => 0,
@@ -100,7 +104,8 @@ pub fn write(root: &Path, file_count: u32, big_bytes: u64, seed: u64) -> anyhow:
     write_file(&root.join("long").join("n".repeat(240)), 100, &mut random)?;
     let long: PathBuf = (0..4).map(|_| "m".repeat(200)).collect();
     write_file(&root.join("long").join(long).join("file"), 100, &mut random)?;
-    write_file(&root.join(BIG), big_bytes, &mut random)
+    write_file(&root.join(MEDIUM), size.medium_bytes, &mut random)?;
+    write_file(&root.join(BIG), size.big_bytes, &mut random)
 }
 
 /// Writes a file of `length` bytes, and the directories above it.

@@ -10,8 +10,8 @@ const fn step(name: &'static str, when: When, after: &'static [&'static str]) ->
 
 const STEPS: &[Step] = &[
     step("first", When::Gate, &[]),
-    step("build", When::Asked, &[]),
-    step("drill", When::Asked, &["build"]),
+    step("build", When::Long, &[]),
+    step("drill", When::Long, &["build"]),
     step("large", When::Long, &["drill"]),
 ];
 const LOOSE: Mode = Mode { long: false, strict: false };

@@ -1,6 +1,8 @@
 use std::path::{Path, PathBuf};
 
-use super::{BIG, ODD_NAMES, Random, difference, files, write, write_file};
+use super::{BIG, ODD_NAMES, Random, Size, difference, files, write, write_file};
+
+const SIZE: Size = Size { files: 30, big_bytes: 100_003, medium_bytes: 70_001 };
 
 struct Scratch(PathBuf);
 
@@ -26,13 +28,13 @@ impl Drop for Scratch {
 fn a_tree_is_the_same_for_the_same_seed() {
     let scratch = Scratch::new("seed");
     for (name, seed) in [("one", 1), ("same", 1), ("other", 2)] {
-        write(&scratch.join(name), 30, 100_003, seed).unwrap();
+        write(&scratch.join(name), SIZE, seed).unwrap();
     }
     assert_eq!(difference(&scratch.join("one"), &scratch.join("same")).unwrap(), None);
     assert!(difference(&scratch.join("one"), &scratch.join("other")).unwrap().is_some());
     let files = files(&scratch.join("one")).unwrap();
     assert_eq!(files.get(Path::new(BIG)), Some(&100_003));
-    assert_eq!(files.len(), 30 + 2 * ODD_NAMES.len() + 10);
+    assert_eq!(files.len(), 30 + 2 * ODD_NAMES.len() + 11);
 }
 
 #[test]
