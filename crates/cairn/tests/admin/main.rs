@@ -7,6 +7,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -232,7 +233,7 @@ async fn keys_are_imported_shown_and_logged_without_their_secrets() {
 async fn only_the_serving_user_and_root_reach_the_socket() {
     let service = Service::start();
     let socket = service.data.join("admin.sock");
-    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&service.data), mode(&socket)), (0o700, 0o600));
 
     if rustix::process::geteuid().is_root() {
@@ -272,6 +273,74 @@ async fn only_the_serving_user_and_root_reach_the_socket() {
     let failure: serde_json::Value = serde_json::from_str(&json.error).unwrap();
     assert_eq!((json.code, &failure["code"]), (1, &"Unavailable".into()));
     assert_eq!(Ran::of(cairn(copy.path()).args(["admin", "key", "create"])).code, 2);
+}
+
+/// The zones in which the master key has its shares.
+const ZONES: [&str; 3] = ["geneva", "gland", "lucerne"];
+
+fn copy(from: &Path, to: &Path) {
+    let ran = std::process::Command::new("cp").arg("--archive").arg(from).arg(to).status().unwrap();
+    assert!(ran.success());
+}
+
+// K1: any two shares make the master key; without it nothing is changed. As docs/administration.md says.
+#[tokio::test]
+async fn the_master_key_is_had_from_two_shares_and_the_store_from_a_backup() {
+    let service = Service::start();
+    assert_eq!(status(&service.root, &S3Request::new("PUT", path("mine", ""))).await, 200);
+    let key = service.key("--bucket mine");
+    let opens = async |service: &Service, expected: u16, name: &str| {
+        let key = service.root.with_key(&key.access_key_id, &key.secret_access_key);
+        assert_eq!(status(&key, &S3Request::new("GET", path("mine", name))).await, expected, "{name}");
+        assert_eq!(status(&key, &S3Request::new("PUT", path("mine", name)).body("x")).await, 200, "{name}");
+    };
+    opens(&service, 404, "first").await;
+
+    // Every secret that a zone holds: no file has the key's in clear.
+    let holding =
+        std::process::Command::new("grep").args(["-r", "-l", "-F", &key.secret_access_key]).arg(&service.data).output().unwrap();
+    assert!(holding.stdout.is_empty(), "{holding:?}");
+
+    // Two of the three shares are lost: it does not start, and says so. One of them put back: it starts.
+    let kept = tempfile::tempdir().unwrap();
+    let share = |data: &Path, zone: &str| data.join(zone).join("key-share-1");
+    let refused = service.stop_and_restart(|data| {
+        copy(data, &kept.path().join("backup"));
+        for zone in &ZONES[..2] {
+            std::fs::remove_file(share(data, zone)).unwrap();
+        }
+    });
+    let Err((said, stopped)) = refused else { panic!("it started with one share") };
+    assert!(said.contains("The master key cannot be had") && said.contains("Nothing was changed"), "{said}");
+    let backup = kept.path().join("backup");
+    let service = stopped.restart(|data| copy(&share(&backup, "gland"), &share(data, "gland")));
+    let service = service.unwrap_or_else(|(said, _)| panic!("{said}"));
+    opens(&service, 200, "first").await;
+    opens(&service, 404, "second").await;
+    // The lost share is made up for by new ones.
+    eventually("three new shares", async || {
+        ZONES.iter().all(|zone| service.data.join(zone).join("key-share-2").exists()).then_some(())
+    })
+    .await;
+
+    // The backup, put back as a whole: the store is what it was.
+    let service = service.stop_and_restart(|data| {
+        std::fs::remove_dir_all(data).unwrap();
+        copy(&backup, data);
+    });
+    let service = service.unwrap_or_else(|(said, _)| panic!("{said}"));
+    opens(&service, 200, "first").await;
+    opens(&service, 404, "second").await;
+
+    // Another root key: the old one lives until it is revoked.
+    let old = service.root.access_key_id.clone();
+    let service = service.stop_and_restart(|data| std::fs::remove_file(data.join("root-credentials")).unwrap());
+    let service = service.unwrap_or_else(|(said, _)| panic!("{said}"));
+    assert_ne!(service.root.access_key_id, old);
+    assert_eq!(names_of_buckets(&service.root).await, ["mine"]);
+    assert!(service.text("key list").contains(&old));
+    service.text(&format!("key revoke {old}"));
+    assert!(!service.text("key list").contains(&old));
 }
 
 #[tokio::test]

@@ -33,6 +33,10 @@ impl Service {
     }
 
     fn start_in(directory: tempfile::TempDir) -> Self {
+        Self::try_start_in(directory).unwrap_or_else(|(said, _)| panic!("it ended: {said}"))
+    }
+
+    fn try_start_in(directory: tempfile::TempDir) -> Result<Self, (String, Stopped)> {
         let data = directory.path().join("data");
         let log = std::fs::File::options().append(true).create(true).open(directory.path().join("log")).unwrap();
         let mut child = cairn(&data)
@@ -45,8 +49,10 @@ impl Service {
         let mut output = BufReader::new(child.stdout.take().unwrap());
         let mut said = String::new();
         while !said.contains("Ctrl-C") {
-            let read = output.read_line(&mut said).unwrap();
-            assert!(read > 0, "it ended: {said}\n{}", std::fs::read_to_string(directory.path().join("log")).unwrap());
+            if output.read_line(&mut said).unwrap() == 0 {
+                assert_eq!(child.wait().unwrap().code(), Some(1), "{said}");
+                return Err((std::fs::read_to_string(directory.path().join("log")).unwrap(), Stopped(directory)));
+            }
         }
         let after = |words: &str| {
             let rest = said.split(words).nth(1).unwrap_or_else(|| panic!("{words:?} is missing in {said}"));
@@ -66,7 +72,7 @@ impl Service {
             region: "us-east-1".to_owned(),
             clock: Arc::new(SystemClock::new()),
         };
-        Self { data, health, root, child, output, directory }
+        Ok(Self { data, health, root, child, output, directory })
     }
 
     /// Ends the process as a power cut would, and starts it again.
@@ -76,6 +82,14 @@ impl Service {
         let directory = std::mem::replace(&mut self.directory, tempfile::tempdir().unwrap());
         drop(self);
         Self::start_in(directory)
+    }
+
+    /// Stops it, lets its files be changed, and starts it again; `Err` is what it says where it does not start.
+    pub fn stop_and_restart(mut self, change: impl FnOnce(&Path)) -> Result<Self, (String, Stopped)> {
+        let directory = std::mem::replace(&mut self.directory, tempfile::tempdir().unwrap());
+        let (well, said) = self.stop();
+        assert!(well, "{said}");
+        Stopped(directory).restart(change)
     }
 
     /// Asks it to stop; whether it ended well, and its last words.
@@ -126,6 +140,17 @@ impl Service {
     pub async fn health(&self, path: &str) -> Answer {
         let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
         cairn_testkit::s3_client::exchange(self.health, request.as_bytes(), false).await.unwrap()
+    }
+}
+
+/// A service that does not run.
+pub struct Stopped(tempfile::TempDir);
+
+impl Stopped {
+    /// Lets its files be changed, and starts it.
+    pub fn restart(self, change: impl FnOnce(&Path)) -> Result<Service, (String, Stopped)> {
+        change(&self.0.path().join("data"));
+        Service::try_start_in(self.0)
     }
 }
 
