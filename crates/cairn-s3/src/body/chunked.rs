@@ -88,6 +88,10 @@ enum State {
         signature: Option<[u8; 32]>,
     },
     Trailer,
+    /// The `\r\n` behind a trailing header that ended with `\n`; so many bytes of it have come.
+    TrailerLineEnd {
+        seen: usize,
+    },
     Done,
 }
 
@@ -163,6 +167,15 @@ impl ChunkedDecoder {
                     self.trailer_bytes += line.len();
                     self.trailer_line(&line)?;
                 }
+                State::TrailerLineEnd { seen } => match (input.first(), b"\r\n".get(seen)) {
+                    (_, None) => self.state = State::Trailer,
+                    (None, _) => return Ok(None),
+                    (Some(byte), Some(expected)) if byte == expected => {
+                        input.advance(1);
+                        self.state = State::TrailerLineEnd { seen: seen + 1 };
+                    }
+                    _ => return Err(ChunkedError::MalformedTrailer),
+                },
                 State::Done if input.is_empty() => return Ok(None),
                 State::Done => return Err(ChunkedError::Malformed),
             }
@@ -201,28 +214,14 @@ impl ChunkedDecoder {
         }
         if line.last() != Some(&b'\r') {
             // Some writers end a trailing header with `\n\r\n`, as an example of AWS's shows: then the `\r\n` is an empty line of its own.
-            let lone = matches!(self.state, State::Trailer) && !line.is_empty() && self.framing.trailer;
-            return if lone { self.skip_line_end(input, line, error) } else { Err(error) };
+            if !matches!(self.state, State::Trailer) || line.is_empty() || !self.framing.trailer {
+                return Err(error);
+            }
+            self.state = State::TrailerLineEnd { seen: 0 };
+            return Ok(Some(line));
         }
         line.truncate(line.len() - 1);
         Ok(Some(line))
-    }
-
-    /// After a header that ended with `\n` alone: takes the `\r\n` that follows, where it is there already.
-    fn skip_line_end(&mut self, input: &mut Bytes, line: Bytes, error: ChunkedError) -> Result<Option<Bytes>, ChunkedError> {
-        if input.starts_with(b"\r\n") {
-            input.advance(2);
-            return Ok(Some(line));
-        }
-        if b"\r\n".starts_with(input) {
-            // Its end has not come: keep all of it.
-            self.line = line.to_vec();
-            self.line.push(b'\n');
-            self.line.extend_from_slice(input);
-            input.clear();
-            return Ok(None);
-        }
-        Err(error)
     }
 
     fn chunk_line(&mut self, line: &[u8]) -> Result<Option<Event>, ChunkedError> {

@@ -128,6 +128,9 @@ fn trailers_are_bounded() {
         assert_eq!(trailer(bad), Err(ChunkedError::MalformedTrailer), "{bad}");
     }
     assert!(trailer(&"a:b\r\n".repeat(16)).unwrap().is_some());
+    // A line end of `\n` is one only before `\r\n`, however the bytes are cut.
+    assert_eq!(trailer("a:b\nc:d\r\n"), Err(ChunkedError::MalformedTrailer));
+    assert_eq!(trailer("a:b\n\rc:d\r\n"), Err(ChunkedError::MalformedTrailer));
     // Nothing may follow the signature.
     let signature = "ab".repeat(32);
     let body = format!("0;chunk-signature={signature}\r\nx-amz-trailer-signature:{signature}\r\na:b\r\n\r\n");
