@@ -72,6 +72,11 @@ async fn a_connection_serves_on_after_an_error() {
     }
     raw.write(&fixture.client.signed(&object("PUT", "k").body("x"))).await;
     assert_eq!(raw.answer().await.status, 200);
+    // A body that comes only after its refusal.
+    let late = fixture.client.with_key("NOBODY", "x").signed(&object("PUT", "k").body(vec![0; 40_000]));
+    raw.write(&late[..head_end(&late)]).await;
+    assert_eq!(raw.answer().await.code(), "InvalidAccessKeyId");
+    raw.write(&late[head_end(&late)..]).await;
     // Two at once.
     let get = fixture.client.signed(&object("GET", "k"));
     raw.write(&[get.clone(), get].concat()).await;
