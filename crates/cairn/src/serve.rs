@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use crate::admin::{Admin, Listeners, Open};
 use crate::cli::ServeOptions;
 use crate::data_directory::DataDirectory;
-use crate::embedded::Engines;
+use crate::embedded::{EngineSettings, Engines};
 use crate::root_key::{self, RootKey};
 use crate::tls::Tls;
 
@@ -28,7 +28,7 @@ pub struct ServeError(pub String);
 const DRAIN_MAX: Duration = Duration::from_secs(30);
 
 /// Serves until the process is told to stop (SIGINT or SIGTERM).
-pub fn run(options: ServeOptions) -> Result<(), ServeError> {
+pub(crate) fn run(options: ServeOptions) -> Result<(), ServeError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| ServeError(format!("no threads: {error}")))?;
     runtime.block_on(serve(options))
@@ -47,7 +47,7 @@ async fn serve(options: ServeOptions) -> Result<(), ServeError> {
     })?;
     let admin = Admin::new(places.iter().map(|place| (place.name.clone(), place.path.clone())));
     let administration = Listeners::start(&admin, &data.path, options.admin_listen).await?;
-    let engines = Engines::open(&environment, &places).await?;
+    let engines = Engines::open(&environment, &places, EngineSettings::default()).await?;
     let keys = crate::master_key::load_or_make(&environment, &engines).await?;
     let store = Store::start(StoreParts {
         catalog: engines.catalog.clone(),

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cairn_catalog::Limits;
+use cairn_catalog::embedded::keyvalue::KeyValueEngine;
 use cairn_catalog::embedded::keyvalue::lsm_tree::{LsmTreeEngine, LsmTreeOptions};
-use cairn_catalog::embedded::log::replicated::{Replicated, Settings, StartError, ZonePlace};
+use cairn_catalog::embedded::log::replicated::{self, Replicated, StartError, ZonePlace};
 use cairn_catalog::embedded::machine::{CatalogMachine, LogCatalog, LogMachine};
 use cairn_disk::Environment;
 use cairn_types::ZoneIndex;
@@ -19,8 +20,44 @@ use tokio::sync::watch;
 use crate::serve::ServeError;
 pub use slot::ZoneSlot;
 
-/// How long a request waits for two zones before it is told to come back.
-const WAIT_MAX: Duration = Duration::from_secs(30);
+/// Everything that can be set.
+#[derive(Clone)]
+pub struct EngineSettings {
+    /// The store of rows behind each zone's log.
+    pub key_value: Arc<dyn KeyValueEngine>,
+    /// The replicated log.
+    pub log: replicated::Settings,
+    /// The catalog's bounds.
+    pub limits: Limits,
+    /// How long a request waits for two zones before it is told to come back.
+    pub wait_max: Duration,
+    /// The zones' segments.
+    pub segments: cairn_zone::embedded::Settings,
+    /// How chunks are kept open.
+    pub supervision: Supervision,
+}
+
+/// How a zone's chunks are kept open.
+#[derive(Debug, Clone, Copy)]
+pub struct Supervision {
+    /// How often the chunks are looked at while nothing is heard of them.
+    pub look_every: Duration,
+    /// The pause before chunks that could not be opened are tried again.
+    pub retry_after: Duration,
+}
+
+impl Default for EngineSettings {
+    fn default() -> Self {
+        Self {
+            key_value: Arc::new(LsmTreeEngine::new(LsmTreeOptions::default())),
+            log: replicated::Settings::default(),
+            limits: Limits::default(),
+            wait_max: Duration::from_secs(30),
+            segments: cairn_zone::embedded::Settings::default(),
+            supervision: Supervision { look_every: Duration::from_millis(200), retry_after: Duration::from_secs(1) },
+        }
+    }
+}
 
 /// The engines of one machine, open.
 pub struct Engines {
@@ -36,18 +73,21 @@ pub struct Engines {
 
 impl Engines {
     /// Opens the store in these places, or makes it where all are empty.
-    pub async fn open(environment: &Environment, places: &[ZonePlace; ZONE_COUNT]) -> Result<Self, ServeError> {
-        let engine = Arc::new(LsmTreeEngine::new(LsmTreeOptions::default()));
-        let limits = Limits::default();
+    pub async fn open(
+        environment: &Environment,
+        places: &[ZonePlace; ZONE_COUNT],
+        settings: EngineSettings,
+    ) -> Result<Self, ServeError> {
+        let EngineSettings { key_value, log, limits, wait_max, segments, supervision } = settings;
         let machine = CatalogMachine::new(limits.clone());
-        let log = Replicated::open(environment.clone(), places.clone(), Settings::default(), engine, machine).await;
+        let log = Replicated::open(environment.clone(), places.clone(), log, key_value, machine).await;
         let log = Arc::new(log.map_err(|error| match error {
             StartError::Refused(refusal) => ServeError(refusal.to_string()),
             StartError::Failed(reason) => ServeError(format!("the store could not be started: {reason}")),
         })?);
-        let machine = LogMachine::new(log.clone(), limits, WAIT_MAX).await;
+        let machine = LogMachine::new(log.clone(), limits, wait_max).await;
         let catalog = machine.map_err(|error| ServeError(format!("the catalog does not answer: {error}")))?;
-        let slots = ZoneIndex::ALL.map(|_| Arc::new(ZoneSlot::new()));
+        let slots = ZoneIndex::ALL.map(|_| Arc::new(ZoneSlot::new(segments.chunk_bytes_max)));
         let stop = watch::Sender::new(false);
         let supervisors = ZoneIndex::ALL
             .map(|zone| {
@@ -57,6 +97,8 @@ impl Engines {
                     name: places[zone.get()].name.clone(),
                     log: log.clone(),
                     slot: slots[zone.get()].clone(),
+                    segments: segments.clone(),
+                    supervision,
                 };
                 tokio::spawn(supervisor.run(stop.subscribe()))
             })

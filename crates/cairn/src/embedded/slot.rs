@@ -12,21 +12,22 @@ use parking_lot::RwLock;
 /// [`Zone`] over whichever life of a zone is open now.
 pub struct ZoneSlot {
     state: RwLock<Result<Arc<EmbeddedZone>, String>>,
+    chunk_bytes_max: usize,
 }
 
 impl ZoneSlot {
-    /// An empty place.
-    pub fn new() -> Self {
-        Self { state: RwLock::new(Err("it is being opened".to_owned())) }
+    /// An empty place for chunks of at most so many bytes.
+    pub(super) fn new(chunk_bytes_max: usize) -> Self {
+        Self { state: RwLock::new(Err("it is being opened".to_owned())), chunk_bytes_max }
     }
 
     /// Puts a zone in.
-    pub fn fill(&self, zone: Arc<EmbeddedZone>) {
+    pub(super) fn fill(&self, zone: Arc<EmbeddedZone>) {
         *self.state.write() = Ok(zone);
     }
 
     /// Takes the zone out, and says why.
-    pub fn clear(&self, reason: String) {
+    pub(super) fn clear(&self, reason: String) {
         *self.state.write() = Err(reason);
     }
 
@@ -39,12 +40,9 @@ impl Zone for ZoneSlot {
     fn capabilities(&self) -> Capabilities {
         match self.get() {
             Ok(zone) => zone.capabilities(),
-            Err(_) => Capabilities {
-                engine: "embedded",
-                chunk_bytes_max: cairn_zone::embedded::Settings::default().chunk_bytes_max,
-                ranged_read: true,
-                durable: true,
-            },
+            Err(_) => {
+                Capabilities { engine: "embedded", chunk_bytes_max: self.chunk_bytes_max, ranged_read: true, durable: true }
+            }
         }
     }
 

@@ -1,7 +1,6 @@
 //! Keeps a zone's chunks open while the zone's log says that the zone is there, and opens them anew with each of its lives.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use cairn_catalog::embedded::log::keeper::ZoneStatus;
 use cairn_catalog::embedded::log::replicated::Replicated;
@@ -13,12 +12,8 @@ use cairn_zone::Zone;
 use cairn_zone::embedded::{EmbeddedZone, Opened, Opening, Settings};
 use tokio::sync::watch;
 
+use super::Supervision;
 use super::slot::ZoneSlot;
-
-/// How often the chunks are looked at while nothing is heard of them.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// The pause before chunks that could not be opened are tried again.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The supervisor of one zone's chunks.
 pub struct Supervisor {
@@ -27,6 +22,8 @@ pub struct Supervisor {
     pub name: ZoneName,
     pub log: Arc<Replicated<CatalogMachine>>,
     pub slot: Arc<ZoneSlot>,
+    pub segments: Settings,
+    pub supervision: Supervision,
 }
 
 impl Supervisor {
@@ -56,8 +53,9 @@ impl Supervisor {
                     tracing::warn!(zone = %self.name, %reason, "the zone's chunks are not open");
                     self.slot.clear(reason);
                     tokio::select! {
+                        biased;
                         _ = stop.wait_for(|stop| *stop) => return,
-                        () = tokio::time::sleep(RETRY_AFTER) => {}
+                        () = tokio::time::sleep(self.supervision.retry_after) => {}
                     }
                 }
             }
@@ -73,7 +71,7 @@ impl Supervisor {
             incarnation,
             recorded_position: self.log.recorded_segment_position(self.zone, incarnation),
             presence: directory,
-            settings: Settings::default(),
+            settings: self.segments.clone(),
         };
         match EmbeddedZone::open(opening).await.map_err(|error| error.to_string())? {
             Opened::Ready { zone, damage } => {
@@ -115,7 +113,7 @@ impl Supervisor {
                     }
                 }
                 _ = position.changed() => {}
-                () = tokio::time::sleep(LOOK_EVERY) => {
+                () = tokio::time::sleep(self.supervision.look_every) => {
                     if chunks.incarnation().is_none() {
                         return "its files failed".to_owned();
                     }
