@@ -26,9 +26,10 @@ use cairn_catalog::embedded::log::zone_log::{Base, LogSettings, ZoneLog};
 use cairn_disk::zone_directory::{IDENTITY_FORMAT, Identity, ZoneDirectory, ZoneState};
 use cairn_disk::{Disk, Environment};
 use cairn_testkit::sim_disk::{FaultId, Operation, SimDisk};
+use cairn_testkit::sim_engine::SimEngine;
 use cairn_testkit::sim_environment::{SimExecutor, environment_with, simulate};
 use cairn_types::{Incarnation, StoreId, ZoneIndex};
-use machine::{Append, Lists, SimEngine};
+use machine::{Append, Lists};
 use parking_lot::Mutex;
 use world::{Life, World, ZONES, append, path, places, settings};
 
@@ -97,7 +98,7 @@ impl Machine for Bodies {
 async fn open_bodies(world: &World, settings: Settings, seed: u64) -> Result<(Replicated<Bodies>, SimExecutor), StartError> {
     let executor = SimExecutor::default();
     let environment = environment_with(&world.disk, world.clock.clone(), seed, executor.clone());
-    let engine = Arc::new(SimEngine { model: world.model.clone(), disk: world.disk.clone() });
+    let engine = Arc::new(world.engine.boot(&world.disk));
     match Replicated::open(environment, places(), settings, engine, Bodies).await {
         Ok(store) => Ok((store, executor)),
         Err(error) => {
@@ -216,7 +217,7 @@ fn a_start_survives_a_source_whose_checkpoint_is_damaged() {
         for attempt in 0..3 {
             let executor = SimExecutor::default();
             let environment = environment_with(&world.disk, world.clock.clone(), 50 + attempt, executor.clone());
-            let sim = SimEngine { model: world.model.clone(), disk: world.disk.clone() };
+            let sim = world.engine.boot(&world.disk);
             let engine = Arc::new(BrokenIn(sim, path(0).join("checkpoint-0")));
             match Replicated::open(environment, places(), settings(), engine, Lists).await {
                 Ok(_) => return,
@@ -310,7 +311,7 @@ fn a_zone_in_use_does_not_give_its_vote_away() {
         let mut world = World::new(5);
         let executor = SimExecutor::default();
         let environment = environment_with(&world.disk, world.clock.clone(), 60, executor.clone());
-        let inner = SimEngine { model: world.model.clone(), disk: world.disk.clone() };
+        let inner = world.engine.boot(&world.disk);
         let engine = Arc::new(Locking { inner, open: Mutex::default() });
         let store = Arc::new(Replicated::open(environment, places(), settings(), engine, Lists).await.unwrap());
         let life = Life { store, executor };
@@ -605,7 +606,7 @@ fn a_stop_ends_without_a_quorum() {
 #[test]
 fn log_is_kept_for_a_zone_that_goes_away() {
     simulate(async {
-        let mut world = World::new(13);
+        let world = World::new(13);
         let mut own = settings();
         own.sequencer.away_bytes_max = 1 << 30;
         let (store, _executor) = open_bodies(&world, own, 3).await.unwrap();
@@ -617,7 +618,6 @@ fn log_is_kept_for_a_zone_that_goes_away() {
         world.disk.lift(lucerne);
         all_vote(&store).await;
         assert_eq!(identity_of(&world, 2).catalog, 0, "200 KB behind, and its whole catalog was copied");
-        world.model = ModelEngine::new();
     });
 }
 
@@ -653,8 +653,7 @@ fn an_old_zone_under_an_unmounted_file_system_is_refused() {
     });
 }
 
-/// 13. A zone that was made survives power loss also where the data directory itself is new. (`World` does not see this: `SimEngine::open` calls
-/// `SimDisk::restore`, which makes everything on the whole machine durable.)
+/// 13. A zone that was made survives power loss also where the data directory itself is new.
 #[test]
 fn the_data_directory_itself_is_durable() {
     for seed in 0..20 {

@@ -8,5 +8,6 @@ pub mod memory_store;
 #[cfg(feature = "s3")]
 pub mod s3_client;
 pub mod sim_disk;
+pub mod sim_engine;
 pub mod sim_environment;
 pub mod zone_conformance;

@@ -1,14 +1,11 @@
 //! Lists of numbers, replicated: the smallest machine on which every lost, doubled or reordered command shows.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cairn_catalog::embedded::keyvalue::model::ModelEngine;
-use cairn_catalog::embedded::keyvalue::{KeyValue, KeyValueEngine, KeyValueError, Table, Write};
+use cairn_catalog::embedded::keyvalue::{KeyValue, KeyValueError, Table, Write};
 use cairn_catalog::embedded::log::sequencer::{Context, Machine};
-use cairn_testkit::sim_disk::SimDisk;
 use cairn_types::{Incarnation, ZoneIndex};
 
 pub const LISTS: Table = Table::new(1);
@@ -68,22 +65,5 @@ impl Machine for Lists {
 
     fn finish(&self, batch: Making) -> Vec<Write> {
         batch.changed.into_iter().map(|((table, key), value)| Write::Put { table, key, value }).collect()
-    }
-}
-
-/// The model of the key-value store, tied to a directory of the simulated disk by a file in it: where that is gone, so is the store.
-#[derive(Clone)]
-pub struct SimEngine {
-    pub model: ModelEngine,
-    pub disk: SimDisk,
-}
-
-impl KeyValueEngine for SimEngine {
-    fn open(&self, directory: &Path) -> Result<Arc<dyn KeyValue>, KeyValueError> {
-        if self.disk.files(directory).is_empty() {
-            self.model.remove(directory);
-            self.disk.restore(directory, &BTreeMap::from([("store".into(), b"a model".to_vec())]));
-        }
-        self.model.open(directory)
     }
 }

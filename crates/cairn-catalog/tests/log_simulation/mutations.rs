@@ -50,3 +50,8 @@ fn without_l8_a_seed_fails() {
 fn without_a_sync_a_seed_fails() {
     is_noticed(Rule::Sync);
 }
+
+#[test]
+fn without_a_sync_of_names_a_seed_fails() {
+    is_noticed(Rule::SyncNames);
+}

@@ -2,13 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use cairn_catalog::embedded::keyvalue::KeyValueEngine;
-use cairn_catalog::embedded::keyvalue::model::ModelEngine;
 use cairn_catalog::embedded::log::applier::ApplierSettings;
 use cairn_catalog::embedded::log::batch::{Batch, FRAME_HEADER_LENGTH, FileHeader, FrameHeader, Position};
 use cairn_catalog::embedded::log::keeper::{KeeperSettings, ZonePhase};
@@ -16,13 +15,14 @@ use cairn_catalog::embedded::log::replicated::{Replicated, Settings, StartError,
 use cairn_catalog::embedded::log::sequencer::{SequencerSettings, Unavailable};
 use cairn_catalog::embedded::log::zone_log::LogSettings;
 use cairn_testkit::sim_disk::{Operation, SimDisk};
+use cairn_testkit::sim_engine::SimEngine;
 use cairn_testkit::sim_environment::{SimClock, SimExecutor, environment_with, simulate};
 use cairn_types::Incarnation;
 use parking_lot::Mutex;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::machine::{Append, LISTS, Lists, SimEngine, decode, read};
+use crate::machine::{Append, LISTS, Lists, decode, read};
 
 pub const ZONES: [&str; 3] = ["geneva", "gland", "lucerne"];
 const LISTS_COUNT: u8 = 4;
@@ -73,7 +73,7 @@ pub struct Told {
 pub struct World {
     pub random: ChaCha8Rng,
     pub disk: SimDisk,
-    pub model: ModelEngine,
+    pub engine: SimEngine,
     pub clock: Arc<SimClock>,
     pub told: Arc<Mutex<Told>>,
     seed: u64,
@@ -89,10 +89,11 @@ pub struct Life {
 
 impl World {
     pub fn new(seed: u64) -> Self {
+        let disk = SimDisk::new(seed);
         Self {
             random: ChaCha8Rng::seed_from_u64(seed),
-            disk: SimDisk::new(seed),
-            model: ModelEngine::new(),
+            engine: SimEngine::new(&disk),
+            disk,
             clock: Arc::new(SimClock::new()),
             told: Arc::default(),
             seed,
@@ -126,7 +127,7 @@ impl World {
         self.life += 1;
         let executor = SimExecutor::default();
         let environment = environment_with(&self.disk, self.clock.clone(), self.seed ^ (self.life << 32), executor.clone());
-        let engine: Arc<dyn KeyValueEngine> = Arc::new(SimEngine { model: self.model.clone(), disk: self.disk.clone() });
+        let engine: Arc<dyn KeyValueEngine> = Arc::new(self.engine.boot(&self.disk));
         match Replicated::open(environment, places(), settings(), engine, Lists).await {
             Ok(store) => Ok(Life { store: Arc::new(store), executor }),
             Err(error) => {
@@ -143,12 +144,7 @@ impl World {
         drop(life.store);
         tokio::task::yield_now().await;
         self.disk = if power_loss { self.disk.crash() } else { self.disk.kill() };
-        for zone in 0..3 {
-            for checkpoint in self.checkpoints(zone) {
-                let pending = self.model.pending(&checkpoint);
-                self.model.crash(&checkpoint, self.random.random_range(0..=pending));
-            }
-        }
+        self.engine.crash(|pending| self.random.random_range(0..=pending));
         self.disk.lift_all();
     }
 
@@ -239,9 +235,9 @@ impl World {
 
     /// The directories of the zone's key-value stores.
     fn checkpoints(&self, zone: usize) -> Vec<PathBuf> {
-        let files = self.disk.files(&path(zone)).into_iter();
-        let stores = files.filter(|(file, _)| file.ends_with("store") && !file.to_string_lossy().contains("retired"));
-        stores.filter_map(|(file, _)| file.parent().map(Path::to_path_buf)).collect()
+        let mut directories = self.engine.boot(&self.disk).directories(&path(zone));
+        directories.retain(|directory| !directory.to_string_lossy().contains("retired"));
+        directories
     }
 
     fn note_votes(&mut self, life: &Life) {
@@ -273,7 +269,7 @@ impl World {
     fn something_happens(&mut self, life: &Life, away: &mut Option<cairn_testkit::sim_disk::FaultId>) -> Result<(), String> {
         self.note_votes(life);
         let zone = self.random.random_range(0..3);
-        match self.random.random_range(0..10) {
+        match self.random.random_range(0..11) {
             0 | 1 => {
                 if let Some(fault) = away.take() {
                     self.disk.lift(fault);
@@ -283,6 +279,8 @@ impl World {
             3 if away.is_none() => {
                 *away = Some(self.disk.fail(&path(zone), &[Operation::Write, Operation::Sync], ErrorKind::Other, 5));
             }
+            // A failed sync drops the pages that it could not write: they can be read, and are not on the disk.
+            5 if away.is_none() => *away = Some(self.disk.fail_sync_and_forget(&path(zone), 3)),
             4 if self.memoryless.is_none() => {
                 let directory = life.store.zones()[zone].borrow().directory.clone();
                 self.memoryless = Some((zone, directory.map(|directory| directory.identity().incarnation)));
@@ -367,7 +365,7 @@ impl World {
         for zone in 0..3 {
             let checkpoints = self.checkpoints(zone);
             let [checkpoint] = checkpoints.as_slice() else { return Err(format!("not one catalog: {checkpoints:?}")) };
-            let state = self.model.open(checkpoint).map_err(|error| error.to_string())?;
+            let state = self.engine.store(checkpoint).ok_or("its store is gone")?;
             let snapshot = state.snapshot();
             let rows: Result<Vec<_>, _> = snapshot.range(LISTS, std::ops::Bound::Unbounded, std::ops::Bound::Unbounded).collect();
             let rows = rows.map_err(|error| error.to_string())?;

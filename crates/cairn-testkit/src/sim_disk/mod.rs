@@ -215,7 +215,13 @@ impl SimDisk {
         self.machine.lock().state.backup(path)
     }
 
-    /// Replaces everything below the path by a copy, durable at once.
+    /// Writes files below the path at once, for engines whose calls do not wait. What is in the directory is durable then; the names that lead
+    /// to it are as durable as they were.
+    pub fn write_inside(&self, path: &Path, files: &BTreeMap<PathBuf, Vec<u8>>) {
+        self.machine.lock().state.write_inside(path, files);
+    }
+
+    /// Replaces everything below the path by a copy, durable at once, the names that lead to it too.
     pub fn restore(&self, path: &Path, files: &BTreeMap<PathBuf, Vec<u8>>) {
         self.machine.lock().state.restore(path, files);
     }

@@ -447,14 +447,14 @@ impl State {
     pub(super) fn mount(&mut self, path: &Path) {
         let _ = self.create_directory(path);
         self.set_capacity(path, None);
-        self.make_durable_below(Path::new("/"));
+        self.make_durable(path);
     }
 
     pub(super) fn unmount(&mut self, path: &Path) {
         self.mounts.remove(path);
         self.remove_tree(path);
         let _ = self.create_directory(path);
-        self.make_durable_below(Path::new("/"));
+        self.make_durable(path);
     }
 
     pub(super) fn remove_tree(&mut self, path: &Path) {
@@ -463,11 +463,24 @@ impl State {
             && let Some(directory) = self.directories.get_mut(&parent)
         {
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            directory.durable.remove(&name);
-            directory.pending.retain(|change| change.add.as_ref().is_none_or(|(added, _)| *added != name));
+            directory.settle(&name);
         }
     }
 
+    /// Everything below the path, and the names that lead to it; nothing beside it.
+    fn make_durable(&mut self, path: &Path) {
+        let names: Vec<PathBuf> = path.ancestors().map(Path::to_path_buf).collect();
+        for ancestor in &names {
+            if let Ok((parent, name)) = self.parent_of(ancestor)
+                && let Some(directory) = self.directories.get_mut(&parent)
+            {
+                directory.settle(&name);
+            }
+        }
+        self.make_durable_below(path);
+    }
+
+    /// Everything in this directory, and not the names that lead to it.
     fn make_durable_below(&mut self, path: &Path) {
         let Ok(start) = self.lookup(path) else { return };
         let mut waiting = vec![start];
@@ -512,6 +525,11 @@ impl State {
 
     pub(super) fn restore(&mut self, path: &Path, files: &BTreeMap<PathBuf, Vec<u8>>) {
         self.remove_tree(path);
+        self.write_inside(path, files);
+        self.make_durable(path);
+    }
+
+    pub(super) fn write_inside(&mut self, path: &Path, files: &BTreeMap<PathBuf, Vec<u8>>) {
         let _ = self.create_directory(path);
         for (relative, content) in files {
             let name = path.join(relative);
@@ -520,7 +538,7 @@ impl State {
                 let _ = self.write(inode, &name, 0, &[Bytes::from(content.clone())]);
             }
         }
-        self.make_durable_below(Path::new("/"));
+        self.make_durable_below(path);
     }
 
     pub(super) fn flip_bit(&mut self, path: &Path, bit: u64) -> bool {
@@ -538,6 +556,20 @@ impl State {
                 true
             }
             None => false,
+        }
+    }
+}
+
+impl DirectoryNode {
+    /// Makes durable what this name refers to now, or that it refers to nothing.
+    fn settle(&mut self, name: &str) {
+        match self.current.get(name) {
+            Some(inode) => self.durable.insert(name.to_owned(), *inode),
+            None => self.durable.remove(name),
+        };
+        for change in &mut self.pending {
+            change.remove.take_if(|removed| removed == name);
+            change.add.take_if(|(added, _)| added == name);
         }
     }
 }

@@ -143,3 +143,26 @@ async fn a_removed_tree_unlinks_open_files_and_a_backup_brings_them_back() {
     assert!(disk.flip_bit(Path::new(FILE), 8 * 100));
     assert_eq!(content(&disk).await[100], expected[100] ^ 1);
 }
+
+#[tokio::test]
+async fn what_somebody_else_does_in_one_directory_makes_nothing_beside_it_durable() {
+    let (mut lost, mut renamed) = (0, 0);
+    for seed in 0..50 {
+        let disk = SimDisk::new(seed);
+        let expected = written(&disk, false).await;
+        disk.restore(Path::new("/other/deep"), &[("file".into(), vec![7])].into());
+        disk.mount(Path::new("/mounted"));
+        disk.unmount(Path::new("/mounted"));
+        let disk = disk.crash();
+        lost += usize::from(content_or_empty(&disk).await != expected);
+        assert_eq!(disk.files(Path::new("/other")), [("/other/deep/file".into(), 1)]);
+        // What is written inside a directory does not make the directory's own name durable.
+        disk.write_inside(Path::new("/engine/store"), &[("file".into(), vec![7])].into());
+        let disk = disk.crash();
+        let names = disk.files(Path::new("/engine"));
+        assert!(names.is_empty() || names == [("/engine/store/file".into(), 1)]);
+        renamed += usize::from(names.is_empty());
+    }
+    assert!(lost > 20, "{lost}");
+    assert!((10..50).contains(&renamed), "{renamed}");
+}

@@ -24,6 +24,8 @@ pub enum Rule {
     L9,
     /// What is appended is synced before it counts.
     Sync,
+    /// The directory of a new log file is synced before what the file holds counts.
+    SyncNames,
 }
 
 #[cfg(feature = "mutation")]

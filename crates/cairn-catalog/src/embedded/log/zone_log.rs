@@ -558,7 +558,9 @@ async fn new_file(
         disk.rename(&temporary, &target).await?;
         (file, settings.file_bytes)
     };
-    disk.sync_directory(path).await?;
+    if holds(Rule::SyncNames) {
+        disk.sync_directory(path).await?;
+    }
     Ok(LogFile { name, header, file, starts: Vec::new(), end: FILE_HEADER_LENGTH, length })
 }
 
