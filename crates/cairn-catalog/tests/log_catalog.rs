@@ -1,0 +1,165 @@
+//! The embedded catalog as it serves, on its replicated log: the whole conformance suite, on the simulated disk and on real files.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cairn_catalog::embedded::keyvalue::lsm_tree::{LsmTreeEngine, LsmTreeOptions};
+use cairn_catalog::embedded::keyvalue::model::ModelEngine;
+use cairn_catalog::embedded::keyvalue::{KeyValue, KeyValueEngine, KeyValueError};
+use cairn_catalog::embedded::log::keeper::{KeeperSettings, ZonePhase};
+use cairn_catalog::embedded::log::replicated::{Replicated, Settings, ZonePlace};
+use cairn_catalog::embedded::log::zone_log::LogSettings;
+use cairn_catalog::embedded::machine::{CatalogMachine, LogCatalog, LogMachine};
+use cairn_catalog::{Catalog, CatalogError, CatalogResult, Limits, ZoneView};
+use cairn_disk::{Clock, Environment};
+use cairn_testkit::catalog_conformance::{self, Subject};
+use cairn_testkit::catalog_invariants::violations;
+use cairn_testkit::sim_disk::SimDisk;
+use cairn_testkit::sim_environment::{SimClock, SimExecutor, environment_with};
+use cairn_types::ZoneIndex;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use parking_lot::Mutex;
+
+/// A clock that is ahead of another one, by as much as tests have let pass.
+struct Ahead {
+    clock: Arc<dyn Clock>,
+    by: Mutex<Duration>,
+}
+
+impl Clock for Ahead {
+    fn monotonic(&self) -> Duration {
+        self.clock.monotonic() + *self.by.lock()
+    }
+
+    fn wall(&self) -> Duration {
+        self.clock.wall() + *self.by.lock()
+    }
+}
+
+/// What a catalog on the log stands on, kept for as long as it is tested.
+#[allow(dead_code, reason = "held, not read")]
+enum Ground {
+    Simulated(SimExecutor),
+    Real(tempfile::TempDir),
+}
+
+struct OnLog {
+    clock: Arc<Ahead>,
+    log: Arc<Replicated<CatalogMachine>>,
+    catalog: Arc<LogCatalog>,
+    ground: Ground,
+}
+
+impl OnLog {
+    async fn open(mut environment: Environment, root: &Path, engine: Arc<dyn KeyValueEngine>, ground: Ground) -> Self {
+        let clock = Arc::new(Ahead { clock: environment.clock.clone(), by: Mutex::default() });
+        environment.clock = clock.clone();
+        let places = ["geneva", "gland", "lucerne"]
+            .map(|name| ZonePlace { name: name.parse().expect("a zone's name"), path: root.join(name) });
+        let keeper = KeeperSettings { retry_min: Duration::from_millis(5), ..KeeperSettings::default() };
+        let log = LogSettings { file_bytes: 1 << 20, spare_files: 1, nonce_seed: 0 };
+        let settings = Settings { log, keeper, ..Settings::default() };
+        let machine = CatalogMachine::new(Limits::default());
+        let log = Arc::new(Replicated::open(environment, places, settings, engine, machine).await.expect("an open log"));
+        let machine = LogMachine::new(log.clone(), Limits::default(), Duration::from_secs(30)).await.expect("a machine");
+        Self { clock, log, catalog: Arc::new(LogCatalog::new(machine)), ground }
+    }
+
+    async fn simulated(seed: u64) -> Self {
+        let disk = SimDisk::new(seed);
+        let executor = SimExecutor::default();
+        let environment = environment_with(&disk, Arc::new(SimClock::new()), seed, executor.clone());
+        let engine = Arc::new(SimEngine { model: ModelEngine::new(), disk });
+        Self::open(environment, Path::new("/data"), engine, Ground::Simulated(executor)).await
+    }
+
+    async fn real() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let engine = Arc::new(LsmTreeEngine::new(LsmTreeOptions { cache_bytes: 8 << 20, ..LsmTreeOptions::default() }));
+        let root = directory.path().to_owned();
+        Self::open(Environment::real(), &root, engine, Ground::Real(directory)).await
+    }
+
+    /// Ends a zone's life by the log, which empties its directory and brings it back with a later one.
+    async fn retire_by_the_log(&self, zone: ZoneIndex) -> CatalogResult<ZoneView> {
+        let ended = self.log.incarnation(zone);
+        self.log.retire(zone, ended).await.map_err(|error| CatalogError::Unavailable(error.to_string()))?;
+        let mut status = self.log.zones()[zone.get()].clone();
+        let back = status.wait_for(|status| {
+            let lives = status.directory.as_ref().is_some_and(|directory| directory.identity().incarnation > ended);
+            lives && status.phase == ZonePhase::Voting
+        });
+        let back = matches!(tokio::time::timeout(Duration::from_secs(60), back).await, Ok(Ok(_)));
+        assert!(back, "{zone} does not come back: {:?}", self.log.zones()[zone.get()].borrow().phase);
+        self.catalog.zones().await
+    }
+}
+
+impl Subject for OnLog {
+    fn catalog(&self) -> Arc<dyn Catalog> {
+        self.catalog.clone()
+    }
+
+    fn pass(&self, duration: Duration) -> BoxFuture<'_, ()> {
+        async move {
+            let target = self.log.time_ms() + u64::try_from(duration.as_millis()).expect("a duration");
+            *self.clock.by.lock() += duration;
+            while self.log.time_ms() < target {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+        .boxed()
+    }
+
+    fn begins_lives_on_request(&self) -> bool {
+        false
+    }
+
+    fn retire(&self, zone: ZoneIndex) -> BoxFuture<'_, CatalogResult<ZoneView>> {
+        self.retire_by_the_log(zone).boxed()
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        async move {
+            let snapshot = self.log.reader().expect("a state").snapshot();
+            assert_eq!(violations(snapshot.as_ref()), Vec::<String>::new());
+            drop(snapshot);
+            self.log.stop().await;
+            if let Ground::Simulated(executor) = &self.ground {
+                executor.abort_all();
+            }
+        }
+        .boxed()
+    }
+}
+
+/// The model of the key-value store, tied to a directory of the simulated disk by a file in it: where that is gone, so is the store.
+struct SimEngine {
+    model: ModelEngine,
+    disk: SimDisk,
+}
+
+impl KeyValueEngine for SimEngine {
+    fn open(&self, directory: &Path) -> Result<Arc<dyn KeyValue>, KeyValueError> {
+        if self.disk.files(directory).is_empty() {
+            self.model.remove(directory);
+            self.disk.restore(directory, &BTreeMap::from([("store".into(), b"a model".to_vec())]));
+        }
+        self.model.open(directory)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn conforms_on_the_simulated_disk() {
+    let make = || async { Box::new(OnLog::simulated(1).await) as Box<dyn Subject> }.boxed();
+    catalog_conformance::run_all(&make).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn conforms_on_real_files() {
+    let make = || async { Box::new(OnLog::real().await) as Box<dyn Subject> }.boxed();
+    catalog_conformance::run_all(&make).await;
+}
