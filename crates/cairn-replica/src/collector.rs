@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cairn_types::ids::ZONE_COUNT;
-use cairn_types::{ChunkId, Incarnation, Locator, ZoneIndex};
+use cairn_types::{ChunkId, Incarnation, Locator, SessionId, ZoneIndex};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -149,7 +149,7 @@ impl Collector {
         if sweep.incarnation != Some(incarnation) {
             *sweep = Sweep { number: sweep.number, incarnation: Some(incarnation), ..Sweep::default() };
         }
-        let page = match zones.enumerate(zone, sweep.from.clone(), self.config.page).await {
+        let page = match zones.enumerate(zone, SessionId(0), sweep.from.clone(), self.config.page).await {
             Ok(page) if zones.incarnation(zone) == Some(incarnation) => page,
             Ok(_) => return Ok(()),
             Err(error) => {

@@ -226,7 +226,7 @@ impl RepairWorker {
                 continue;
             };
             for zone in targets {
-                if let Some((replica, bytes)) = self.write_copy(blob.chunk_id(ordinal), zone, &pieces).await {
+                if let Some((replica, bytes)) = self.write_copy(session, blob.chunk_id(ordinal), zone, &pieces).await {
                     made.entry(zone).or_default().push((ordinal, replica, bytes));
                 }
             }
@@ -274,9 +274,16 @@ impl RepairWorker {
         None
     }
 
-    async fn write_copy(&self, id: ChunkId, zone: ZoneIndex, pieces: &[Bytes]) -> Option<(Replica, u64)> {
+    /// Writes a copy under the session that it will be named under: the collector leaves it alone for as long as that is open.
+    async fn write_copy(
+        &self,
+        session: &WriterSession,
+        id: ChunkId,
+        zone: ZoneIndex,
+        pieces: &[Bytes],
+    ) -> Option<(Replica, u64)> {
         let bytes = pieces.iter().map(|piece| piece.len() as u64).sum();
-        match self.replicator.zones.write(zone, id, pieces.to_vec()).await {
+        match self.replicator.zones.write(zone, session.id(), id, pieces.to_vec()).await {
             Ok(placed) => Some((Replica { incarnation: placed.incarnation, locator: placed.locator }, bytes)),
             Err(error) => {
                 tracing::debug!(%zone, %error, "a copy could not be made");
@@ -382,7 +389,7 @@ impl RepairWorker {
         }
         self.progress.lock().damage_cleared += 1;
         self.replicator.delete_soon(report.zone, replica, report.id);
-        if let Some((replica, bytes)) = self.write_copy(report.id, report.zone, &pieces).await {
+        if let Some((replica, bytes)) = self.write_copy(session, report.id, report.zone, &pieces).await {
             self.name_copies(session, blob.id, report.zone, vec![(report.id.ordinal, replica, bytes)]).await;
         }
         Ok(())

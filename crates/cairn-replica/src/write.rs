@@ -389,8 +389,8 @@ async fn place_chunk(
         let step = placement.step(zones.now());
         for zone in step.send {
             blob.change(|progress| progress.asked(ordinal, zone, zones.now()));
-            let pieces = chunk.pieces.clone();
-            writes.push(Box::pin(async move { (zone, zones.write(zone, chunk.id, pieces).await) }));
+            let (session, pieces) = (blob.session.id(), chunk.pieces.clone());
+            writes.push(Box::pin(async move { (zone, zones.write(zone, session, chunk.id, pieces).await) }));
         }
         if step.verdict != Verdict::Open {
             blob.change(|progress| progress.judged(ordinal, step.verdict));

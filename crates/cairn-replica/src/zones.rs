@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cairn_types::ids::ZONE_COUNT;
-use cairn_types::{ChunkId, Incarnation, Locator, ZoneIndex};
+use cairn_types::{ChunkId, Incarnation, Locator, SessionId, ZoneIndex};
 use cairn_zone::{Page, Placed, Zone, ZoneError};
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -348,11 +348,11 @@ impl Zones {
         Some(StragglerShare { zones: Arc::clone(self), zone, bytes })
     }
 
-    /// Writes a chunk to one zone.
-    pub async fn write(&self, zone: ZoneIndex, id: ChunkId, pieces: Vec<Bytes>) -> Result<Placed, ZoneError> {
+    /// Writes a chunk to one zone, under the session that it will be named under (S1, B4).
+    pub async fn write(&self, zone: ZoneIndex, session: SessionId, id: ChunkId, pieces: Vec<Bytes>) -> Result<Placed, ZoneError> {
         let bytes = pieces.iter().map(Bytes::len).sum();
         let running = self.begin(zone, Sort::Write, bytes);
-        let result = deadline(self.config.write_deadline, self.member(zone).zone.write(id, pieces)).await;
+        let result = deadline(self.config.write_deadline, self.member(zone).zone.write(session, id, pieces)).await;
         running.end(result.as_ref().err());
         result
     }
@@ -386,9 +386,15 @@ impl Zones {
         }
     }
 
-    /// A page of what one zone stores.
-    pub async fn enumerate(&self, zone: ZoneIndex, from: Option<Bytes>, count_max: usize) -> Result<Page, ZoneError> {
-        deadline(self.config.batch_deadline, self.member(zone).zone.enumerate(from, count_max)).await
+    /// A page of what one zone stores of this session and later ones.
+    pub async fn enumerate(
+        &self,
+        zone: ZoneIndex,
+        since: SessionId,
+        from: Option<Bytes>,
+        count_max: usize,
+    ) -> Result<Page, ZoneError> {
+        deadline(self.config.batch_deadline, self.member(zone).zone.enumerate(since, from, count_max)).await
     }
 }
 

@@ -78,7 +78,7 @@ async fn lost_chunks_are_read_elsewhere_and_brought_back() {
     world.put("key", &bytes).await.unwrap();
     world.settled(Duration::from_secs(60)).await;
     let inner = world.zones[0].inner();
-    let found = inner.enumerate(None, 100).await.unwrap().found;
+    let found = inner.enumerate(cairn_types::SessionId(0), None, 100).await.unwrap().found;
     let targets: Vec<_> = found.iter().map(|found| (found.locator.clone(), found.id)).collect();
     inner.delete(&targets).await;
     assert!(world.get("key").await.unwrap() == bytes);

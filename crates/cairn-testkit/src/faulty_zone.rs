@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use cairn_types::{ChunkId, Incarnation, Locator};
+use cairn_types::{ChunkId, Incarnation, Locator, SessionId};
 use cairn_zone::{Capabilities, Page, Placed, Usage, Zone, ZoneError};
 use futures::future::{BoxFuture, FutureExt};
 use parking_lot::Mutex;
@@ -317,10 +317,10 @@ impl Zone for FaultyZone {
         if self.state.lock().away.is_some() { None } else { self.inner.incarnation() }
     }
 
-    fn write(&self, id: ChunkId, pieces: Vec<Bytes>) -> BoxFuture<'_, Result<Placed, ZoneError>> {
+    fn write(&self, session: SessionId, id: ChunkId, pieces: Vec<Bytes>) -> BoxFuture<'_, Result<Placed, ZoneError>> {
         async move {
             let fault = self.choose(Operation::Write, |named| named == id);
-            let placed = self.with_faults(fault.as_ref(), self.inner.write(id, pieces)).await?;
+            let placed = self.with_faults(fault.as_ref(), self.inner.write(session, id, pieces)).await?;
             if matches!(fault, Some(Fault::LoseAfterAnswer)) {
                 for answer in self.inner.delete(&[(placed.locator.clone(), id)]).await {
                     answer?;
@@ -358,10 +358,10 @@ impl Zone for FaultyZone {
         .boxed()
     }
 
-    fn enumerate(&self, from: Option<Bytes>, count_max: usize) -> BoxFuture<'_, Result<Page, ZoneError>> {
+    fn enumerate(&self, since: SessionId, from: Option<Bytes>, count_max: usize) -> BoxFuture<'_, Result<Page, ZoneError>> {
         async move {
             let fault = self.choose(Operation::Enumerate, |_| false);
-            self.with_faults(fault.as_ref(), self.inner.enumerate(from, count_max)).await
+            self.with_faults(fault.as_ref(), self.inner.enumerate(since, from, count_max)).await
         }
         .boxed()
     }

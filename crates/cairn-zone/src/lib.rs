@@ -8,7 +8,7 @@ pub mod embedded;
 pub mod memory;
 
 use bytes::Bytes;
-use cairn_types::{ChunkId, Incarnation, Locator};
+use cairn_types::{ChunkId, Incarnation, Locator, SessionId};
 use futures::future::BoxFuture;
 
 /// What an engine can and cannot do, so that nothing is skipped in silence.
@@ -36,6 +36,9 @@ pub struct Placed {
 /// A chunk that [`Zone::enumerate`] found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
+    /// The session of whoever wrote this copy (S1): only a commit under it can ever name it, so once it is closed and no blob names the
+    /// copy, the copy is garbage. A repair's copy has the repairer's session, not the one in the chunk's id.
+    pub session: SessionId,
     /// Which chunk.
     pub id: ChunkId,
     /// Where.
@@ -97,9 +100,10 @@ pub trait Zone: Send + Sync + 'static {
     /// The zone's present life; `None` while it is away or has no memory. Cheap: no I/O.
     fn incarnation(&self) -> Option<Incarnation>;
 
-    /// Stores a chunk, given in pieces, and returns once it is durable. The same id may be written twice (a retry, a repair);
-    /// each write has its own locator.
-    fn write(&self, id: ChunkId, pieces: Vec<Bytes>) -> BoxFuture<'_, Result<Placed, ZoneError>>;
+    /// Stores a chunk, given in pieces, and returns once it is durable. `session` is the open session of whoever writes (S1), under which
+    /// the copy will be named, and is kept beside it. The same id may be written twice (a retry, a repair); each write has its own locator,
+    /// which is never given out again, not after a deletion, not over a restart, and not in another life of the zone.
+    fn write(&self, session: SessionId, id: ChunkId, pieces: Vec<Bytes>) -> BoxFuture<'_, Result<Placed, ZoneError>>;
 
     /// Reads `length` stored bytes from `offset` on; [`ZoneError::Refused`] when the range passes the chunk's end. Does not verify
     /// frames (the replica layer does, B1), but does check that the locator names this chunk.
@@ -112,13 +116,15 @@ pub trait Zone: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<Bytes, ZoneError>>;
 
     /// Deletes chunks, durably on return, one answer for each in order. A locator that names nothing any more is `Ok`, one that
-    /// names another chunk is refused (B7).
+    /// names another chunk is refused (B7). A locator of another life of the zone names nothing, even where the same chunk is stored
+    /// again.
     fn delete<'a>(&'a self, chunks: &'a [(Locator, ChunkId)]) -> BoxFuture<'a, Vec<Result<(), ZoneError>>>;
 
-    /// Lists what is stored, from the start or from a page's `next`. A chunk that is there for the whole of a full walk is
-    /// listed exactly once per locator; one that comes or goes meanwhile may be (S3). A page may hold fewer chunks than asked
-    /// for, even none: the walk ends where `next` is `None`. A cursor that is not the engine's own is [`ZoneError::Refused`].
-    fn enumerate(&self, from: Option<Bytes>, count_max: usize) -> BoxFuture<'_, Result<Page, ZoneError>>;
+    /// Lists what was stored under session `since` or a later one (0: everything), from the start or from a page's `next`. A chunk that is
+    /// there for the whole of a walk is listed exactly once per locator; one that comes or goes meanwhile may be (S3). A page may hold
+    /// fewer chunks than asked for, even none: the walk ends where `next` is `None`. A cursor that is not the engine's own is
+    /// [`ZoneError::Refused`].
+    fn enumerate(&self, since: SessionId, from: Option<Bytes>, count_max: usize) -> BoxFuture<'_, Result<Page, ZoneError>>;
 
     /// How full the zone is. Cheap: at most a system call.
     fn usage(&self) -> BoxFuture<'_, Result<Usage, ZoneError>>;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use cairn_testkit::sim_disk::Operation;
 use cairn_testkit::sim_environment::simulate;
-use cairn_testkit::zone_conformance::{chunk_id, delete, expect, payload, put, walk};
+use cairn_testkit::zone_conformance::{WRITER, chunk_id, delete, expect, payload, put, walk};
 use cairn_zone::embedded::format::Place;
 use cairn_zone::embedded::{EmbeddedZone, Opening, Settings};
 use cairn_zone::{Zone, ZoneError};
@@ -62,12 +62,12 @@ fn after_a_failed_sync_the_zone_is_away_until_opened_again() {
             let answer = if deleting {
                 delete(&zone, &first, chunk_id(1)).await
             } else {
-                zone.write(chunk_id(2), vec![bytes.clone()]).await.map(|_| ())
+                zone.write(WRITER, chunk_id(2), vec![bytes.clone()]).await.map(|_| ())
             };
             assert!(matches!(&answer, Err(ZoneError::Away(words)) if words.contains("durable failed")), "{answer:?}");
             machine.disk.lift(fault);
             let operations = machine.disk.operations();
-            assert!(matches!(zone.write(chunk_id(3), vec![bytes.clone()]).await, Err(ZoneError::Away(_))));
+            assert!(matches!(zone.write(WRITER, chunk_id(3), vec![bytes.clone()]).await, Err(ZoneError::Away(_))));
             assert!(matches!(zone.read(&first, chunk_id(1), 0, 10).await, Err(ZoneError::Away(_))));
             assert!(matches!(delete(&zone, &first, chunk_id(1)).await, Err(ZoneError::Away(_))));
             assert_eq!(zone.incarnation(), None);
@@ -98,7 +98,7 @@ fn what_a_failed_sync_left_in_the_page_cache_is_written_again() {
                 put(&zone, chunk_id(number), &payload(number, 5000)).await;
             }
             let fault = machine.disk.fail_sync_and_forget(Path::new(DIRECTORY), 1);
-            let answer = zone.write(chunk_id(60), vec![payload(60, 5000)]).await;
+            let answer = zone.write(WRITER, chunk_id(60), vec![payload(60, 5000)]).await;
             assert!(matches!(answer, Err(ZoneError::Away(_))), "{answer:?}");
             machine.disk.lift(fault);
             zone.close().await;
@@ -133,7 +133,7 @@ fn a_failed_sync_fails_everybody_who_changed_that_file() {
             machine.disk.set_delay_max(Duration::from_millis(2));
             machine.disk.fail_sync_and_forget(Path::new(DIRECTORY), 3);
             let (deleted, written) =
-                futures::join!(delete(&zone, &old, chunk_id(1)), zone.write(chunk_id(2), vec![payload(2, 5000)]));
+                futures::join!(delete(&zone, &old, chunk_id(1)), zone.write(WRITER, chunk_id(2), vec![payload(2, 5000)]));
             machine.disk.lift_all();
             machine.disk = machine.disk.crash();
             zone.close().await;
@@ -162,7 +162,7 @@ fn an_answer_counts_only_while_the_directory_is_there() {
         let (zone, _) = ready(opening).await;
         let locator = put(&zone, chunk_id(1), &payload(1, 10)).await;
         here.0.store(true, Ordering::SeqCst);
-        let answer = zone.write(chunk_id(2), vec![payload(2, 10)]).await;
+        let answer = zone.write(WRITER, chunk_id(2), vec![payload(2, 10)]).await;
         assert!(matches!(&answer, Err(ZoneError::Away(words)) if words.contains("gone")), "{answer:?}");
         assert!(matches!(zone.read(&locator, chunk_id(1), 0, 1).await, Err(ZoneError::Away(_))), "and it stays away");
         zone.close().await;
@@ -173,7 +173,7 @@ fn an_answer_counts_only_while_the_directory_is_there() {
         let (zone, _) = ready(opening).await;
         put(&zone, chunk_id(1), &payload(1, 10)).await;
         machine.disk.remove_tree(Path::new(DIRECTORY));
-        let answer = zone.write(chunk_id(2), vec![payload(2, 10)]).await;
+        let answer = zone.write(WRITER, chunk_id(2), vec![payload(2, 10)]).await;
         assert!(matches!(&answer, Err(ZoneError::Away(words)) if words.contains("removed")), "{answer:?}");
         zone.close().await;
     });
@@ -303,10 +303,10 @@ fn a_closed_zone_says_so() {
         let locator = put(&zone, chunk_id(1), &payload(1, 10)).await;
         zone.close().await;
         zone.close().await;
-        assert!(matches!(zone.write(chunk_id(1), Vec::new()).await, Err(ZoneError::Away(_))));
+        assert!(matches!(zone.write(WRITER, chunk_id(1), Vec::new()).await, Err(ZoneError::Away(_))));
         assert!(matches!(zone.read(&locator, chunk_id(1), 0, 1).await, Err(ZoneError::Away(_))));
         assert!(matches!(delete(&zone, &locator, chunk_id(1)).await, Err(ZoneError::Away(_))));
-        assert!(zone.enumerate(None, 1).await.is_err() && zone.usage().await.is_err());
+        assert!(zone.enumerate(WRITER, None, 1).await.is_err() && zone.usage().await.is_err());
         assert_eq!(zone.incarnation(), None);
     });
 }
@@ -320,7 +320,7 @@ fn closing_answers_everybody_who_was_queued() {
         let writes: Vec<_> = (0..50)
             .map(|number| {
                 let zone = zone.clone();
-                tokio::spawn(async move { zone.write(chunk_id(number), vec![payload(number, 30_000)]).await })
+                tokio::spawn(async move { zone.write(WRITER, chunk_id(number), vec![payload(number, 30_000)]).await })
             })
             .collect();
         tokio::time::sleep(Duration::from_millis(3)).await;

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cairn_testkit::sim_environment::simulate;
-use cairn_testkit::zone_conformance::{chunk_id, payload};
-use cairn_types::Locator;
+use cairn_testkit::zone_conformance::{WRITER, chunk_id, payload};
+use cairn_types::{Locator, SessionId};
 use cairn_zone::embedded::format::Place;
 use cairn_zone::embedded::{EmbeddedZone, Opened, Settings};
 use cairn_zone::{Zone, ZoneError};
@@ -69,7 +69,7 @@ async fn client(zone: Arc<EmbeddedZone>, model: Arc<Mutex<Model>>, mut random: C
                 };
                 let middle = bytes.len() / 3;
                 let pieces = vec![bytes.slice(..middle), bytes.slice(middle..)];
-                match zone.write(chunk_id(number), pieces).await {
+                match zone.write(WRITER, chunk_id(number), pieces).await {
                     Ok(placed) => {
                         let sequence = Place::decode(&placed.locator).ok_or("a locator that cannot be read")?.sequence;
                         if zone.position() < sequence {
@@ -169,7 +169,7 @@ async fn check_all(zone: &EmbeddedZone, model: &Mutex<Model>) -> Result<(), Stri
     let mut listed = BTreeMap::new();
     let mut from = None;
     loop {
-        let page = zone.enumerate(from, 7).await.map_err(|error| format!("listing: {error}"))?;
+        let page = zone.enumerate(SessionId(0), from, 7).await.map_err(|error| format!("listing: {error}"))?;
         for found in page.found {
             if listed.insert(found.locator.clone(), found).is_some() {
                 return Err("a chunk is listed twice".into());

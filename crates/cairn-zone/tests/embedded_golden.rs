@@ -1,6 +1,6 @@
 //! The bytes of version 1, as a fixture that opens for ever.
 //!
-//! `CAIRN_BLESS=1` writes the fixture anew: only right together with a new format version, under a new name.
+//! `CAIRN_BLESS=1` writes the fixture anew: only right together with a new format version, under a new name, once a version is released.
 
 mod common;
 
@@ -8,13 +8,16 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use cairn_testkit::sim_environment::simulate;
-use cairn_testkit::zone_conformance::{chunk_id, delete, expect, payload, put, walk};
+use cairn_testkit::zone_conformance::{WRITER, chunk_id, delete, expect, payload, put, walk};
 use cairn_types::Locator;
 use cairn_zone::embedded::Settings;
 use cairn_zone::{Zone, ZoneError};
 use common::{Machine, small};
 
 const LENGTHS: [usize; 4] = [100, 5000, 0, 3968];
+
+/// The upper half of the nonce that this seed gives the fixture's generation.
+const TAG: [u8; 4] = [0x88, 0x10, 0x87, 0xa9];
 
 fn settings() -> Settings {
     Settings { reserve_bytes: 0, ..small() }
@@ -26,8 +29,10 @@ fn fixture() -> PathBuf {
 
 /// What the locators of the fixture are, byte for byte: they stand in catalogs.
 fn locators() -> Vec<Locator> {
+    let [a, b, c, d] = TAG;
+    // Version, four bytes of the nonce, incarnation 4, generation 1.
     [(1, 1), (2, 2), (4, 3), (5, 4)]
-        .map(|(block, sequence)| Locator::new(vec![1_u8, 1, block, sequence].into()).expect("short"))
+        .map(|(block, sequence)| Locator::new(vec![1_u8, a, b, c, d, 4, 1, block, sequence].into()).expect("short"))
         .into()
 }
 
@@ -72,7 +77,9 @@ fn the_fixture_opens() {
                 expect(&zone, locator, id, &payload(number as u64, length)).await;
             }
         }
-        assert_eq!(walk(&zone, 10).await.len(), 3);
+        let listed = walk(&zone, 10).await;
+        assert_eq!(listed.len(), 3);
+        assert!(listed.iter().all(|found| found.session == WRITER));
         zone.close().await;
     });
 }

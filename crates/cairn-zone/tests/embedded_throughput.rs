@@ -6,7 +6,7 @@ mod common;
 use std::sync::Arc;
 
 use cairn_disk::Environment;
-use cairn_testkit::zone_conformance::{chunk_id, payload};
+use cairn_testkit::zone_conformance::{WRITER, chunk_id, payload};
 use cairn_zone::Zone;
 use cairn_zone::embedded::Settings;
 use common::{opening, ready};
@@ -26,7 +26,7 @@ async fn writes_a_second() {
                 let (zone, _) = ready(opening(Environment::real(), &directory.path().join("segments"), settings)).await;
                 let zone = Arc::new(zone);
                 let bytes = payload(1, length);
-                zone.write(chunk_id(0), vec![bytes.clone()]).await.expect("the first write");
+                zone.write(WRITER, chunk_id(0), vec![bytes.clone()]).await.expect("the first write");
                 if prewritten {
                     tokio::time::sleep(std::time::Duration::from_secs(5)).await;
                 }
@@ -37,7 +37,7 @@ async fn writes_a_second() {
                         let (zone, bytes) = (zone.clone(), bytes.clone());
                         tokio::spawn(async move {
                             for number in 0..each {
-                                zone.write(chunk_id(writer * each + number), vec![bytes.clone()]).await.expect("a write");
+                                zone.write(WRITER, chunk_id(writer * each + number), vec![bytes.clone()]).await.expect("a write");
                             }
                         })
                     })

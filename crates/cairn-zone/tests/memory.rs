@@ -1,7 +1,5 @@
 //! The memory engine against the conformance suite.
 
-use std::sync::Arc;
-
 use cairn_testkit::zone_conformance::{self, Subject, Volatile, chunk_id, payload, put};
 use cairn_types::Incarnation;
 use cairn_zone::memory::MemoryZone;
@@ -11,7 +9,7 @@ use futures::FutureExt;
 #[tokio::test(start_paused = true)]
 async fn conforms() {
     zone_conformance::run_all(&|| {
-        async { Box::new(Volatile(Arc::new(MemoryZone::new(Incarnation(3))))) as Box<dyn Subject> }.boxed()
+        async { Box::new(Volatile::bare(MemoryZone::new(Incarnation(3)))) as Box<dyn Subject> }.boxed()
     })
     .await;
 }

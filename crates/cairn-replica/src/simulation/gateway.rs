@@ -67,8 +67,8 @@ impl Zone for FarZone {
     fn incarnation(&self) -> Option<Incarnation> {
         self.0.incarnation()
     }
-    fn write(&self, id: ChunkId, pieces: Vec<Bytes>) -> BoxFuture<'_, Result<Placed, ZoneError>> {
-        Box::pin(self.1.through(self.0.write(id, pieces)))
+    fn write(&self, session: SessionId, id: ChunkId, pieces: Vec<Bytes>) -> BoxFuture<'_, Result<Placed, ZoneError>> {
+        Box::pin(self.1.through(self.0.write(session, id, pieces)))
     }
     fn read<'a>(&'a self, at: &'a Locator, id: ChunkId, offset: u64, length: usize) -> BoxFuture<'a, Result<Bytes, ZoneError>> {
         Box::pin(self.1.through(self.0.read(at, id, offset, length)))
@@ -76,8 +76,8 @@ impl Zone for FarZone {
     fn delete<'a>(&'a self, chunks: &'a [(Locator, ChunkId)]) -> BoxFuture<'a, Vec<Result<(), ZoneError>>> {
         Box::pin(self.1.through(self.0.delete(chunks)))
     }
-    fn enumerate(&self, from: Option<Bytes>, count_max: usize) -> BoxFuture<'_, Result<Page, ZoneError>> {
-        Box::pin(self.1.through(self.0.enumerate(from, count_max)))
+    fn enumerate(&self, since: SessionId, from: Option<Bytes>, count_max: usize) -> BoxFuture<'_, Result<Page, ZoneError>> {
+        Box::pin(self.1.through(self.0.enumerate(since, from, count_max)))
     }
     fn usage(&self) -> BoxFuture<'_, Result<Usage, ZoneError>> {
         self.0.usage()

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use cairn_types::{ChunkId, Incarnation, Locator};
+use cairn_types::{ChunkId, Incarnation, Locator, SessionId};
 use cairn_zone::{Capabilities, Found, Page, Placed, Usage, Zone, ZoneError};
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
@@ -26,6 +26,7 @@ pub(super) enum Mood {
 }
 
 pub(super) struct Stored {
+    pub session: SessionId,
     pub id: ChunkId,
     pub bytes: Bytes,
     /// Whether a fault has damaged it.
@@ -182,7 +183,7 @@ impl Zone for SimZone {
         (inside.mood != Mood::Away).then_some(Incarnation(inside.life))
     }
 
-    fn write(&self, id: ChunkId, pieces: Vec<Bytes>) -> BoxFuture<'_, Result<Placed, ZoneError>> {
+    fn write(&self, session: SessionId, id: ChunkId, pieces: Vec<Bytes>) -> BoxFuture<'_, Result<Placed, ZoneError>> {
         Box::pin(async move {
             let bytes: Bytes = pieces.concat().into();
             assert!(bytes.len() <= self.chunk_bytes_max);
@@ -192,7 +193,7 @@ impl Zone for SimZone {
                 }
                 let serial = inside.next;
                 inside.next += 1;
-                inside.chunks.insert(serial, Stored { id, bytes, rotten: false });
+                inside.chunks.insert(serial, Stored { session, id, bytes, rotten: false });
                 inside.promised.insert(serial);
                 Ok(Placed { locator: locator(inside.life, serial), incarnation: Incarnation(inside.life) })
             })
@@ -256,19 +257,19 @@ impl Zone for SimZone {
         })
     }
 
-    fn enumerate(&self, from: Option<Bytes>, count_max: usize) -> BoxFuture<'_, Result<Page, ZoneError>> {
+    fn enumerate(&self, since: SessionId, from: Option<Bytes>, count_max: usize) -> BoxFuture<'_, Result<Page, ZoneError>> {
         Box::pin(async move {
             let from = from.map_or(0, |from| u64::from_be_bytes(from.as_ref().try_into().unwrap()));
             self.perform(move |inside| {
                 let mut found = Vec::new();
                 let mut next = None;
-                for (serial, stored) in inside.chunks.range(from..) {
+                for (serial, stored) in inside.chunks.range(from..).filter(|(_, stored)| stored.session >= since) {
                     if found.len() == count_max.min(7) {
                         next = Some(Bytes::copy_from_slice(&serial.to_be_bytes()));
                         break;
                     }
                     let locator = locator(inside.life, *serial);
-                    found.push(Found { id: stored.id, locator, length: stored.bytes.len() as u64 });
+                    found.push(Found { session: stored.session, id: stored.id, locator, length: stored.bytes.len() as u64 });
                 }
                 Ok(Page { found, next })
             })

@@ -134,7 +134,7 @@ impl World {
         let mut all = BTreeSet::new();
         let mut from = None;
         loop {
-            let page = self.zones[zone].inner().enumerate(from, 1000).await.unwrap();
+            let page = self.zones[zone].inner().enumerate(cairn_types::SessionId(0), from, 1000).await.unwrap();
             all.extend(page.found.into_iter().map(|found| found.id));
             from = page.next;
             if from.is_none() {

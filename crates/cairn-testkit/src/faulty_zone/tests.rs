@@ -7,15 +7,24 @@ use cairn_zone::{Zone, ZoneError};
 use futures::FutureExt;
 
 use super::{Fault, FaultyZone, Operation, Rule};
-use crate::zone_conformance::{Volatile, chunk_id, delete, expect, payload, put, run_all, walk};
+use crate::zone_conformance::{Subject, Volatile, WRITER, chunk_id, delete, expect, payload, put, run_all, walk};
 
 fn fresh(seed: u64) -> FaultyZone {
     FaultyZone::new(Arc::new(MemoryZone::new(Incarnation(1))), seed)
 }
 
+fn subject(rule: Option<Rule>) -> Box<dyn Subject> {
+    let engine = MemoryZone::new(Incarnation(1));
+    let zone = FaultyZone::new(Arc::new(engine.clone()), 1);
+    if let Some(rule) = rule {
+        zone.inject(rule);
+    }
+    Box::new(Volatile { zone: Arc::new(zone), engine })
+}
+
 #[tokio::test(start_paused = true)]
 async fn without_faults_it_is_the_zone_it_wraps() {
-    run_all(&|| async { Box::new(Volatile(Arc::new(fresh(1)))) as Box<dyn crate::zone_conformance::Subject> }.boxed()).await;
+    run_all(&|| async { subject(None) }.boxed()).await;
 }
 
 /// The suite is worth something only if it notices a zone that is wrong.
@@ -30,12 +39,7 @@ async fn the_suite_notices_loss_flipped_bits_and_lost_answers() {
         let run = tokio::spawn(async move {
             let make = move || {
                 let rule = rule.clone();
-                async move {
-                    let zone = fresh(1);
-                    zone.inject(rule);
-                    Box::new(Volatile(Arc::new(zone))) as Box<dyn crate::zone_conformance::Subject>
-                }
-                .boxed()
+                async move { subject(Some(rule)) }.boxed()
             };
             run_all(&make).await;
         });
@@ -86,7 +90,7 @@ async fn an_away_zone_has_no_incarnation_and_does_nothing() {
     let locator = put(&zone, chunk_id(1), &bytes).await;
     zone.go_away("the fibre is cut");
     assert_eq!(zone.incarnation(), None);
-    let answer = zone.write(chunk_id(2), vec![bytes.clone()]).await;
+    let answer = zone.write(WRITER, chunk_id(2), vec![bytes.clone()]).await;
     assert!(matches!(&answer, Err(ZoneError::Away(reason)) if reason == "the fibre is cut"), "{answer:?}");
     assert!(matches!(delete(&zone, &locator, chunk_id(1)).await, Err(ZoneError::Away(_))));
     zone.come_back();

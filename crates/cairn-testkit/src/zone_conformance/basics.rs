@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use cairn_types::Locator;
+use cairn_types::{Locator, SessionId};
 use cairn_zone::ZoneError;
 
-use super::{Subject, chunk_id, delete, expect, payload, put, walk};
+use super::{Subject, WRITER, chunk_id, delete, expect, payload, put, walk};
 
 /// What is written is read back, whole.
 pub async fn writes_and_reads_whole_chunks(subject: &dyn Subject) {
@@ -28,7 +28,7 @@ pub async fn writes_and_reads_whole_chunks(subject: &dyn Subject) {
 /// Empty chunks, empty pieces, many pieces.
 pub async fn takes_empty_chunks_and_odd_pieces(subject: &dyn Subject) {
     let zone = subject.zone();
-    let empty = zone.write(chunk_id(0), Vec::new()).await.expect("an empty chunk").locator;
+    let empty = zone.write(WRITER, chunk_id(0), Vec::new()).await.expect("an empty chunk").locator;
     assert_eq!(zone.read(&empty, chunk_id(0), 0, 0).await.expect("an empty read"), Bytes::new());
     assert!(matches!(zone.read(&empty, chunk_id(0), 0, 1).await, Err(ZoneError::Refused(_))));
 
@@ -37,7 +37,7 @@ pub async fn takes_empty_chunks_and_odd_pieces(subject: &dyn Subject) {
     pieces.insert(0, Bytes::new());
     pieces.insert(17, Bytes::new());
     pieces.push(Bytes::new());
-    let locator = zone.write(chunk_id(1), pieces).await.expect("many pieces").locator;
+    let locator = zone.write(WRITER, chunk_id(1), pieces).await.expect("many pieces").locator;
     expect(&*zone, &locator, chunk_id(1), &whole).await;
     assert_eq!(walk(&*zone, 10).await.len(), 2, "an empty chunk is listed too");
 }
@@ -47,7 +47,7 @@ pub async fn refuses_what_is_too_long(subject: &dyn Subject) {
     let zone = subject.zone();
     let longest = zone.capabilities().chunk_bytes_max;
     let bytes = payload(0, longest);
-    let answer = zone.write(chunk_id(0), vec![bytes, Bytes::from_static(b"x")]).await;
+    let answer = zone.write(WRITER, chunk_id(0), vec![bytes, Bytes::from_static(b"x")]).await;
     assert!(matches!(answer, Err(ZoneError::Refused(_))), "one byte over the limit: {answer:?}");
     assert!(walk(&*zone, 10).await.is_empty(), "nothing is kept of a refused write");
 }
@@ -213,7 +213,7 @@ pub async fn survives_foreign_locators_and_cursors(subject: &dyn Subject) {
     }
     expect(&*zone, &own, chunk_id(1), &bytes).await;
     for cursor in [&b""[..], b"x", b"not a cursor of anybody", &[0xff; 200]] {
-        let answer = zone.enumerate(Some(Bytes::copy_from_slice(cursor)), 10).await;
+        let answer = zone.enumerate(SessionId(0), Some(Bytes::copy_from_slice(cursor)), 10).await;
         assert!(matches!(answer, Err(ZoneError::Refused(_))), "cursor {cursor:?}: {answer:?}");
     }
 }

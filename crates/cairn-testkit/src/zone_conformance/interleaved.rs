@@ -5,10 +5,11 @@ use std::future::Future;
 use std::pin::pin;
 use std::task::Poll;
 
+use cairn_types::SessionId;
 use cairn_zone::ZoneError;
 use futures::future::join_all;
 
-use super::{Subject, chunk_id, delete, expect, payload, put, walk};
+use super::{Subject, WRITER, chunk_id, delete, expect, payload, put, walk};
 
 /// Chunks that are there for the whole of a walk are listed exactly once, while others come and go between its pages (S3).
 pub async fn lists_what_stays_while_others_come_and_go(subject: &dyn Subject) {
@@ -27,7 +28,7 @@ pub async fn lists_what_stays_while_others_come_and_go(subject: &dyn Subject) {
     let mut from = None;
     let mut number = 1000;
     loop {
-        let page = zone.enumerate(from, 3).await.expect("listing");
+        let page = zone.enumerate(SessionId(0), from, 3).await.expect("listing");
         for found in page.found {
             *seen.entry((found.id, found.locator)).or_default() += 1;
         }
@@ -71,7 +72,7 @@ pub async fn takes_many_writers_at_once(subject: &dyn Subject) {
 pub async fn stays_whole_when_callers_give_up(subject: &dyn Subject) {
     let zone = subject.zone();
     for number in 0..40 {
-        let mut writing = pin!(zone.write(chunk_id(number), vec![payload(number, 30_000)]));
+        let mut writing = pin!(zone.write(WRITER, chunk_id(number), vec![payload(number, 30_000)]));
         for _ in 0..number % 5 {
             let answered = futures::future::poll_fn(|context| Poll::Ready(writing.as_mut().poll(context).is_ready())).await;
             if answered {

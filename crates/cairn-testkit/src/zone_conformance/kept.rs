@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use cairn_types::{ChunkId, Locator};
+use cairn_types::{ChunkId, Locator, SessionId};
 use cairn_zone::ZoneError;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -138,14 +138,14 @@ pub async fn walks_on_over_a_restart(subject: &mut dyn Subject) {
     for number in 0..20 {
         put(&*zone, chunk_id(number), &payload(number, 10_000)).await;
     }
-    let first = zone.enumerate(None, 6).await.expect("listing");
+    let first = zone.enumerate(SessionId(0), None, 6).await.expect("listing");
     let mut seen: Vec<_> = first.found.into_iter().map(|found| found.id).collect();
     let mut from = first.next;
     drop(zone);
     subject.reopen().await;
     let zone = subject.zone();
     while let Some(cursor) = from {
-        let page = zone.enumerate(Some(cursor), 6).await.expect("listing after a restart");
+        let page = zone.enumerate(SessionId(0), Some(cursor), 6).await.expect("listing after a restart");
         seen.extend(page.found.into_iter().map(|found| found.id));
         from = page.next;
     }

@@ -9,11 +9,13 @@
 mod basics;
 mod interleaved;
 mod kept;
+mod lives;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cairn_types::{BlobId, ChunkId, Locator, SessionId};
+use cairn_types::{BlobId, ChunkId, Incarnation, Locator, SessionId};
+use cairn_zone::memory::MemoryZone;
 use cairn_zone::{Found, Zone, ZoneError};
 use futures::future::BoxFuture;
 use rand::{RngCore, SeedableRng};
@@ -22,6 +24,7 @@ use rand_chacha::ChaCha8Rng;
 pub use basics::*;
 pub use interleaved::*;
 pub use kept::*;
+pub use lives::*;
 
 /// A zone under test.
 pub trait Subject: Send + Sync {
@@ -29,18 +32,39 @@ pub trait Subject: Send + Sync {
     fn zone(&self) -> Arc<dyn Zone>;
     /// Closes the zone in good order and opens it again from what it kept. Only asked of engines that say `durable`.
     fn reopen(&mut self) -> BoxFuture<'_, ()>;
+    /// Ends the zone's life and begins the next one: empty, and in a higher incarnation, as a zone that has lost its memory does (L7).
+    fn begin_new_life(&mut self) -> BoxFuture<'_, ()>;
 }
 
-/// A subject that cannot be reopened: for engines that keep nothing.
-pub struct Volatile(pub Arc<dyn Zone>);
+/// A subject that cannot be reopened: the memory engine, which keeps nothing, bare or behind a wrapper.
+pub struct Volatile {
+    /// The zone under test.
+    pub zone: Arc<dyn Zone>,
+    /// The engine in it.
+    pub engine: MemoryZone,
+}
+
+impl Volatile {
+    /// The bare engine.
+    #[must_use]
+    pub fn bare(engine: MemoryZone) -> Self {
+        Self { zone: Arc::new(engine.clone()), engine }
+    }
+}
 
 impl Subject for Volatile {
     fn zone(&self) -> Arc<dyn Zone> {
-        self.0.clone()
+        self.zone.clone()
     }
 
     fn reopen(&mut self) -> BoxFuture<'_, ()> {
         panic!("an engine that says it is durable must be reopened by its own Subject")
+    }
+
+    fn begin_new_life(&mut self) -> BoxFuture<'_, ()> {
+        let next = self.engine.incarnation().unwrap_or_default().0 + 1;
+        self.engine.lose_memory(Incarnation(next));
+        Box::pin(async {})
     }
 }
 
@@ -64,6 +88,8 @@ pub async fn run_all(make: &Make) {
     interleaved::stays_whole_when_callers_give_up(&*make().await).await;
     interleaved::never_shows_a_chunk_that_is_being_deleted_in_part(&*make().await).await;
     interleaved::deletes_the_same_chunk_from_two_sides(&*make().await).await;
+    lives::keeps_the_session_of_each_writer(&mut *make().await).await;
+    lives::names_nothing_of_an_earlier_life(&mut *make().await).await;
     for seed in 0..8 {
         kept::agrees_with_a_model(&mut *make().await, seed).await;
     }
@@ -72,6 +98,9 @@ pub async fn run_all(make: &Make) {
         kept::walks_on_over_a_restart(&mut *make().await).await;
     }
 }
+
+/// The session that [`put`] writes under: another than the one in the ids, as a repair's is.
+pub const WRITER: SessionId = SessionId(9);
 
 /// The chunk of this number: one session, several blobs, several ordinals.
 #[must_use]
@@ -89,7 +118,7 @@ pub fn payload(seed: u64, length: usize) -> Bytes {
 
 /// Writes one chunk in one piece, or panics.
 pub async fn put(zone: &dyn Zone, id: ChunkId, bytes: &Bytes) -> Locator {
-    let placed = zone.write(id, vec![bytes.clone()]).await.unwrap_or_else(|error| panic!("writing {id:?}: {error}"));
+    let placed = zone.write(WRITER, id, vec![bytes.clone()]).await.unwrap_or_else(|error| panic!("writing {id:?}: {error}"));
     assert_eq!(Some(placed.incarnation), zone.incarnation(), "a write belongs to the zone's present life");
     placed.locator
 }
@@ -109,10 +138,15 @@ pub async fn delete(zone: &dyn Zone, locator: &Locator, id: ChunkId) -> Result<(
 
 /// Walks the whole zone in pages of this size.
 pub async fn walk(zone: &dyn Zone, count_max: usize) -> Vec<Found> {
+    walk_since(zone, SessionId(0), count_max).await
+}
+
+/// Walks what was written under this session and later ones.
+pub async fn walk_since(zone: &dyn Zone, since: SessionId, count_max: usize) -> Vec<Found> {
     let mut all = Vec::new();
     let mut from = None;
     loop {
-        let page = zone.enumerate(from, count_max).await.unwrap_or_else(|error| panic!("listing: {error}"));
+        let page = zone.enumerate(since, from, count_max).await.unwrap_or_else(|error| panic!("listing: {error}"));
         assert!(page.found.len() <= count_max, "a page of {} where {count_max} was the most", page.found.len());
         all.extend(page.found);
         match page.next {
@@ -130,7 +164,7 @@ pub async fn full_then_resumes(zone: &dyn Zone, chunk_bytes: usize, count_max: u
         let number = kept.len() as u64;
         assert!(number < count_max, "the zone was to be full before {count_max} chunks of {chunk_bytes} bytes");
         let bytes = payload(number, chunk_bytes);
-        match zone.write(chunk_id(number), vec![bytes.clone()]).await {
+        match zone.write(WRITER, chunk_id(number), vec![bytes.clone()]).await {
             Ok(placed) => kept.push((chunk_id(number), placed.locator, bytes)),
             Err(ZoneError::Full(_)) => break chunk_id(number),
             Err(other) => panic!("a full zone says Full, not: {other}"),
@@ -150,7 +184,7 @@ pub async fn full_then_resumes(zone: &dyn Zone, chunk_bytes: usize, count_max: u
     let bytes = payload(u64::MAX, chunk_bytes);
     let mut locator = None;
     for _ in 0..200 {
-        match zone.write(refused, vec![bytes.clone()]).await {
+        match zone.write(WRITER, refused, vec![bytes.clone()]).await {
             Ok(placed) => {
                 locator = Some(placed.locator);
                 break;

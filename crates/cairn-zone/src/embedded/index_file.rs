@@ -5,9 +5,10 @@ use std::io;
 use bytes::Bytes;
 use cairn_disk::File;
 
-use super::format::index::{INDEX_HEADER_BYTES, state_byte};
+use super::format::index::{ENTRY_BYTES, INDEX_HEADER_BYTES, state_byte};
 use super::format::record::RECORD_HEADER_BYTES;
 use super::format::{BLOCK_BYTES, Entry, IndexHeader, RecordHeader, RecordState, blocks_up};
+use super::segment::session_max;
 
 /// Ends the file behind its records and writes the index there. The records must be durable. When it returns, so is the index; a
 /// crash before leaves a file without one, which is scanned.
@@ -18,7 +19,7 @@ pub(super) async fn write(
     (generation, nonce, base_position): (u64, u64, u64),
 ) -> io::Result<IndexHeader> {
     let data_end = blocks_up(data_end);
-    let mut body = Vec::with_capacity(entries.len() * 41);
+    let mut body = Vec::with_capacity(entries.len() * (ENTRY_BYTES + 1));
     for entry in entries {
         body.extend_from_slice(&entry.encode());
     }
@@ -32,6 +33,7 @@ pub(super) async fn write(
         count: u32::try_from(entries.len()).map_err(|_| io::Error::other("too many records for an index"))?,
         offset: data_end,
         payload_bytes: entries.iter().map(|entry| u64::from(entry.payload_length)).sum(),
+        session_max: session_max(entries),
         entries_crc,
     };
     // Cutting first leaves nothing behind the records that could later be taken for one.

@@ -7,9 +7,10 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use cairn_types::SessionId;
 
 use super::format::locator::{put_number, take_number};
-use super::format::{BLOCK_BYTES, Entry, Place, RecordState};
+use super::format::{BLOCK_BYTES, Entry, RecordState};
 use super::lookup::{self, read_failed};
 use super::segment::Segment;
 use super::shared::Shared;
@@ -43,7 +44,12 @@ impl Cursor {
 }
 
 /// One page.
-pub(super) async fn enumerate(shared: Arc<Shared>, from: Option<Bytes>, count_max: usize) -> Result<Page, ZoneError> {
+pub(super) async fn enumerate(
+    shared: Arc<Shared>,
+    since: SessionId,
+    from: Option<Bytes>,
+    count_max: usize,
+) -> Result<Page, ZoneError> {
     let start = match from {
         None => Cursor { generation: 0, offset: 0 },
         Some(bytes) => Cursor::decode(&bytes).ok_or_else(|| ZoneError::Refused("this is not a cursor of this engine".into()))?,
@@ -61,13 +67,17 @@ pub(super) async fn enumerate(shared: Arc<Shared>, from: Option<Bytes>, count_ma
             page.next = Some(Cursor { generation: segment.generation, offset: after }.encode());
             return Ok(page);
         }
-        for entry in live_entries(&shared, segment, after).await? {
+        for entry in live_entries(&shared, segment, since, after).await? {
             if page.found.len() == count_max {
                 // There is more, from the last one on.
                 return Ok(page);
             }
-            let place = Place { generation: segment.generation, offset: entry.offset, sequence: entry.sequence };
-            page.found.push(Found { id: entry.id, locator: place.encode(), length: u64::from(entry.payload_length) });
+            page.found.push(Found {
+                session: entry.session,
+                id: entry.id,
+                locator: shared.place(segment, &entry).encode(),
+                length: u64::from(entry.payload_length),
+            });
             page.next = Some(Cursor { generation: segment.generation, offset: entry.offset }.encode());
         }
     }
@@ -75,11 +85,11 @@ pub(super) async fn enumerate(shared: Arc<Shared>, from: Option<Bytes>, count_ma
     Ok(page)
 }
 
-/// The live records of a segment behind this offset.
-async fn live_entries(shared: &Shared, segment: &Arc<Segment>, after: u64) -> Result<Vec<Entry>, ZoneError> {
+/// The live records of a segment behind this offset, of this session or later ones.
+async fn live_entries(shared: &Shared, segment: &Arc<Segment>, since: SessionId, after: u64) -> Result<Vec<Entry>, ZoneError> {
     {
         let inner = segment.inner.lock();
-        if inner.retired || inner.live_count == 0 {
+        if inner.retired || inner.live_count == 0 || inner.session_max < since {
             return Ok(Vec::new());
         }
     }
@@ -97,6 +107,6 @@ async fn live_entries(shared: &Shared, segment: &Arc<Segment>, after: u64) -> Re
     if segment.inner.lock().retired {
         entries.clear();
     }
-    entries.retain(|entry| entry.offset > after && entry.state != RecordState::Dead);
+    entries.retain(|entry| entry.offset > after && entry.session >= since && entry.state != RecordState::Dead);
     Ok(entries)
 }

@@ -195,6 +195,9 @@ impl Maintenance {
         let mut by_generation: BTreeMap<u64, Vec<(usize, usize, Place, ChunkId)>> = BTreeMap::new();
         for (call, deletion) in deletions.iter().enumerate() {
             for (at, (place, id)) in deletion.targets.iter().enumerate() {
+                if place.incarnation != self.shared.owner.incarnation {
+                    continue;
+                }
                 by_generation.entry(place.generation).or_default().push((call, at, *place, *id));
             }
         }
@@ -254,6 +257,10 @@ impl Maintenance {
         };
         let mut marks = Marks::default();
         for (call, at, place, id) in targets {
+            // One of another life names nothing here, so it is gone already.
+            if !shared.may_be_in(&segment, place) {
+                continue;
+            }
             match mark(shared, &segment, &*file, &entries, *place, *id, &mut marks).await {
                 Ok(()) => {}
                 Err(error @ ZoneError::Away(_)) => return Err(error),

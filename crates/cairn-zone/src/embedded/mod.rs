@@ -8,7 +8,7 @@
 //! - Damage is told from a torn tail (L5): every record carries its file's generation and nonce and the position known durable when it
 //!   was written. Damage costs the chunks that it hits, no more; see [`Damage`].
 //! - A zone behind what the catalog recorded of it (L7), of another store, zone or incarnation, is refused and not touched.
-//! - A locator opens its own chunk or nothing (B7), whatever became of the file since.
+//! - A locator opens its own chunk or nothing (B7), whatever became of the file since, and nothing in another life of the zone.
 //! - Bytes on disk, however damaged, never make it panic.
 //!
 //! # How it works
@@ -19,8 +19,8 @@
 //!
 //! # Memory
 //!
-//! About 200 bytes for each segment; 48 bytes for each record of the segment in use; two bounded caches (open files, verified headers).
-//! Nothing for each chunk: the index of a sealed segment, 41 bytes a chunk, stays at the end of its file.
+//! About 200 bytes for each segment; 56 bytes for each record of the segment in use; two bounded caches (open files, verified headers).
+//! Nothing for each chunk: the index of a sealed segment, 49 bytes a chunk, stays at the end of its file.
 //!
 //! # Space
 //!
@@ -56,7 +56,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use cairn_disk::Environment;
 use cairn_disk::zone_directory::ZoneDirectory;
-use cairn_types::{ChunkId, Incarnation, Locator, StoreId, ZoneIndex};
+use cairn_types::{ChunkId, Incarnation, Locator, SessionId, StoreId, ZoneIndex};
 use futures::future::{BoxFuture, FutureExt};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
@@ -246,7 +246,7 @@ impl EmbeddedZone {
         self.senders.lock().clone().ok_or_else(closed)
     }
 
-    async fn write_chunk(&self, id: ChunkId, pieces: Vec<Bytes>) -> Result<Placed, ZoneError> {
+    async fn write_chunk(&self, session: SessionId, id: ChunkId, pieces: Vec<Bytes>) -> Result<Placed, ZoneError> {
         let senders = self.senders()?;
         let longest = self.shared.settings.chunk_bytes_max;
         let length: usize = pieces.iter().map(Bytes::len).sum();
@@ -256,7 +256,7 @@ impl EmbeddedZone {
         let room = self.queue_room.clone().acquire_many_owned(payload_length).await.map_err(|_| closed())?;
         let payload_crc = pieces.iter().fold(0, |crc, piece| crc32c::crc32c_append(crc, piece));
         let (answer, answered) = oneshot::channel();
-        let request = Request { id, pieces, payload_length, payload_crc, answer, _room: room };
+        let request = Request { session, id, pieces, payload_length, payload_crc, answer, _room: room };
         senders.requests.send(request).await.map_err(|_| closed())?;
         drop(senders);
         answered.await.unwrap_or_else(|_| Err(closed()))
@@ -322,8 +322,8 @@ impl Zone for EmbeddedZone {
         present.then_some(self.shared.owner.incarnation)
     }
 
-    fn write(&self, id: ChunkId, pieces: Vec<Bytes>) -> BoxFuture<'_, Result<Placed, ZoneError>> {
-        self.write_chunk(id, pieces).boxed()
+    fn write(&self, session: SessionId, id: ChunkId, pieces: Vec<Bytes>) -> BoxFuture<'_, Result<Placed, ZoneError>> {
+        self.write_chunk(session, id, pieces).boxed()
     }
 
     fn read<'a>(
@@ -340,10 +340,10 @@ impl Zone for EmbeddedZone {
         self.delete_chunks(chunks).boxed()
     }
 
-    fn enumerate(&self, from: Option<Bytes>, count_max: usize) -> BoxFuture<'_, Result<Page, ZoneError>> {
+    fn enumerate(&self, since: SessionId, from: Option<Bytes>, count_max: usize) -> BoxFuture<'_, Result<Page, ZoneError>> {
         async move {
             self.senders()?;
-            self.shared.blocking(listing::enumerate(self.shared.clone(), from, count_max)).await?
+            self.shared.blocking(listing::enumerate(self.shared.clone(), since, from, count_max)).await?
         }
         .boxed()
     }

@@ -163,6 +163,7 @@ async fn adopt(shared: &Shared, candidate: &Candidate, kept: Option<Kept>) -> Re
                 index: Index::Stored(*index),
                 data_end: index.offset,
                 last_sequence: index.last_sequence,
+                session_max: index.session_max,
                 live_count: *live_count,
                 live_bytes: *live_bytes,
                 active: false,

@@ -23,7 +23,11 @@ const ONE_READ_BYTES_MAX: usize = 256 * 1024;
 
 /// Reads on a thread that may block.
 pub(super) async fn read(shared: Arc<Shared>, place: Place, id: ChunkId, offset: u64, length: usize) -> Result<Bytes, ZoneError> {
-    let segment = shared.segment(place.generation).ok_or_else(|| shared.missing(place.generation))?;
+    let segment = match shared.segment(place.generation) {
+        Some(segment) if shared.may_be_in(&segment, &place) => segment,
+        None if place.incarnation == shared.owner.incarnation => return Err(shared.missing(place.generation)),
+        _ => return Err(ZoneError::NotFound),
+    };
     let epoch = segment.epoch();
     let file = match shared.file(segment.slot).await {
         Ok(file) => file,

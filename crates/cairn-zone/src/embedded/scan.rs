@@ -153,6 +153,7 @@ pub(super) fn entry_of(record: &RecordHeader, state: RecordState) -> Entry {
         offset: record.offset,
         payload_length: record.payload_length,
         sequence: record.sequence,
+        session: record.session,
         id: record.id,
         payload_crc: record.payload_crc,
         state,

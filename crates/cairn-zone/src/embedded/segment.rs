@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use cairn_types::SessionId;
 use parking_lot::Mutex;
 
 use super::format::{Entry, IndexHeader, RecordState};
@@ -30,6 +31,8 @@ pub(super) struct Inner {
     pub(super) data_end: u64,
     /// Sequence of the last durable record, or the base position.
     pub(super) last_sequence: u64,
+    /// The latest session that anything in it was written under: a listing of later ones passes it over unread.
+    pub(super) session_max: SessionId,
     pub(super) live_count: u64,
     pub(super) live_bytes: u64,
     /// The writer appends to it.
@@ -69,6 +72,11 @@ impl Segment {
         self.epoch.fetch_add(1, Ordering::SeqCst);
     }
 
+    /// What its locators carry of its nonce, so that one of a history that the zone has lost names nothing in this one.
+    pub(super) fn tag(&self) -> u32 {
+        (self.nonce >> 32) as u32
+    }
+
     /// The stored index's head, when the index is in the file.
     pub(super) fn stored(&self) -> Option<IndexHeader> {
         match &self.inner.lock().index {
@@ -81,10 +89,12 @@ impl Segment {
 impl Inner {
     pub(super) fn from_entries(entries: Vec<Entry>, data_end: u64, last_sequence: u64) -> Self {
         let (live_count, live_bytes) = count_live(&entries);
+        let session_max = session_max(&entries);
         Self {
             index: Index::Memory(entries),
             data_end,
             last_sequence,
+            session_max,
             live_count,
             live_bytes,
             active: false,
@@ -92,6 +102,11 @@ impl Inner {
             retired: false,
         }
     }
+}
+
+/// The latest session of all entries, dead ones too; 0 for none.
+pub(super) fn session_max(entries: &[Entry]) -> SessionId {
+    entries.iter().map(|entry| entry.session).max().unwrap_or_default()
 }
 
 /// Chunks that are not known to be deleted, and their bytes.

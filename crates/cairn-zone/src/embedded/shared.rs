@@ -16,7 +16,7 @@ use tokio::sync::{Notify, oneshot, watch};
 
 use super::Presence;
 use super::cache::Cache;
-use super::format::{SegmentHeader, SegmentState};
+use super::format::{Entry, Place, SegmentHeader, SegmentState};
 use super::segment::{Segment, Table};
 use super::settings::Settings;
 use crate::ZoneError;
@@ -194,6 +194,23 @@ impl Shared {
 
     pub(super) fn segment(&self, generation: u64) -> Option<Arc<Segment>> {
         self.table.read().segments.get(&generation).cloned()
+    }
+
+    /// The name of a record.
+    pub(super) fn place(&self, segment: &Segment, entry: &Entry) -> Place {
+        Place {
+            incarnation: self.owner.incarnation,
+            tag: segment.tag(),
+            generation: segment.generation,
+            offset: entry.offset,
+            sequence: entry.sequence,
+        }
+    }
+
+    /// Whether a place may be one of this segment's. One of another life of the zone, or of a history that it has lost, is not, although
+    /// numbers begin anew with each life (B2, B7).
+    pub(super) fn may_be_in(&self, segment: &Segment, place: &Place) -> bool {
+        place.incarnation == self.owner.incarnation && place.tag == segment.tag()
     }
 
     /// A generation that is not there: never was, is gone, or lies in a file that cannot be read.

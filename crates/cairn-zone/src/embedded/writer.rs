@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use cairn_disk::{File, OpenMode};
-use cairn_types::ChunkId;
+use cairn_types::{ChunkId, SessionId};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::format::record::{RECORD_HEADER_BYTES, record_bytes};
@@ -27,6 +27,7 @@ const SMALL_SEGMENT_EXTRA_BYTES: u64 = 1024 * 1024;
 
 /// One chunk to store.
 pub(super) struct Request {
+    pub(super) session: SessionId,
     pub(super) id: ChunkId,
     pub(super) pieces: Vec<Bytes>,
     pub(super) payload_length: u32,
@@ -288,6 +289,7 @@ async fn append(shared: &Shared, active: &mut Active, batch: &[Request]) -> Resu
             sequence,
             durable_position,
             offset,
+            session: request.session,
             id: request.id,
             payload_length: request.payload_length,
             payload_crc: request.payload_crc,
@@ -315,10 +317,7 @@ async fn append(shared: &Shared, active: &mut Active, batch: &[Request]) -> Resu
     let first = active.header.take().is_some();
     active.offset = offset;
     active.records += batch.len();
-    let places = entries
-        .iter()
-        .map(|entry| Place { generation: segment.generation, offset: entry.offset, sequence: entry.sequence })
-        .collect();
+    let places = entries.iter().map(|entry| shared.place(segment, entry)).collect();
     count(shared, segment, entries, offset, sequence);
     if first {
         shared.table.write().segments.insert(segment.generation, segment.clone());
@@ -339,6 +338,7 @@ fn count(shared: &Shared, segment: &Segment, entries: Vec<Entry>, data_end: u64,
     inner.live_bytes += bytes;
     inner.data_end = data_end;
     inner.last_sequence = last_sequence;
+    inner.session_max = entries.iter().map(|entry| entry.session).fold(inner.session_max, SessionId::max);
     if let Index::Memory(all) = &mut inner.index {
         all.extend(entries);
     }

@@ -8,7 +8,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use cairn_types::{ChunkId, Incarnation, Locator};
+use cairn_types::{ChunkId, Incarnation, Locator, SessionId};
 use futures::future::{BoxFuture, FutureExt, ready};
 use parking_lot::Mutex;
 
@@ -29,8 +29,14 @@ struct State {
     /// Bytes of live chunks that may be stored at once.
     capacity_bytes: u64,
     next: u64,
-    chunks: BTreeMap<u64, (ChunkId, Bytes)>,
+    chunks: BTreeMap<u64, Stored>,
     bytes: u64,
+}
+
+struct Stored {
+    session: SessionId,
+    id: ChunkId,
+    payload: Bytes,
 }
 
 impl MemoryZone {
@@ -87,7 +93,7 @@ fn decode(locator: &Locator) -> Result<(Incarnation, u64), ZoneError> {
 }
 
 impl State {
-    fn write(&mut self, id: ChunkId, pieces: &[Bytes], chunk_bytes_max: usize) -> Result<Placed, ZoneError> {
+    fn write(&mut self, session: SessionId, id: ChunkId, pieces: &[Bytes], chunk_bytes_max: usize) -> Result<Placed, ZoneError> {
         let length: usize = pieces.iter().map(Bytes::len).sum();
         if length > chunk_bytes_max {
             return Err(ZoneError::Refused(format!("a chunk of {length} bytes; the longest is {chunk_bytes_max}")));
@@ -102,7 +108,7 @@ impl State {
         let serial = self.next;
         self.next += 1;
         self.bytes += length as u64;
-        self.chunks.insert(serial, (id, payload.freeze()));
+        self.chunks.insert(serial, Stored { session, id, payload: payload.freeze() });
         Ok(Placed { locator: encode(self.incarnation, serial), incarnation: self.incarnation })
     }
 
@@ -111,7 +117,7 @@ impl State {
         if incarnation != self.incarnation {
             return Err(ZoneError::NotFound);
         }
-        let (stored, payload) = self.chunks.get(&serial).ok_or(ZoneError::NotFound)?;
+        let Stored { id: stored, payload, .. } = self.chunks.get(&serial).ok_or(ZoneError::NotFound)?;
         if *stored != id {
             return Err(ZoneError::Mismatch(format!("it names {stored:?}, not {id:?}")));
         }
@@ -129,8 +135,8 @@ impl State {
         }
         match self.chunks.get(&serial) {
             None => Ok(()),
-            Some((stored, _)) if *stored != id => Err(ZoneError::Mismatch(format!("it names {stored:?}, not {id:?}"))),
-            Some((_, payload)) => {
+            Some(stored) if stored.id != id => Err(ZoneError::Mismatch(format!("it names {:?}, not {id:?}", stored.id))),
+            Some(Stored { payload, .. }) => {
                 self.bytes -= payload.len() as u64;
                 self.chunks.remove(&serial);
                 Ok(())
@@ -138,7 +144,7 @@ impl State {
         }
     }
 
-    fn enumerate(&self, from: Option<&Bytes>, count_max: usize) -> Result<Page, ZoneError> {
+    fn enumerate(&self, since: SessionId, from: Option<&Bytes>, count_max: usize) -> Result<Page, ZoneError> {
         let after = match from {
             None => 0,
             Some(cursor) => u64::from_be_bytes(
@@ -148,11 +154,17 @@ impl State {
                     .map_err(|_| ZoneError::Refused("this is not a cursor of the memory engine".to_owned()))?,
             ),
         };
-        let mut rest = self.chunks.range((Bound::Excluded(after), Bound::Unbounded)).peekable();
+        let rest = self.chunks.range((Bound::Excluded(after), Bound::Unbounded));
+        let mut rest = rest.filter(|(_, stored)| stored.session >= since).peekable();
         let mut page = Page::default();
         while page.found.len() < count_max.max(1) {
-            let Some((serial, (id, payload))) = rest.next() else { break };
-            page.found.push(Found { id: *id, locator: encode(self.incarnation, *serial), length: payload.len() as u64 });
+            let Some((serial, stored)) = rest.next() else { break };
+            page.found.push(Found {
+                session: stored.session,
+                id: stored.id,
+                locator: encode(self.incarnation, *serial),
+                length: stored.payload.len() as u64,
+            });
             page.next = rest.peek().map(|_| Bytes::copy_from_slice(&serial.to_be_bytes()));
         }
         Ok(page)
@@ -168,8 +180,8 @@ impl Zone for MemoryZone {
         Some(self.shared.lock().incarnation)
     }
 
-    fn write(&self, id: ChunkId, pieces: Vec<Bytes>) -> BoxFuture<'_, Result<Placed, ZoneError>> {
-        async move { self.shared.lock().write(id, &pieces, self.chunk_bytes_max) }.boxed()
+    fn write(&self, session: SessionId, id: ChunkId, pieces: Vec<Bytes>) -> BoxFuture<'_, Result<Placed, ZoneError>> {
+        async move { self.shared.lock().write(session, id, &pieces, self.chunk_bytes_max) }.boxed()
     }
 
     fn read<'a>(
@@ -190,8 +202,8 @@ impl Zone for MemoryZone {
         .boxed()
     }
 
-    fn enumerate(&self, from: Option<Bytes>, count_max: usize) -> BoxFuture<'_, Result<Page, ZoneError>> {
-        async move { self.shared.lock().enumerate(from.as_ref(), count_max) }.boxed()
+    fn enumerate(&self, since: SessionId, from: Option<Bytes>, count_max: usize) -> BoxFuture<'_, Result<Page, ZoneError>> {
+        async move { self.shared.lock().enumerate(since, from.as_ref(), count_max) }.boxed()
     }
 
     fn usage(&self) -> BoxFuture<'_, Result<Usage, ZoneError>> {

@@ -121,13 +121,22 @@ impl Machine {
 pub struct Reopenable {
     zone: Option<Arc<EmbeddedZone>>,
     make: Box<dyn FnMut() -> Opening + Send + Sync>,
+    /// How many lives there were before this one.
+    life: u64,
 }
 
 impl Reopenable {
     pub async fn new(mut make: impl FnMut() -> Opening + Send + Sync + 'static) -> Self {
         let (zone, damage) = ready(make()).await;
         assert!(damage.is_empty());
-        Self { zone: Some(Arc::new(zone)), make: Box::new(make) }
+        Self { zone: Some(Arc::new(zone)), make: Box::new(make), life: 0 }
+    }
+}
+
+impl Reopenable {
+    fn opening(&mut self) -> Opening {
+        let opening = (self.make)();
+        Opening { incarnation: Incarnation(opening.incarnation.0 + self.life), ..opening }
     }
 }
 
@@ -142,9 +151,25 @@ impl Subject for Reopenable {
             let position = zone.position();
             zone.close().await;
             drop(zone);
-            let (zone, damage) = ready(Opening { recorded_position: position, ..(self.make)() }).await;
+            let opening = self.opening();
+            let (zone, damage) = ready(Opening { recorded_position: position, ..opening }).await;
             assert_eq!(damage, Vec::new(), "a restart damages nothing");
             assert_eq!(zone.position(), position, "the position stays");
+            self.zone = Some(Arc::new(zone));
+        }
+        .boxed()
+    }
+
+    fn begin_new_life(&mut self) -> BoxFuture<'_, ()> {
+        async move {
+            self.zone.take().expect("open").close().await;
+            self.life += 1;
+            let opening = self.opening();
+            // As the log's keeper does: the contents go aside, and the directory starts afresh.
+            let aside = opening.directory.with_file_name(format!("retired-{}", self.life));
+            opening.environment.disk.rename(&opening.directory, &aside).await.expect("setting the old contents aside");
+            let (zone, damage) = ready(opening).await;
+            assert_eq!((damage, zone.position()), (Vec::new(), 0), "a new life begins with nothing");
             self.zone = Some(Arc::new(zone));
         }
         .boxed()

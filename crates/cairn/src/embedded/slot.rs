@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cairn_types::{ChunkId, Incarnation, Locator};
+use cairn_types::{ChunkId, Incarnation, Locator, SessionId};
 use cairn_zone::embedded::EmbeddedZone;
 use cairn_zone::{Capabilities, Page, Placed, Usage, Zone, ZoneError};
 use futures::future::BoxFuture;
@@ -50,8 +50,8 @@ impl Zone for ZoneSlot {
         self.get().ok().and_then(|zone| zone.incarnation())
     }
 
-    fn write(&self, id: ChunkId, pieces: Vec<Bytes>) -> BoxFuture<'_, Result<Placed, ZoneError>> {
-        Box::pin(async move { self.get()?.write(id, pieces).await })
+    fn write(&self, session: SessionId, id: ChunkId, pieces: Vec<Bytes>) -> BoxFuture<'_, Result<Placed, ZoneError>> {
+        Box::pin(async move { self.get()?.write(session, id, pieces).await })
     }
 
     fn read<'a>(
@@ -73,8 +73,8 @@ impl Zone for ZoneSlot {
         })
     }
 
-    fn enumerate(&self, from: Option<Bytes>, count_max: usize) -> BoxFuture<'_, Result<Page, ZoneError>> {
-        Box::pin(async move { self.get()?.enumerate(from, count_max).await })
+    fn enumerate(&self, since: SessionId, from: Option<Bytes>, count_max: usize) -> BoxFuture<'_, Result<Page, ZoneError>> {
+        Box::pin(async move { self.get()?.enumerate(since, from, count_max).await })
     }
 
     fn usage(&self) -> BoxFuture<'_, Result<Usage, ZoneError>> {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! at the end of the records   head: 512 bytes, then zeros up to the next block
-//! one block later             entries, 40 bytes each, in the order of the records
+//! one block later             entries, 48 bytes each, in the order of the records
 //! right behind                one state byte for each entry, overwritten in place by a deletion
 //! at the next sector          the head again; it is the file's last sector
 //!
@@ -10,21 +10,22 @@
 //!   0          8   magic "CAIRNIDX"                    0       4   where the record begins, in blocks
 //!   8          2   format version                      4       4   payload length
 //!  10          2   zero                                8       8   sequence
-//!  12          4   number of entries                  16      20   chunk id
-//!  16          8   generation                         36       4   CRC32C of the payload
-//!  24          8   nonce
+//!  12          4   number of entries                  16       8   session of whoever wrote it
+//!  16          8   generation                         24      20   chunk id
+//!  24          8   nonce                              44       4   CRC32C of the payload
 //!  32          8   base position
 //!  40          8   the last record's sequence, or the base position
 //!  48          8   where the head is in the file
 //!  56          8   bytes of payload of all entries
-//!  64          4   CRC32C of the entries
+//!  64          8   latest session of any entry
+//!  72          4   CRC32C of the entries
 //! 508          4   CRC32C of bytes 0..508
 //! ```
 //!
 //! Entries and states are durable before either head is written: a head that can be read speaks for what is between the two.
 
 use cairn_disk::SECTOR_BYTES;
-use cairn_types::ChunkId;
+use cairn_types::{ChunkId, SessionId};
 
 use super::record::record_bytes;
 use super::{BLOCK_BYTES, FORMAT_VERSION, Get, ParseError, Put, RecordState, ends_with_crc, seal_with_crc};
@@ -32,7 +33,7 @@ use super::{BLOCK_BYTES, FORMAT_VERSION, Get, ParseError, Put, RecordState, ends
 /// Bytes of a head.
 pub const INDEX_HEADER_BYTES: usize = 512;
 /// Bytes of an entry.
-pub const ENTRY_BYTES: usize = 40;
+pub const ENTRY_BYTES: usize = 48;
 const MAGIC: [u8; 8] = *b"CAIRNIDX";
 /// Differ in every bit; up to two wrong bits are allowed for.
 const LIVE: u8 = 0x6c;
@@ -55,6 +56,8 @@ pub struct IndexHeader {
     pub offset: u64,
     /// Bytes of payload of all entries, dead ones too.
     pub payload_bytes: u64,
+    /// The latest session that any of its records was written under; 0 when it has none.
+    pub session_max: SessionId,
     /// CRC32C of the entries.
     pub entries_crc: u32,
 }
@@ -68,6 +71,8 @@ pub struct Entry {
     pub payload_length: u32,
     /// The record's sequence.
     pub sequence: u64,
+    /// The session of whoever wrote it.
+    pub session: SessionId,
     /// The chunk.
     pub id: ChunkId,
     /// CRC32C of the payload.
@@ -92,6 +97,7 @@ impl IndexHeader {
             .u64(self.last_sequence)
             .u64(self.offset)
             .u64(self.payload_bytes)
+            .u64(self.session_max.0)
             .u32(self.entries_crc);
         seal_with_crc(&mut out);
         out
@@ -121,6 +127,7 @@ impl IndexHeader {
             last_sequence: get.u64(),
             offset: get.u64(),
             payload_bytes: get.u64(),
+            session_max: SessionId(get.u64()),
             entries_crc: get.u32(),
         })
     }
@@ -162,7 +169,13 @@ impl Entry {
     pub fn encode(&self) -> [u8; ENTRY_BYTES] {
         let mut out = [0; ENTRY_BYTES];
         let blocks = u32::try_from(self.offset / BLOCK_BYTES).unwrap_or(u32::MAX);
-        Put::new(&mut out).u32(blocks).u32(self.payload_length).u64(self.sequence).bytes(&self.id.encode()).u32(self.payload_crc);
+        Put::new(&mut out)
+            .u32(blocks)
+            .u32(self.payload_length)
+            .u64(self.sequence)
+            .u64(self.session.0)
+            .bytes(&self.id.encode())
+            .u32(self.payload_crc);
         out
     }
 
@@ -174,6 +187,7 @@ impl Entry {
             offset: u64::from(get.u32()) * BLOCK_BYTES,
             payload_length: get.u32(),
             sequence: get.u64(),
+            session: SessionId(get.u64()),
             id: ChunkId::decode(&get.bytes()),
             payload_crc: get.u32(),
             state,

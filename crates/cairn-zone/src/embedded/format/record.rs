@@ -14,7 +14,8 @@
 //!  64     20   chunk id
 //!  84      4   payload length
 //!  88      4   CRC32C of the payload
-//!  92     32   zero
+//!  92      8   session of whoever wrote it (S1)
+//! 100     24   zero
 //! 124      4   CRC32C of bytes 0..8 and 16..124
 //! 128      …   payload, then zeros up to the next block
 //! ```
@@ -23,7 +24,7 @@
 //! was read. The nonce is random for each life of a file and never leaves the disk, so a client cannot put a payload into a store that
 //! passes for a record, not even a copy of one of this store's own files.
 
-use cairn_types::ChunkId;
+use cairn_types::{ChunkId, SessionId};
 
 use super::{BLOCK_BYTES, FORMAT_VERSION, Get, ParseError, Put, blocks_up};
 
@@ -87,6 +88,8 @@ pub struct RecordHeader {
     pub durable_position: u64,
     /// Where the record begins in its file.
     pub offset: u64,
+    /// The session of whoever wrote it.
+    pub session: SessionId,
     /// The chunk.
     pub id: ChunkId,
     /// Bytes of payload.
@@ -112,7 +115,8 @@ impl RecordHeader {
             .u64(self.offset)
             .bytes(&self.id.encode())
             .u32(self.payload_length)
-            .u32(self.payload_crc);
+            .u32(self.payload_crc)
+            .u64(self.session.0);
         let crc = header_crc(&out);
         if let Some((_, last)) = out.split_last_chunk_mut::<4>() {
             *last = crc.to_le_bytes();
@@ -139,8 +143,9 @@ impl RecordHeader {
             id: ChunkId::decode(&get.bytes()),
             payload_length: get.u32(),
             payload_crc: get.u32(),
+            session: SessionId(get.u64()),
         };
-        let _: [u8; 32] = get.bytes();
+        let _: [u8; 24] = get.bytes();
         if header_crc(bytes) != get.u32() {
             return Err(ParseError::Damaged);
         }

@@ -13,6 +13,7 @@ fn record() -> RecordHeader {
         sequence: 99,
         durable_position: 98,
         offset: 3 * BLOCK_BYTES,
+        session: SessionId(12),
         id: ChunkId { blob: BlobId { session: SessionId(5), counter: 6 }, ordinal: 7 },
         payload_length: 70_000,
         payload_crc: 0xdead_beef,
@@ -45,14 +46,16 @@ fn structures_come_back_as_they_were() {
         count: 3,
         offset: 10 * BLOCK_BYTES,
         payload_bytes: 77,
+        session_max: SessionId(4),
         entries_crc: 13,
     };
     assert_eq!(IndexHeader::parse(&head.encode()), Ok(head));
-    assert_eq!((head.states_offset(), head.second_offset()), (11 * BLOCK_BYTES + 120, 11 * BLOCK_BYTES + 512));
+    assert_eq!((head.states_offset(), head.second_offset()), (11 * BLOCK_BYTES + 144, 11 * BLOCK_BYTES + 512));
     let entry = Entry {
         offset: 5 * BLOCK_BYTES,
         payload_length: 6,
         sequence: 7,
+        session: SessionId(9),
         id: record().id,
         payload_crc: 8,
         state: RecordState::Dead,
@@ -133,8 +136,8 @@ fn a_hole_leaves_the_header_and_the_neighbours() {
 
 proptest! {
     #[test]
-    fn locators_come_back(generation: u64, blocks in 0..u64::from(u32::MAX), sequence: u64) {
-        let place = Place { generation, offset: blocks * BLOCK_BYTES, sequence };
+    fn locators_come_back(incarnation: u64, tag: u32, generation: u64, blocks in 0..u64::from(u32::MAX), sequence: u64) {
+        let place = Place { incarnation: Incarnation(incarnation), tag, generation, offset: blocks * BLOCK_BYTES, sequence };
         prop_assert_eq!(Place::decode(&place.encode()), Some(place));
     }
 
