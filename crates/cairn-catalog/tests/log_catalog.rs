@@ -63,8 +63,10 @@ impl OnLog {
         let log = LogSettings { file_bytes: 1 << 20, spare_files: 1, nonce_seed: 0 };
         let settings = Settings { log, keeper, ..Settings::default() };
         let machine = CatalogMachine::new(Limits::default());
+        let executor = environment.executor.clone();
         let log = Arc::new(Replicated::open(environment, places, settings, engine, machine).await.expect("an open log"));
-        let machine = LogMachine::new(log.clone(), Limits::default(), Duration::from_secs(30)).await.expect("a machine");
+        let wait_max = Duration::from_secs(30);
+        let machine = LogMachine::new(log.clone(), Limits::default(), wait_max, executor).await.expect("a machine");
         Self { clock, log, catalog: Arc::new(LogCatalog::new(machine)), ground }
     }
 

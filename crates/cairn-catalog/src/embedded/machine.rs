@@ -1,10 +1,16 @@
 //! The catalog's state machine on the replicated log: the embedded catalog as it serves.
 
+mod reads;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::Duration;
 
+use cairn_disk::Executor;
 use cairn_types::{CatalogTime, Incarnation, Now, WallTime, ZoneIndex};
 
+use self::reads::{ScanRoom, is_point_read};
 use super::keyvalue::{KeyValue, KeyValueError, Snapshot, Write};
 use super::log::replicated::Replicated;
 use super::log::sequencer::{Context, Machine, Unavailable};
@@ -76,14 +82,20 @@ impl Machine for CatalogMachine {
 pub struct LogMachine {
     log: Arc<Replicated<CatalogMachine>>,
     limits: Limits,
-    /// How long a request waits for two zones.
+    /// How long a request waits for two zones, and a scan for its turn.
     wait_max: Duration,
+    scans: ScanRoom,
 }
 
 impl LogMachine {
-    /// Over an open log. Tells the state the zones' incarnations, where it does not know them yet.
-    pub async fn new(log: Arc<Replicated<CatalogMachine>>, limits: Limits, wait_max: Duration) -> CatalogResult<Self> {
-        let machine = Self { log, limits, wait_max };
+    /// Over an open log; scans run on this executor. Tells the state the zones' incarnations, where it does not know them yet.
+    pub async fn new(
+        log: Arc<Replicated<CatalogMachine>>,
+        limits: Limits,
+        wait_max: Duration,
+        executor: Arc<dyn Executor>,
+    ) -> CatalogResult<Self> {
+        let machine = Self { log, limits, wait_max, scans: ScanRoom::new(executor) };
         for zone in ZoneIndex::ALL {
             let incarnation = machine.log.incarnation(zone);
             let note = Command::RetireIncarnation(RetireIncarnation { zone, incarnation });
@@ -132,8 +144,15 @@ impl StateMachine for LogMachine {
 
     fn ask(&self, query: Query) -> CatalogFuture<'_, Answer> {
         Box::pin(async move {
+            if is_point_read(&query) {
+                let snapshot = self.reader().await?.snapshot();
+                return answer(&snapshot, &self.limits, CatalogTime(self.log.time_ms()), query);
+            }
+            let turn = self.scans.turn(self.wait_max).await?;
+            // Taken only now, so that nothing is held for those who wait; it shows all that was acknowledged before the question (R1).
             let snapshot = self.reader().await?.snapshot();
-            answer(&snapshot, &self.limits, CatalogTime(self.log.time_ms()), query)
+            let (limits, now) = (self.limits.clone(), CatalogTime(self.log.time_ms()));
+            self.scans.run(turn, move || answer(&snapshot, &limits, now, query)).await
         })
     }
 }

@@ -85,7 +85,7 @@ impl Engines {
             StartError::Refused(refusal) => ServeError(refusal.to_string()),
             StartError::Failed(reason) => ServeError(format!("the store could not be started: {reason}")),
         })?);
-        let machine = LogMachine::new(log.clone(), limits, wait_max).await;
+        let machine = LogMachine::new(log.clone(), limits, wait_max, environment.executor.clone()).await;
         let catalog = machine.map_err(|error| ServeError(format!("the catalog does not answer: {error}")))?;
         let slots = ZoneIndex::ALL.map(|_| Arc::new(ZoneSlot::new(segments.chunk_bytes_max)));
         let stop = watch::Sender::new(false);
