@@ -87,12 +87,6 @@ impl SessionView {
     pub fn is_closed(&self, session: SessionId) -> bool {
         session <= self.newest && self.open.binary_search(&session).is_err()
     }
-
-    /// Whether every session up to and with this one is closed.
-    #[must_use]
-    pub fn are_closed_up_to(&self, session: SessionId) -> bool {
-        session <= self.newest && self.open.first().is_none_or(|oldest| *oldest > session)
-    }
 }
 
 /// Copies that were made of chunks of one blob in one zone, to be named on its record (B4).

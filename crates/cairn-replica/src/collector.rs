@@ -1,77 +1,96 @@
 //! The collector of orphans (S2, S3): sweeps over what the zones list, judged by [`crate::collect`].
 //!
-//! The order of one page's steps is what keeps data, and each step needs the one before it to have answered:
+//! The order of the steps is what keeps data, and each step needs the one before it to have answered:
 //!
-//! 1. the zone lists a page, in an incarnation that is the catalog's current one before and after;
-//! 2. dead sessions are closed, in every database, and a view of the open ones is taken;
-//! 3. the catalog is asked which of the page's chunks of closed sessions are named by that very place;
-//! 4. unnamed ones that are ripe are deleted (B7: by locator and chunk id), the others remembered.
+//! 1. dead sessions are closed, in every database, and a view of the open ones is taken. The collector sets to work with it once the longest
+//!    deadline of a write has passed;
+//! 2. a zone lists a page, in an incarnation that is the catalog's current one before and after;
+//! 3. the catalog is asked which of the page's copies *whose writer's session is closed in that view* are named by that very place;
+//! 4. those that are not are deleted (B7: by locator and chunk id).
 //!
-//! A zone that is away, or a catalog that does not answer, ends the page: nothing is collected. Sweeps repeat for ever, so that a write
-//! that lands after a sweep is found by the next.
+//! A zone that is away, or a catalog that does not answer, ends the page: nothing is collected. A sweep that did not come to its end, or
+//! could not delete something, counts for nothing and is made again.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use cairn_types::ids::ZONE_COUNT;
-use cairn_types::{ChunkId, Incarnation, Locator, SessionId, ZoneIndex};
+use cairn_types::{ChunkId, Incarnation, Locator, ZoneIndex};
+use cairn_zone::Found;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::catalog_port::{PortResult, Replica, SessionView};
-use crate::collect::{Copy, Orphans, Sighting};
+use crate::catalog_port::{PerZone, PortResult, Replica};
+use crate::collect::{Scope, Swept, Views};
 use crate::replicator::{LeftOut, Replicator};
 
 /// How the collector sweeps.
 #[derive(Debug, Clone)]
 pub struct CollectorConfig {
-    /// Chunks in a page.
+    /// Copies in a page.
     pub page: usize,
     /// The pause between pages of one sweep.
     pub page_pause: Duration,
-    /// The pause between sweeps. With the age at which sessions are replaced it bounds how long garbage stays. It should be longer than
-    /// the longest write deadline, so that what lands late is met by few sweeps.
-    pub sweep_pause: Duration,
-    /// Orphans that are remembered while they wait.
-    pub orphans_max: usize,
+    /// The pause between looks at the sessions: dead ones are closed, and zones are swept for those that were closed.
+    pub look_pause: Duration,
+    /// How long after a session was seen closed its copies are swept for. Longer than the longest write deadline, so that what lands late
+    /// is met by the sweep (S2).
+    pub late_after: Duration,
+    /// The time from one sweep of everything to the next, for each zone: for what landed later still, and for copies whose deletion failed
+    /// after their record let go of them. The first sweep after a start is of everything, too.
+    pub whole_after: Duration,
 }
 
 impl Default for CollectorConfig {
     fn default() -> Self {
-        Self { page: 1_000, page_pause: Duration::from_millis(20), sweep_pause: Duration::from_secs(600), orphans_max: 1_000_000 }
+        Self {
+            page: 1_000,
+            page_pause: Duration::from_millis(50),
+            look_pause: Duration::from_secs(60),
+            late_after: Duration::from_secs(120),
+            whole_after: Duration::from_secs(7 * 24 * 3_600),
+        }
     }
 }
 
 /// How collecting is going.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CollectorProgress {
-    /// Whole sweeps of each zone.
+    /// Sweeps of each zone that came to their end.
     pub sweeps: [u64; ZONE_COUNT],
-    /// Chunks that were listed.
+    /// Of these, sweeps of everything.
+    pub whole_sweeps: [u64; ZONE_COUNT],
+    /// Copies that were listed.
     pub listed: u64,
-    /// Orphans that wait for sessions to close.
-    pub waiting: u64,
+    /// Copies that the catalog was asked about.
+    pub asked: u64,
     /// Orphans that were deleted.
     pub deleted: u64,
-    /// Deletes that failed; they are tried again with the next sweep.
+    /// Deletes that failed; they are tried again.
     pub failed: u64,
 }
 
-/// One zone's sweep.
-#[derive(Debug, Default, Clone)]
+/// A sweep of one zone under way.
 struct Sweep {
-    number: u64,
+    scope: Scope,
     /// The life of the zone that is swept; another one starts over.
     incarnation: Option<Incarnation>,
     from: Option<Bytes>,
-    /// Whether this round's sweep is done.
-    done: bool,
+    /// Something that should have been deleted was not.
+    failed: bool,
 }
 
+#[derive(Default)]
+struct ZoneState {
+    swept: Swept,
+    sweep: Option<Sweep>,
+}
+
+#[derive(Default)]
 struct State {
-    sweeps: [Sweep; ZONE_COUNT],
-    orphans: Orphans,
+    views: Views,
+    zones: PerZone<ZoneState>,
 }
 
 /// Collects.
@@ -82,17 +101,21 @@ pub struct Collector {
     progress: Mutex<CollectorProgress>,
 }
 
+/// What became of a page.
+enum Paged {
+    /// There are more.
+    More,
+    /// It was the last one.
+    Last,
+    /// The zone is away, or fails: the sweep is given up.
+    GivenUp,
+}
+
 impl Collector {
     /// A collector over this gateway's replica layer. Several gateways may collect at once.
     #[must_use]
     pub fn new(replicator: Arc<Replicator>, config: CollectorConfig) -> Self {
-        let orphans = Orphans::new(config.orphans_max);
-        Self {
-            replicator,
-            config,
-            state: tokio::sync::Mutex::new(State { sweeps: Default::default(), orphans }),
-            progress: Mutex::new(CollectorProgress::default()),
-        }
+        Self { replicator, config, state: tokio::sync::Mutex::default(), progress: Mutex::new(CollectorProgress::default()) }
     }
 
     /// How it is going.
@@ -106,10 +129,10 @@ impl Collector {
         loop {
             let pause = match self.tick().await {
                 Ok(true) => self.config.page_pause,
-                Ok(false) => self.config.sweep_pause,
+                Ok(false) => self.config.look_pause,
                 Err(error) => {
                     tracing::warn!(%error, "nothing is collected until the whole catalog answers");
-                    self.config.sweep_pause.min(Duration::from_secs(60))
+                    self.config.look_pause
                 }
             };
             tokio::select! {
@@ -120,135 +143,126 @@ impl Collector {
         }
     }
 
-    /// One page of each zone; says whether the sweep goes on. A zone that is away is passed over until the next sweep.
+    /// One page of each zone that is being swept; where none is, a look at the sessions. Says whether there is more to do at once. A zone
+    /// that is away is passed over until the next look.
     pub async fn tick(&self) -> PortResult<bool> {
         let mut state = self.state.lock().await;
-        for zone in ZoneIndex::ALL {
-            self.page(&mut state, zone).await?;
+        let State { views, zones } = &mut *state;
+        if zones.iter().all(|zone| zone.sweep.is_none()) {
+            self.look(views, zones).await?;
         }
-        self.progress.lock().waiting = state.orphans.len() as u64;
-        if state.sweeps.iter().all(|sweep| sweep.done) {
-            for sweep in &mut state.sweeps {
-                sweep.done = false;
+        for (zone, ZoneState { swept, sweep: under_way }) in ZoneIndex::ALL.into_iter().zip(zones.iter_mut()) {
+            let Some(sweep) = under_way else { continue };
+            match self.page(zone, sweep).await? {
+                Paged::More => {}
+                Paged::GivenUp => *under_way = None,
+                Paged::Last => {
+                    if !sweep.failed {
+                        swept.finished(&sweep.scope);
+                    }
+                    self.count_sweep(zone, &sweep.scope);
+                    *under_way = None;
+                }
             }
-            return Ok(false);
         }
-        Ok(true)
+        Ok(zones.iter().any(|zone| zone.sweep.is_some()))
     }
 
-    async fn page(&self, state: &mut State, zone: ZoneIndex) -> PortResult<()> {
-        let State { sweeps, orphans } = state;
-        let Some(sweep) = sweeps.get_mut(zone.get()).filter(|sweep| !sweep.done) else {
-            return Ok(());
-        };
-        let zones = &self.replicator.zones;
-        let Some(incarnation) = zones.incarnation(zone) else {
-            sweep.done = true;
-            return Ok(());
-        };
-        if sweep.incarnation != Some(incarnation) {
-            *sweep = Sweep { number: sweep.number, incarnation: Some(incarnation), ..Sweep::default() };
+    /// Closes dead sessions (S2: before anything is looked for), and begins the sweeps that are due.
+    async fn look(&self, views: &mut Views, zones: &mut PerZone<ZoneState>) -> PortResult<()> {
+        let view = self.replicator.catalog.close_dead_sessions().await?;
+        let now = self.replicator.zones.now();
+        views.seen(view, now);
+        let ripe = views.ripe(now, self.config.late_after);
+        for zone in zones {
+            let scope = zone.swept.scope(&ripe, now, self.config.whole_after);
+            zone.sweep = scope.map(|scope| Sweep { scope, incarnation: None, from: None, failed: false });
         }
-        let page = match zones.enumerate(zone, SessionId(0), sweep.from.clone(), self.config.page).await {
-            Ok(page) if zones.incarnation(zone) == Some(incarnation) => page,
-            Ok(_) => return Ok(()),
-            Err(error) => {
-                tracing::debug!(%zone, %error, "a zone cannot be swept now");
-                *sweep = Sweep { number: sweep.number, done: true, ..Sweep::default() };
-                return Ok(());
-            }
-        };
-        let copies: Vec<Copy> = page.found.into_iter().map(|found| Copy::listed(zone, incarnation, found)).collect();
-        self.progress.lock().listed += copies.len() as u64;
-        self.judge(orphans, zone, copies, sweep.number).await?;
-        sweep.from = page.next;
-        if sweep.from.is_none() {
-            orphans.end_sweep(zone, sweep.number);
-            sweep.number += 1;
-            sweep.done = true;
-            if let Some(count) = self.progress.lock().sweeps.get_mut(zone.get()) {
+        Ok(())
+    }
+
+    fn count_sweep(&self, zone: ZoneIndex, scope: &Scope) {
+        let mut progress = self.progress.lock();
+        let CollectorProgress { sweeps, whole_sweeps, .. } = &mut *progress;
+        for (counts, counted) in [(sweeps, true), (whole_sweeps, scope.is_whole())] {
+            if let Some(count) = counts.get_mut(zone.get()).filter(|_| counted) {
                 *count += 1;
             }
         }
-        Ok(())
     }
 
-    async fn judge(&self, orphans: &mut Orphans, zone: ZoneIndex, copies: Vec<Copy>, sweep: u64) -> PortResult<()> {
-        if copies.is_empty() {
-            return Ok(());
+    async fn page(&self, zone: ZoneIndex, sweep: &mut Sweep) -> PortResult<Paged> {
+        let zones = &self.replicator.zones;
+        let Some(incarnation) = zones.incarnation(zone) else {
+            return Ok(Paged::GivenUp);
+        };
+        if sweep.incarnation != Some(incarnation) {
+            sweep.incarnation = Some(incarnation);
+            sweep.from = None;
         }
-        // After the listing, so that whoever wrote what it shows had opened its session before this view.
-        let view: SessionView = self.replicator.catalog.close_dead_sessions().await?;
-        if self.replicator.refresh_incarnations().await?.get(zone.get()) != copies.first().map(|copy| &copy.incarnation) {
-            // The catalog does not know this life of the zone (yet), so that it cannot name anything in it.
-            return Ok(());
+        let page = match zones.enumerate(zone, sweep.scope.since, sweep.from.clone(), self.config.page).await {
+            Ok(page) if zones.incarnation(zone) == Some(incarnation) => page,
+            Ok(_) => return Ok(Paged::More),
+            Err(error) => {
+                tracing::debug!(%zone, %error, "a zone cannot be swept now");
+                return Ok(Paged::GivenUp);
+            }
+        };
+        self.progress.lock().listed += page.found.len() as u64;
+        if !self.judge(&sweep.scope, zone, incarnation, page.found).await? {
+            sweep.failed = true;
         }
-        let mut candidates: Vec<(Copy, Sighting)> = copies
-            .into_iter()
-            .map(|copy| {
-                let sighting = orphans.sight(&copy, &view);
-                (copy, self.leave_out(sighting))
-            })
-            .filter(|(_, sighting)| *sighting != Sighting::Live)
-            .collect();
+        sweep.from = page.next;
+        Ok(if sweep.from.is_some() { Paged::More } else { Paged::Last })
+    }
+
+    /// Deletes what is garbage of a page; says whether all of it went.
+    async fn judge(&self, scope: &Scope, zone: ZoneIndex, incarnation: Incarnation, listed: Vec<Found>) -> PortResult<bool> {
+        let mut candidates: Vec<Found> = listed.into_iter().filter(|found| self.covers(scope, found)).collect();
         if candidates.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
-        // After the view: whoever could name a ripe one is closed by now, so this answer is final.
-        let places = candidates
-            .iter()
-            .map(|(copy, _)| (copy.id, Replica { incarnation: copy.incarnation, locator: copy.locator.clone() }))
-            .collect();
+        if self.replicator.refresh_incarnations().await?.get(zone.get()) != Some(&incarnation) {
+            // The catalog does not know this life of the zone (yet). It could not name anything in it either, but what is odd is left alone.
+            return Ok(false);
+        }
+        // The sessions of all of these were closed before this question: whatever the answer does not name will never be named.
+        let places = candidates.iter().map(|found| (found.id, Replica { incarnation, locator: found.locator.clone() })).collect();
         let mut named = self.replicator.catalog.named(zone, places).await?.into_iter();
-        candidates.retain(|(copy, _)| {
-            let is_named = named.next().unwrap_or(true) && !self.replicator.leaves_out(LeftOut::Naming);
-            if is_named {
-                orphans.forget(copy);
-            }
-            !is_named
-        });
-        let mut ripe = Vec::new();
-        for (copy, sighting) in candidates {
-            if sighting == Sighting::Ripe {
-                ripe.push(copy);
-            } else {
-                orphans.remember(copy, &view, sweep);
-            }
-        }
-        self.delete(orphans, zone, ripe, sweep, &view).await;
-        Ok(())
+        self.progress.lock().asked += candidates.len() as u64;
+        candidates.retain(|_| !named.next().unwrap_or(true) || self.replicator.leaves_out(LeftOut::Naming));
+        Ok(self.delete(zone, incarnation, candidates).await)
     }
 
-    fn leave_out(&self, sighting: Sighting) -> Sighting {
-        let left_out = |rule| self.replicator.leaves_out(rule);
-        match sighting {
-            _ if left_out(LeftOut::OpenSessions) => Sighting::Ripe,
-            Sighting::Young if left_out(LeftOut::Ripening) => Sighting::Ripe,
-            _ => sighting,
-        }
+    fn covers(&self, scope: &Scope, found: &Found) -> bool {
+        let session = if self.replicator.leaves_out(LeftOut::WritersSession) { found.id.blob.session } else { found.session };
+        scope.covers(session) || self.replicator.leaves_out(LeftOut::OpenSessions)
     }
 
-    async fn delete(&self, orphans: &mut Orphans, zone: ZoneIndex, ripe: Vec<Copy>, sweep: u64, view: &SessionView) {
-        if ripe.is_empty() || self.replicator.zones.incarnation(zone) != ripe.first().map(|copy| copy.incarnation) {
-            return;
+    async fn delete(&self, zone: ZoneIndex, incarnation: Incarnation, garbage: Vec<Found>) -> bool {
+        if garbage.is_empty() {
+            return true;
         }
-        let targets: Vec<(Locator, ChunkId)> = ripe.iter().map(|copy| (copy.locator.clone(), copy.id)).collect();
+        if self.replicator.zones.incarnation(zone) != Some(incarnation) {
+            return false;
+        }
+        let targets: Vec<(Locator, ChunkId)> = garbage.into_iter().map(|found| (found.locator, found.id)).collect();
         let answers = self.replicator.zones.delete(zone, &targets).await;
+        let mut all = true;
         let mut progress = self.progress.lock();
-        for (copy, answer) in ripe.into_iter().zip(answers) {
+        for ((locator, id), answer) in targets.iter().zip(answers) {
             match answer {
                 Ok(()) => {
-                    tracing::debug!(?copy, "an orphan was collected");
+                    tracing::debug!(chunk = ?id, %zone, ?locator, "an orphan was collected");
                     progress.deleted += 1;
-                    orphans.forget(&copy);
                 }
                 Err(error) => {
-                    tracing::debug!(?copy, %error, "an orphan could not be deleted");
+                    tracing::debug!(chunk = ?id, %zone, ?locator, %error, "an orphan could not be deleted");
                     progress.failed += 1;
-                    // Keeps its first sighting, and lives on to the next sweep.
-                    orphans.remember(copy, view, sweep);
+                    all = false;
                 }
             }
         }
+        all
     }
 }

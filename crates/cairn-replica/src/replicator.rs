@@ -122,8 +122,8 @@ pub(crate) enum LeftOut {
     Incarnations,
     /// S2: chunks of open sessions are collected.
     OpenSessions,
-    /// S2 with B4: orphans are deleted at first sight, whoever may still name them.
-    Ripening,
+    /// S1 with B4: a copy is judged by the session in its chunk's id, not by that of whoever wrote the copy.
+    WritersSession,
     /// S2: orphans are deleted without asking whether they are named.
     Naming,
 }

@@ -102,8 +102,8 @@ fn s2_open_sessions_are_left_alone() {
 }
 
 #[test]
-fn s2_orphans_ripen() {
-    is_found_missing(2, &Setup { left_out: Some(LeftOut::Ripening), ..Setup::default() });
+fn s1_a_copy_is_judged_by_the_session_of_whoever_wrote_it() {
+    is_found_missing(12, &Setup { left_out: Some(LeftOut::WritersSession), ..Setup::default() });
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use cairn_types::ZoneIndex;
+use cairn_types::{BlobId, ChunkId, SessionId, ZoneIndex};
 use cairn_zone::Zone;
 use tokio::time::Instant;
 
@@ -14,6 +14,7 @@ use super::checker::body;
 use super::gateway::{configuration, zones_configuration};
 use super::zone::{Mood, SimZone};
 use crate::catalog_port::{BlobCatalog, ZoneSet};
+use crate::collector::{Collector, CollectorConfig};
 use crate::condemned::{CondemnedConfig, CondemnedWorker};
 use crate::read::{ReadError, ReadRequest};
 use crate::repair::{RepairConfig, RepairWorker};
@@ -410,4 +411,117 @@ async fn b5_a_condemned_blob_waits_for_a_zone_that_is_away() {
     worker.tick().await.unwrap();
     assert_eq!((bench.stored(), remaining(&bench)), ([0, 0, 0], None));
     assert_eq!(worker.progress().confirmed, [1, 1, 1]);
+}
+
+/// A collector's life in fast motion; it looks every second.
+async fn collect(bench: &Bench, collector: &Collector, seconds: u64) {
+    for _ in 0..seconds {
+        while collector.tick().await.unwrap() {}
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(bench.catalog.heartbeat(bench.replicator.session().unwrap().id()).await.unwrap());
+    }
+}
+
+fn collector(bench: &Bench) -> Collector {
+    let config = CollectorConfig { late_after: Duration::from_secs(10), ..CollectorConfig::default() };
+    Collector::new(Arc::clone(&bench.replicator), config)
+}
+
+impl Bench {
+    /// Closes the session in force and begins another.
+    async fn replace_session(&self) -> SessionId {
+        let closed = self.replicator.session().unwrap().id();
+        self.replicator.set_session(Some(WriterSession::new(self.catalog.open_session().await.unwrap())));
+        self.catalog.close_session(closed).await.unwrap();
+        closed
+    }
+}
+
+/// A write that lands after its session was closed is met by the sweep for that session, since that waits for the longest write.
+#[tokio::test(start_paused = true)]
+async fn s2_a_write_that_lands_late_is_swept_and_what_is_committed_stays() {
+    let bench = Bench::new(configuration()).await;
+    let collector = collector(&bench);
+    bench.put(1, 3_000).await.unwrap();
+    drop(bench.store(2, 3_000).await.unwrap());
+    bench.zones[2].set_mood(Mood::Hung);
+    let (zone, session) = (bench.zones[2].clone(), bench.replicator.session().unwrap().id());
+    let id = ChunkId { blob: BlobId { session, counter: 99 }, ordinal: 0 };
+    tokio::spawn(async move { zone.write(session, id, vec![body(3, 500)]).await });
+    bench.replace_session().await;
+    collect(&bench, &collector, 3).await;
+    assert_eq!((bench.stored(), collector.progress().listed), ([4, 4, 4], 0), "nothing is looked at yet");
+    bench.zones[2].set_mood(Mood::Well);
+    collect(&bench, &collector, 5).await;
+    assert_eq!(bench.stored(), [4, 4, 5], "it has landed, of a session that is closed");
+    collect(&bench, &collector, 10).await;
+    assert_eq!(bench.stored(), [2, 2, 2]);
+    assert_eq!(bench.get(1).await.unwrap(), body(1, 3_000));
+    assert_eq!((collector.progress().deleted, collector.progress().whole_sweeps), (7, [1, 1, 1]));
+}
+
+/// What a sweep costs depends on what the sessions wrote that it is for, not on how much is stored.
+#[tokio::test(start_paused = true)]
+async fn a_sweep_lists_what_recent_sessions_wrote() {
+    let bench = Bench::new(configuration()).await;
+    let collector = collector(&bench);
+    for object in 0..50 {
+        bench.put(object, 6_000).await.unwrap();
+    }
+    bench.replace_session().await;
+    collect(&bench, &collector, 12).await;
+    let first = collector.progress();
+    assert!(first.listed >= 600 && first.asked >= 600, "{first:?}: all of it once");
+    collect(&bench, &collector, 30).await;
+    assert_eq!(collector.progress(), first, "no session was closed: nothing is due");
+    drop(bench.store(50, 1_000).await.unwrap());
+    let closed = bench.replace_session().await;
+    bench.put(51, 1_000).await.unwrap();
+    collect(&bench, &collector, 12).await;
+    let second = collector.progress();
+    assert_eq!((second.deleted, second.sweeps, second.whole_sweeps), (3, [2; 3], [1; 3]), "{closed:?}");
+    assert!(second.listed - first.listed <= 6, "{second:?}: what two sessions wrote");
+    assert_eq!(second.asked - first.asked, 3);
+    // A sweep of everything comes round.
+    tokio::time::sleep(CollectorConfig::default().whole_after).await;
+    while collector.tick().await.unwrap() {}
+    assert_eq!(collector.progress().whole_sweeps, [2; 3]);
+}
+
+/// A repair's copy belongs to the repairer (B4): the blob's own session was closed and swept for long ago.
+#[tokio::test(start_paused = true)]
+async fn b4_a_copy_stays_while_its_copier_may_name_it_and_goes_when_nobody_can() {
+    let bench = Bench::new(configuration()).await;
+    let collector = collector(&bench);
+    bench.put(1, 1_000).await.unwrap();
+    bench.replace_session().await;
+    collect(&bench, &collector, 12).await;
+    // Session 3 closes with the sweep that meets the copy of session 2.
+    let copier = bench.replicator.session().unwrap().id();
+    let third = bench.catalog.open_session().await.unwrap();
+    let id = bench.catalog.get(1).await.unwrap().unwrap()[0].chunk_id(0);
+    bench.replicator.zones.write(ZoneIndex(1), copier, id, vec![body(1, 500)]).await.unwrap();
+    bench.catalog.close_session(third).await.unwrap();
+    collect(&bench, &collector, 40).await;
+    assert_eq!(collector.progress().sweeps, [2; 3]);
+    assert_eq!(bench.stored(), [1, 2, 1], "its copier may name it yet");
+    bench.replace_session().await;
+    collect(&bench, &collector, 12).await;
+    assert_eq!(bench.stored(), [1, 1, 1]);
+    assert_eq!(bench.get(1).await.unwrap(), body(1, 1_000));
+}
+
+/// A zone that is away, and deletes that fail, leave the sweep due.
+#[tokio::test(start_paused = true)]
+async fn s2_a_sweep_that_could_not_do_its_work_is_made_again() {
+    let bench = Bench::new(configuration()).await;
+    let collector = collector(&bench);
+    drop(bench.store(1, 3_000).await.unwrap());
+    bench.replace_session().await;
+    bench.zones[0].set_mood(Mood::Away);
+    collect(&bench, &collector, 20).await;
+    assert_eq!((bench.stored(), collector.progress().sweeps), ([2, 0, 0], [0, 1, 1]));
+    bench.zones[0].set_mood(Mood::Well);
+    collect(&bench, &collector, 2).await;
+    assert_eq!((bench.stored(), collector.progress().sweeps), ([0; 3], [1; 3]));
 }

@@ -200,7 +200,13 @@ impl Gateway {
         );
         let collector = Collector::new(
             Arc::clone(&replicator),
-            CollectorConfig { sweep_pause: Duration::from_secs(1), ..CollectorConfig::default() },
+            CollectorConfig {
+                // Sooner than the longest write: that costs garbage some time, and must cost no data.
+                look_pause: Duration::from_millis(700),
+                late_after: Duration::from_secs(2),
+                whole_after: Duration::from_secs(15),
+                ..CollectorConfig::default()
+            },
         );
         let condemned = CondemnedWorker::new(
             Arc::clone(&replicator),

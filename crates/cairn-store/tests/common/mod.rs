@@ -47,7 +47,7 @@ pub struct World {
 /// Pauses that let a test end soon.
 pub fn quick() -> StoreConfig {
     let mut config = StoreConfig::default();
-    config.collector.sweep_pause = Duration::from_secs(60);
+    config.collector.look_pause = Duration::from_secs(60);
     config.collector.page_pause = Duration::from_millis(1);
     config.session.replace_after = Duration::from_secs(300);
     config
