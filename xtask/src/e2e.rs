@@ -23,7 +23,7 @@ pub use aws::{first as aws_first, second as aws_second};
 pub use boto3::run as boto3;
 pub use rclone::run as rclone;
 pub use restic::run as restic;
-pub use service::service_is_there;
+pub use service::{free_port, is_ready, service_is_there};
 
 use crate::clock;
 use crate::process::{self, Streams};
@@ -169,7 +169,7 @@ fn with_each_scheme(
     Ok(counts)
 }
 
-fn fresh_directory(path: &Path) -> anyhow::Result<()> {
+pub fn fresh_directory(path: &Path) -> anyhow::Result<()> {
     match std::fs::remove_dir_all(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             return Err(error).with_context(|| format!("{} cannot be removed", path.display()));

@@ -1,6 +1,7 @@
 //! `cargo xtask`: the project's own commands. Whatever a person or a machine runs to judge this tree is written here, in Rust, so that
 //! it is the same everywhere and needs no step that is not in the README.
 
+mod bench;
 mod clock;
 mod e2e;
 mod process;
@@ -30,6 +31,8 @@ struct CommandLine {
 enum Task {
     /// Judge the tree: run every part of the gate in order and say what each took.
     Test(TestArguments),
+    /// Measure Cairn beside stock SeaweedFS: rates, latencies and processor time per request, with ratios.
+    Bench(bench::Arguments),
 }
 
 /// Which parts of the test to run.
@@ -60,6 +63,7 @@ fn run(command_line: CommandLine) -> anyhow::Result<ExitCode> {
     let workspace = Workspace::find()?;
     process::stop_children_with_us()?;
     match command_line.task {
+        Task::Bench(arguments) => bench::run(&workspace, &arguments),
         Task::Test(arguments) if arguments.list => {
             runner::list();
             Ok(ExitCode::SUCCESS)

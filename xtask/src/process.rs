@@ -94,6 +94,11 @@ impl Running {
         Ok(Self { child, name })
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Whether it has ended, and how.
     ///
     /// # Errors

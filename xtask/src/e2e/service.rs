@@ -190,7 +190,7 @@ fn wait_until_ready(running: &mut Running, admin_port: u16) -> anyhow::Result<()
 }
 
 /// Whether `GET /readyz` is answered with 200. Anything else, no answer included, is not ready.
-fn is_ready(admin_port: u16) -> bool {
+pub fn is_ready(admin_port: u16) -> bool {
     let ask = || -> std::io::Result<Vec<u8>> {
         let limit = Duration::from_secs(2);
         let mut stream = TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, admin_port)), limit)?;

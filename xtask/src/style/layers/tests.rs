@@ -20,6 +20,8 @@ fn downwards_is_allowed_and_nothing_else() {
         ("cairn-replica", "cairn-store"),
         ("cairn-testkit", "cairn"),
         ("cairn-new", "bytes"),
+        ("cairn-load", "cairn-types"),
+        ("cairn-testkit", "cairn-load"),
     ] {
         assert_eq!(upward_dependencies(&workspace(name, on, None)).len(), 1, "{name} on {on}");
     }

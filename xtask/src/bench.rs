@@ -1,0 +1,209 @@
+//! `cargo xtask bench`: Cairn and its peer side by side on the same disk, measured in turns, so that whatever else the machine does hits
+//! both. Every figure is the median of the rounds, every ratio the median of the rounds' ratios.
+//!
+//! A round starts both services on empty directories. Small objects and listings are measured with both running, one under load at a time;
+//! large objects with one service at a time, started afresh for each measurement, so that at most some gigabytes are held on the disk.
+//! Before each measurement everything unwritten is written out and the service is idle, and its processor time is counted until it is idle
+//! again, so neither pays for the other's work nor hides its own.
+
+mod cases;
+mod machine;
+mod peers;
+mod report;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+
+use crate::steps::Context;
+use crate::workspace::Workspace;
+use crate::{clock, process, provision};
+use cases::{Case, Load, Operation, SMALL_OBJECTS};
+use peers::{Peer, Service};
+use report::{Measurement, Results};
+
+/// How long the bench may take, in hours: past that something hangs.
+const HOURS_MAX: u64 = 3;
+
+/// What to measure, and where to put it.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Measure only these operations: put-4k, get-4k, list, put-10m, get-10m.
+    #[arg(long, value_name = "OPERATION", value_delimiter = ',')]
+    only: Vec<String>,
+    /// How many connections.
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1,16,64")]
+    connections: Vec<usize>,
+    /// Which services.
+    #[arg(long, value_name = "PEER", value_delimiter = ',', default_value = "cairn,seaweedfs")]
+    peers: Vec<String>,
+    /// How long one measurement begins new requests, seconds.
+    #[arg(long, default_value_t = 3.0)]
+    seconds: f64,
+    /// How many rounds.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Send bodies without a signed hash (`UNSIGNED-PAYLOAD`, as tools do over HTTPS) in place of a signed one (as they do over HTTP).
+    #[arg(long)]
+    unsigned: bool,
+    /// Write the results as JSON to this file too.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Put the table and the machine's description between the markers in docs/performance.md.
+    #[arg(long)]
+    write: bool,
+}
+
+/// Runs it. The exit code says whether every request of Cairn was answered as it should be.
+///
+/// # Errors
+/// Where a service cannot be had or does not come up, or a file cannot be written.
+pub fn run(workspace: &Workspace, arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let cases = cases::select(&arguments.only, &arguments.connections)?;
+    let peers = arguments.peers.iter().map(|name| Peer::named(name)).collect::<anyhow::Result<Vec<_>>>()?;
+    ensure!(!peers.is_empty() && arguments.rounds > 0, "nothing to measure");
+    std::fs::create_dir_all(workspace.logs())?;
+    let log_path = workspace.logs().join("bench.log");
+    let log = File::options().create(true).append(true).open(&log_path).context("the log cannot be written")?;
+    let deadline = clock::now() + Duration::from_secs(HOURS_MAX * 3600);
+    let mut context = Context { name: "bench", workspace, long: false, deadline, log };
+    println!("building, and providing the peer; its output is in {}", log_path.display());
+    // One after the other, so that the service is built with the features that it is released with.
+    for package in ["cairn", "cairn-load"] {
+        let mut build = workspace.cargo(&["build", "--locked", "--release", "--package", package]);
+        context.run(&mut build).with_context(|| format!("{package} cannot be built"))?;
+    }
+    if peers.contains(&Peer::SeaweedFs) {
+        provision::SEAWEEDFS.provide(&mut context).context("SeaweedFS cannot be had")?;
+    }
+    let scratch = workspace.target().join("bench");
+    crate::e2e::fresh_directory(&scratch)?;
+    let machine = machine::describe(&scratch)?;
+    println!("{machine}");
+    let mut bench = Bench { context, arguments, scratch: scratch.clone(), results: Results::new(machine, peers.clone()) };
+    for round in 0..arguments.rounds {
+        // The other way round every other time: who comes second may find the disk busier or the processor warmer.
+        let mut order = peers.clone();
+        if round % 2 == 1 {
+            order.reverse();
+        }
+        println!("round {} of {}", round + 1, arguments.rounds);
+        bench.small(&order, &cases)?;
+        bench.large(&order, &cases)?;
+    }
+    std::fs::remove_dir_all(&scratch).with_context(|| format!("{} cannot be removed", scratch.display()))?;
+    let results = bench.results;
+    println!("\n{}", results.markdown());
+    if let Some(path) = &arguments.json {
+        std::fs::write(path, format!("{:#}\n", results.json()))
+            .with_context(|| format!("{} cannot be written", path.display()))?;
+    }
+    if arguments.write {
+        report::write_between_markers(&workspace.root().join("docs").join("performance.md"), &results.markdown())?;
+    }
+    Ok(if results.failed(Peer::Cairn) == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+struct Bench<'run> {
+    context: Context<'run>,
+    arguments: &'run Arguments,
+    scratch: PathBuf,
+    results: Results,
+}
+
+impl Bench<'_> {
+    /// The cases whose objects are small: both services run, and take turns.
+    fn small(&mut self, order: &[Peer], cases: &[Case]) -> anyhow::Result<()> {
+        if !cases.iter().any(|case| case.operation.is_small()) {
+            return Ok(());
+        }
+        let mut services = Vec::new();
+        for peer in order {
+            let service = self.start(*peer)?;
+            // What the reads read and the listings list.
+            self.load(&service, &Load::prepare(Operation::Get4K, SMALL_OBJECTS))?;
+            service.holds_three_copies(SMALL_OBJECTS * 4096)?;
+            services.push(service);
+        }
+        for case in cases.iter().filter(|case| case.operation.is_small()) {
+            for service in &services {
+                self.measure(service, *case)?;
+            }
+        }
+        services.into_iter().try_for_each(Service::remove)
+    }
+
+    /// The cases whose objects are large: one service at a time, on an empty directory.
+    fn large(&mut self, order: &[Peer], cases: &[Case]) -> anyhow::Result<()> {
+        for case in cases.iter().filter(|case| !case.operation.is_small()) {
+            for peer in order {
+                let service = self.start(*peer)?;
+                if case.operation == Operation::Get10M {
+                    self.load(&service, &Load::prepare(case.operation, case.operation.objects(case.connections)))?;
+                } else {
+                    // Whatever a service does at the first object only, such as making room for many more.
+                    self.load(&service, &Load::warm_up())?;
+                }
+                self.measure(&service, *case)?;
+                service.remove()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, peer: Peer) -> anyhow::Result<Service> {
+        let directory = self.scratch.join(peer.name());
+        let service = Service::start(&mut self.context, peer, &directory)?;
+        let made = self.load(&service, &Load::create_bucket())?;
+        ensure!(made["requests"] == 1, "the bucket cannot be created: {made}");
+        Ok(service)
+    }
+
+    fn measure(&mut self, service: &Service, case: Case) -> anyhow::Result<()> {
+        rustix::fs::sync();
+        let before = service.cpu_when_idle()?;
+        let load = Load::measured(case, self.arguments.seconds);
+        let said = self.load(service, &load)?;
+        let cpu = service.cpu_when_idle()?.saturating_sub(before);
+        let measurement = Measurement::read(&said, cpu)?;
+        println!("  {:<10} {:<9} {}", service.peer().name(), case.to_string(), measurement.line());
+        self.results.add(service.peer(), case, measurement);
+        Ok(())
+    }
+
+    /// Runs the load generator and gives what it says. A load that prepares something must succeed as a whole.
+    fn load(&mut self, service: &Service, load: &Load) -> anyhow::Result<serde_json::Value> {
+        let mut command = Command::new(self.context.workspace.target().join("release").join("cairn-load"));
+        command
+            .args(load.arguments())
+            .args(["--endpoint", service.endpoint(), "--bucket", "bench"])
+            .env("AWS_ACCESS_KEY_ID", peers::ACCESS_KEY_ID)
+            .env("AWS_SECRET_ACCESS_KEY", peers::SECRET_ACCESS_KEY);
+        if self.arguments.unsigned {
+            command.arg("--unsigned");
+        }
+        self.context.say(&format!("$ {}", process::shown(&command)))?;
+        let text = process::capture(&mut command)?;
+        self.context.say(text.trim())?;
+        let said: serde_json::Value =
+            serde_json::from_str(&text).context("the load generator said something that is not JSON")?;
+        if load.must_succeed() && said["failed"] != 0 {
+            bail!("{}: {} requests failed; the first: {}", service.peer().name(), said["failed"], said["first_failure"]);
+        }
+        Ok(said)
+    }
+}
+
+/// Bytes of the files in a directory and below it.
+fn bytes_below(directory: &Path) -> anyhow::Result<u64> {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        bytes += if kind.is_dir() { bytes_below(&entry.path())? } else { entry.metadata()?.len() };
+    }
+    Ok(bytes)
+}
