@@ -177,6 +177,28 @@ async fn checksums_of_parts_make_the_objects() {
     assert_eq!(fixture.outcome(&impossible).await, refused(400, "InvalidRequest"));
 }
 
+/// AWS writes a composite checksum with the number of its parts, and holds a promise against both.
+#[tokio::test]
+async fn a_promised_composite_checksum_counts_its_parts() {
+    let fixture = Fixture::start().await;
+    let mut uploads = Vec::new();
+    for _ in 0..2 {
+        let upload = create(&fixture, object("POST", "k").header("x-amz-checksum-algorithm", "SHA256")).await;
+        let mode = BodyMode::ChunkedUnsignedTrailer(8192, Checksum::Sha256);
+        let answer = fixture.send(&part(&upload, "1").body("one").mode(mode)).await;
+        let etag = answer.header("etag").unwrap().replace('"', "");
+        let element = format!("<ChecksumSHA256>{}</ChecksumSHA256>", Checksum::Sha256.value(b"one"));
+        uploads.push(complete_with(&upload, &[(1, &etag, element)]));
+    }
+    let second = uploads.pop().unwrap();
+    let shown = fixture.send(&uploads.pop().unwrap()).await.element("ChecksumSHA256").unwrap();
+    let value = shown.strip_suffix("-1").unwrap();
+    let promise = |value: String| second.clone().header("x-amz-checksum-sha256", value);
+    assert_eq!(fixture.outcome(&promise(format!("{value}-2"))).await, refused(400, "BadDigest"));
+    assert_eq!(fixture.outcome(&promise(format!("{value}-one"))).await, refused(400, "InvalidRequest"));
+    assert_eq!(fixture.send(&promise(shown.clone())).await.status, 200);
+}
+
 #[tokio::test]
 async fn parts_are_copied() {
     let fixture = Fixture::start().await;

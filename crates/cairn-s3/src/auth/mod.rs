@@ -254,7 +254,7 @@ fn request_moment(headers: &HeaderMap) -> S3Result<u64> {
         return date::parse_compact(value.as_bytes()).ok_or_else(missing);
     }
     let value = headers.get(DATE).ok_or_else(missing)?;
-    date::parse_compact(value.as_bytes()).or_else(|| date::parse_http(value.to_str().ok()?)).ok_or_else(missing)
+    date::parse_compact(value.as_bytes()).or_else(|| date::parse_mail(value.to_str().ok()?)).ok_or_else(missing)
 }
 
 fn skewed(moment: u64, now: u64) -> S3Error {

@@ -448,3 +448,19 @@ proptest! {
         prop_assert_eq!(extra.is_empty(), canonical(&format!("/{encoded}")) == canonical(&format!("/{other}")));
     }
 }
+
+/// A request may be dated by `Date` alone, in the forms of HTTP and of mail: botocore writes the latter where a caller sets a date.
+#[test]
+fn a_date_is_read_in_every_form_that_signers_write() {
+    let moment = |text: &str| {
+        let mut headers = http::HeaderMap::new();
+        headers.insert(http::header::DATE, text.parse().unwrap());
+        super::request_moment(&headers).ok()
+    };
+    for text in ["20130524T000000Z", "Fri, 24 May 2013 00:00:00 GMT", "Fri, 24 May 2013 00:00:00 -0000"] {
+        assert_eq!(moment(text), Some(1_369_353_600), "{text}");
+    }
+    for text in ["", "Fri, 24 May 2013 00:00:00 +0200", "2013-05-24T00:00:00Z"] {
+        assert_eq!(moment(text), None, "{text}");
+    }
+}

@@ -208,12 +208,13 @@ fn digests(headers: &HeaderMap, upload: &Upload, parts: &[&Part]) -> S3Result<Di
     let checksum = kind.and_then(|(algorithm, kind)| multipart::combine_checksums(algorithm, kind, &known));
     if let Some((algorithm, value)) = headers::claimed(headers)? {
         let invalid = || headers::invalid_value(headers::header_name(algorithm));
-        let claimed = parse_object_checksum(algorithm, value).ok_or_else(invalid)?;
+        let (claimed, count) = parse_object_checksum(algorithm, value).ok_or_else(invalid)?;
         // One that is not kept is computed from the parts where it can be; else there is nothing to hold the promise against (AWS ignores it).
         let own = checksum
             .filter(|own| own.algorithm() == algorithm)
             .or_else(|| multipart::combine_checksums(algorithm, ChecksumType::FullObject, &known));
-        if own.is_some_and(|own| own.value() != claimed) {
+        let differs = |own: Checksum| own.value() != claimed || count.is_some_and(|count| count != own.part_count());
+        if own.is_some_and(differs) {
             return Err(Checksum::full_object(algorithm, &claimed).map_or_else(invalid, |claimed| checksum_mismatch(&claimed)));
         }
     }
@@ -221,10 +222,14 @@ fn digests(headers: &HeaderMap, upload: &Upload, parts: &[&Part]) -> S3Result<Di
 }
 
 /// An object's checksum as clients write it: a composite one with or without its number of parts.
-fn parse_object_checksum(algorithm: ChecksumAlgorithm, value: &[u8]) -> Option<Vec<u8>> {
+fn parse_object_checksum(algorithm: ChecksumAlgorithm, value: &[u8]) -> Option<(Vec<u8>, Option<u32>)> {
     let text = std::str::from_utf8(value).ok()?.trim();
-    let text = text.split_once('-').map_or(text, |(text, _)| text);
-    base64::decode(text.as_bytes()).filter(|bytes| bytes.len() == algorithm.length())
+    let (text, count) = match text.split_once('-') {
+        None => (text, None),
+        Some((text, count)) if count.bytes().all(|byte| byte.is_ascii_digit()) => (text, Some(count.parse().ok()?)),
+        Some(_) => return None,
+    };
+    base64::decode(text.as_bytes()).filter(|bytes| bytes.len() == algorithm.length()).map(|bytes| (bytes, count))
 }
 
 fn answer(call: &Call<'_>, bucket: &Bucket, written: &Written) -> S3Response {
@@ -243,7 +248,7 @@ fn answer(call: &Call<'_>, bucket: &Bucket, written: &Written) -> S3Response {
     }
     writer.close("CompleteMultipartUploadResult");
     let mut response = response::xml(writer);
-    object_headers::set_version(response.headers_mut(), written.version_id, written.versioning);
+    object_headers::set_new_version(response.headers_mut(), written.version_id, written.versioning);
     response
 }
 
@@ -275,5 +280,16 @@ mod tests {
         assert_eq!(code(&(part("1") + &part("1"))), "InvalidPartOrder");
         let all: String = (1..=10_000).map(|number| part(&number.to_string())).collect();
         assert_eq!(list(&all).unwrap().len(), 10_000);
+    }
+
+    #[test]
+    fn a_checksum_of_an_object_is_one_with_or_without_its_number_of_parts() {
+        let parse = |text: &str| parse_object_checksum(ChecksumAlgorithm::Crc32, text.as_bytes());
+        assert_eq!(parse("ImIEBA=="), Some((vec![0x22, 0x62, 0x04, 0x04], None)));
+        assert_eq!(parse("ImIEBA==-3"), Some((vec![0x22, 0x62, 0x04, 0x04], Some(3))));
+        for bad in ["invalid_checksum", "ImIEBA==-smth", "ImIEBA==-", "ImIEBA==--3", "ImIEBA==-1-2", "ImIEBA==-99999999999", "-1"]
+        {
+            assert_eq!(parse(bad), None, "{bad}");
+        }
     }
 }

@@ -16,6 +16,14 @@ pub(super) fn set_version(headers: &mut HeaderMap, version_id: VersionId, versio
     }
 }
 
+/// Sets `x-amz-version-id` in the answer to a write, where versioning gave the version an id: `null` is not one (AWS tells it only of
+/// versions that are there).
+pub(super) fn set_new_version(headers: &mut HeaderMap, version_id: VersionId, versioning: Versioning) {
+    if version_id != VersionId::Null {
+        set_version(headers, version_id, versioning);
+    }
+}
+
 /// Sets a checksum's header and its kind.
 pub(super) fn set_checksum(headers: &mut HeaderMap, checksum: Option<&Checksum>) {
     if let Some(checksum) = checksum {
@@ -27,7 +35,7 @@ pub(super) fn set_checksum(headers: &mut HeaderMap, checksum: Option<&Checksum>)
 /// Sets what the answer to a write says.
 pub(super) fn set_written(headers: &mut HeaderMap, written: &Written) {
     set_etag(headers, written.etag);
-    set_version(headers, written.version_id, written.versioning);
+    set_new_version(headers, written.version_id, written.versioning);
     set_checksum(headers, written.checksum.as_ref());
 }
 

@@ -153,6 +153,14 @@ pub fn parse_http(text: &str) -> Option<u64> {
     httpdate::parse_http_date(text).ok()?.duration_since(std::time::UNIX_EPOCH).ok().map(|since| since.as_secs())
 }
 
+/// As [`parse_http`], and with the zone written as mail does it (RFC 5322, section 3.3), which is how botocore writes the `Date` that it
+/// signs. Only for UTC.
+#[must_use]
+pub fn parse_mail(text: &str) -> Option<u64> {
+    let zone = ["-0000", "+0000", "UTC"].into_iter().find_map(|zone| text.strip_suffix(zone));
+    zone.map_or_else(|| parse_http(text), |text| parse_http(&format!("{text}GMT")))
+}
+
 fn number(digits: &[u8]) -> Option<u64> {
     digits.iter().try_fold(0, |value: u64, digit| digit.is_ascii_digit().then(|| value * 10 + u64::from(digit - b'0')))
 }
@@ -182,6 +190,10 @@ mod tests {
         }
         assert_eq!(parse_http("Sunday, 06-Nov-94 08:49:37 GMT"), Some(784_111_777));
         assert_eq!(parse_http("yesterday"), None);
+        assert_eq!(parse_mail("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777));
+        assert_eq!(parse_mail("Sun, 06 Nov 1994 08:49:37 -0000"), Some(784_111_777));
+        assert_eq!(parse_mail("Sun, 06 Nov 1994 08:49:37 +0100"), None);
+        assert_eq!(parse_mail("-0000"), None);
     }
 
     proptest! {
