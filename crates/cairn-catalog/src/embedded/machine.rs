@@ -59,8 +59,8 @@ impl Machine for CatalogMachine {
         Making { snapshot: state.snapshot(), pending: Overlay::default(), size_bytes: 0, now }
     }
 
-    fn evaluate(&self, batch: &mut Making, command: Command) -> Result<CatalogResult<Outcome>, KeyValueError> {
-        Ok(self.run(batch, command))
+    fn evaluate(&self, batch: &mut Making, command: &Command) -> Result<CatalogResult<Outcome>, KeyValueError> {
+        Ok(self.run(batch, command.clone()))
     }
 
     fn retire(&self, batch: &mut Making, zone: ZoneIndex, incarnation: Incarnation) -> Result<(), KeyValueError> {

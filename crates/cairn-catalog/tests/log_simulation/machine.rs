@@ -41,7 +41,7 @@ impl Machine for Lists {
         Making { state, changed: BTreeMap::new() }
     }
 
-    fn evaluate(&self, batch: &mut Making, command: Append) -> Result<Vec<u32>, KeyValueError> {
+    fn evaluate(&self, batch: &mut Making, command: &Append) -> Result<Vec<u32>, KeyValueError> {
         let key = (LISTS, Bytes::copy_from_slice(&[command.list]));
         let before = match batch.changed.get(&key) {
             Some(value) => value.clone(),

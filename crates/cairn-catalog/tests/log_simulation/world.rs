@@ -43,6 +43,7 @@ pub fn settings() -> Settings {
             lag_bytes_max: 64 << 10,
             away_bytes_max: 40 << 10,
             hang_after: Duration::from_millis(400),
+            move_after: Duration::from_millis(100),
             idle_mark_after: Duration::from_millis(50),
             ..SequencerSettings::default()
         },

@@ -10,10 +10,11 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 
+use super::events::Ended;
 use super::rules::{Rule, holds};
 use super::worker::LogWorker;
 use super::writes;
-use crate::embedded::keyvalue::{Applied, KeyValue, Write};
+use crate::embedded::keyvalue::{Applied, KeyValue, KeyValueError, Write};
 
 /// What is committed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -42,7 +43,9 @@ impl Default for ApplierSettings {
 }
 
 enum Request {
-    TakeOver(u64),
+    /// Everything up to this index is to be applied, and then no more; the number names the request.
+    TakeOver(u64, u64),
+    Follow,
 }
 
 /// The newest of something, for one that waits for it. (A `watch` wakes those who wait in random order, and a simulation must not.)
@@ -71,11 +74,16 @@ pub struct Applier {
 }
 
 /// What an applier tells.
-pub enum Told {
-    /// The store holds everything up to the index asked for, and from now on the sequencer applies.
-    TakenOver,
+pub(super) enum Told {
+    /// The store holds everything up to this index, and from now on the sequencer applies; answers the request of this number.
+    TakenOver {
+        /// The request.
+        request: u64,
+        /// The last batch applied.
+        applied: u64,
+    },
     /// The store or the log failed; the applier has ended.
-    Failed(String),
+    Failed(Ended),
 }
 
 /// What an applier works on.
@@ -106,9 +114,15 @@ impl Applier {
     }
 
     /// Asks for everything up to `index`; from then on the sequencer applies.
-    pub fn take_over(&self, index: u64) {
+    pub fn take_over(&self, index: u64, request: u64) {
         // Where the applier has ended, it has told so.
-        let _ = self.requests.send(Request::TakeOver(index));
+        let _ = self.requests.send(Request::TakeOver(index, request));
+    }
+
+    /// From now on the applier applies again.
+    pub fn follow(&self) {
+        let _ = self.requests.send(Request::Follow);
+        self.committed.changed.notify_one();
     }
 }
 
@@ -117,18 +131,14 @@ async fn run(
     mut requests: mpsc::UnboundedReceiver<Request>,
     news: &Latest<Committed>,
     told: &(impl Fn(Told) + Send + Sync),
-) -> Result<(), String> {
+) -> Result<(), Ended> {
     let mut is_primary = false;
     let mut persisted_at_bytes = None;
     loop {
         tokio::select! {
             biased;
             request = requests.recv() => match request {
-                Some(Request::TakeOver(index)) => {
-                    is_primary = true;
-                    take_over(&parts, index, &requests).await?;
-                    told(Told::TakenOver);
-                }
+                Some(request) => is_primary = answer(&parts, request, &requests, told).await?,
                 None => break,
             },
             () = news.changed.notified() => {
@@ -146,11 +156,7 @@ async fn run(
                     tokio::select! {
                         biased;
                         request = requests.recv() => match request {
-                            Some(Request::TakeOver(index)) => {
-                                is_primary = true;
-                                take_over(&parts, index, &requests).await?;
-                                told(Told::TakenOver);
-                            }
+                            Some(request) => is_primary = answer(&parts, request, &requests, told).await?,
                             None => break,
                         },
                         () = tokio::time::sleep(parts.settings.gather) => {}
@@ -160,22 +166,44 @@ async fn run(
         }
     }
     // Closed in order or after a failure of the log: what is applied need not be applied again.
-    parts.state.persist().map(|_| ()).map_err(|error| error.to_string())
+    parts.state.persist().map(|_| ()).map_err(|error| Ended::by(&error))
+}
+
+/// Does what is asked; tells whether the sequencer applies from now on.
+async fn answer(
+    parts: &Parts,
+    request: Request,
+    requests: &mpsc::UnboundedReceiver<Request>,
+    told: &(impl Fn(Told) + Send + Sync),
+) -> Result<bool, Ended> {
+    let Request::TakeOver(index, request) = request else { return Ok(false) };
+    if requests.is_empty() {
+        take_over(parts, index, requests).await?;
+        told(Told::TakenOver { request, applied: applied_index(parts) });
+    }
+    Ok(true)
+}
+
+fn applied_index(parts: &Parts) -> u64 {
+    parts.state.applied().map_or(0, |applied| applied.index)
 }
 
 /// Makes the store durable and gives up the log that it replaces.
-fn checkpoint(parts: &Parts) -> Result<(), String> {
-    let persisted = parts.state.persist().map_err(|error| error.to_string())?;
+fn checkpoint(parts: &Parts) -> Result<(), Ended> {
+    let persisted = parts.state.persist().map_err(|error| Ended::by(&error))?;
     let index = persisted.map_or(0, |applied| applied.index).min(parts.trim_floor.load(Ordering::Acquire));
-    parts.log.trim(index).map_err(|error| error.to_string())
+    parts.log.trim(index).map_err(|error| Ended::Away(error.to_string()))
 }
 
-/// Waits until the zone's log has what is committed, and applies it.
-async fn take_over(parts: &Parts, index: u64, requests: &mpsc::UnboundedReceiver<Request>) -> Result<(), String> {
+/// Waits until the zone's log has what is committed, and applies it; stops early when something else is asked.
+async fn take_over(parts: &Parts, index: u64, requests: &mpsc::UnboundedReceiver<Request>) -> Result<(), Ended> {
     const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(5);
     while !apply_up_to(parts, index).await? {
         if requests.is_closed() {
-            return Err("the zone was let go while its state caught up".to_owned());
+            return Err(Ended::Away("the zone was let go while its state caught up".to_owned()));
+        }
+        if !requests.is_empty() {
+            break;
         }
         tokio::time::sleep(LOOK_AGAIN_AFTER).await;
     }
@@ -183,21 +211,26 @@ async fn take_over(parts: &Parts, index: u64, requests: &mpsc::UnboundedReceiver
 }
 
 /// Applies batches from the zone's own log, up to a committed index, as far as the log reaches; tells whether that was all.
-async fn apply_up_to(parts: &Parts, index: u64) -> Result<bool, String> {
+async fn apply_up_to(parts: &Parts, index: u64) -> Result<bool, Ended> {
+    let away = |error: &dyn std::fmt::Display| Ended::Away(error.to_string());
     loop {
-        let applied = parts.state.applied().map_or(0, |applied| applied.index);
+        let applied = applied_index(parts);
         if applied >= index {
             return Ok(true);
         }
-        let batches = parts.log.read(applied + 1, parts.settings.apply_bytes).await.map_err(|error| error.to_string())?;
+        let batches = parts.log.read(applied + 1, parts.settings.apply_bytes).await.map_err(|error| away(&error))?;
         let mut gathered: Vec<Write> = Vec::new();
         let mut last = None;
         for batch in batches.iter().filter(|batch| batch.position.index <= index || !holds(Rule::L4)) {
-            gathered.extend(writes::decode(batch.payload()).map_err(|error| error.to_string())?);
+            gathered.extend(writes::decode(batch.payload()).map_err(|error| away(&error))?);
             last = Some(batch.position);
         }
         let Some(position) = last else { return Ok(false) };
-        let applied = Applied { index: position.index, epoch: position.epoch, checksum: position.checksum };
-        parts.state.apply(&gathered, applied).map_err(|error| error.to_string())?;
+        let next = Applied { index: position.index, epoch: position.epoch, checksum: position.checksum };
+        match parts.state.apply(&gathered, next) {
+            // A call of the sequencer that was late has applied them meanwhile.
+            Err(KeyValueError::OutOfOrder { .. }) if applied_index(parts) > applied => {}
+            applied => applied.map_err(|error| Ended::by(&error))?,
+        }
     }
 }

@@ -13,12 +13,13 @@ use cairn_disk::zone_directory::{self, IDENTITY_FORMAT, Identity, Inspection, Zo
 use cairn_types::ids::ZONE_COUNT;
 use cairn_types::{Incarnation, StoreId, ZoneIndex, ZoneName};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 use super::applier::{Applier, ApplierSettings, Parts, Told};
 use super::batch::{Batch, Position};
 use super::decide::{Found, Member};
+use super::events::{Ended, Event, History, Linked, Linking, Machine, Shared};
 use super::rules::{Rule, holds};
-use super::sequencer::{Event, History, Linked, Linking, Machine, Shared};
 use super::worker::{LogWorker, Report};
 use super::zone_log::{LogSettings, OpenError, ZoneLog};
 use crate::embedded::keyvalue::{Applied, KeyValue, KeyValueEngine, KeyValueError, Table, Write};
@@ -156,8 +157,8 @@ impl Place {
 /// What a keeper is started with: what the start found and decided.
 pub(super) enum Task {
     Join(Arc<ZoneDirectory>, ZoneLog),
-    /// Lost its memory: begins a new life after the one given.
-    NewLife(String),
+    /// Lost its memory: begins a new life, the one given where its last one was ended already.
+    NewLife(String, Option<Incarnation>),
     /// Keeps its life, gets a new catalog, has no vote meanwhile.
     NewCatalog(String),
     /// Keeps its life and its vote, but what it missed is no longer in the others' logs: gets a newer catalog.
@@ -218,12 +219,13 @@ impl<M: Machine> Keeper<M> {
         let mut task = first;
         let mut pause = self.settings.retry_min;
         loop {
+            let began = Instant::now();
             let zone = self.place.names[self.place.zone.get()].clone();
             let result = match task {
                 Task::Join(directory, log) => self.join(directory, log).await,
-                Task::NewLife(reason) => {
+                Task::NewLife(reason, begun) => {
                     tracing::warn!(%zone, %reason, "the zone has lost its memory and is rebuilt from the others");
-                    self.new_life(&reason).await
+                    self.new_life(&reason, begun).await
                 }
                 Task::NewCatalog(reason) => {
                     tracing::warn!(%zone, %reason, "the zone's catalog is rebuilt from the others");
@@ -243,9 +245,14 @@ impl<M: Machine> Keeper<M> {
             }
             let mut rebuild = None;
             match result {
-                Ok(reason) => {
-                    // It took part until now: the next try is worth making soon.
-                    pause = self.settings.retry_min;
+                Ok(Ended::Retired(next)) => {
+                    rebuild = Some(Task::NewLife("its segments have lost their memory".to_owned(), Some(next)));
+                }
+                Ok(Ended::Away(reason)) => {
+                    if began.elapsed() >= self.settings.retry_max {
+                        // It took part until now: the next try is worth making soon.
+                        pause = self.settings.retry_min;
+                    }
                     tracing::warn!(%zone, %reason, "the zone is away");
                     self.tell(ZonePhase::Away(reason), None);
                 }
@@ -255,7 +262,7 @@ impl<M: Machine> Keeper<M> {
                     self.tell(ZonePhase::Away(reason), None);
                 }
                 Err(Failure::NewCatalog(reason)) => rebuild = Some(Task::NewCatalog(reason)),
-                Err(Failure::StateLost(reason)) => rebuild = Some(Task::Refresh(reason)),
+                Ok(Ended::StateLost(reason)) | Err(Failure::StateLost(reason)) => rebuild = Some(Task::Refresh(reason)),
                 Err(Failure::TooFarBehind) => {
                     rebuild = Some(Task::Refresh("the other zones' logs no longer hold what it missed".to_owned()));
                 }
@@ -280,8 +287,8 @@ impl<M: Machine> Keeper<M> {
         let Opened { found, member } = self.place.open(Some(self.store), was_mount_point, self.trusted_index).await;
         let mark = history.marks[index];
         let identity = match &found {
-            Found::Empty => return Task::NewLife("its directory is empty".to_owned()),
-            Found::NoMemory(reason) => return Task::NewLife(reason.clone()),
+            Found::Empty => return Task::NewLife("its directory is empty".to_owned(), None),
+            Found::NoMemory(reason) => return Task::NewLife(reason.clone(), None),
             Found::Away(reason) => return Task::LookAgain(ZonePhase::Away(reason.clone())),
             Found::Refused(reason) => return Task::LookAgain(ZonePhase::Refused(reason.clone())),
             Found::Member(member) => &member.identity,
@@ -297,13 +304,13 @@ impl<M: Machine> Keeper<M> {
             }
         }
         if identity.incarnation.0 < mark.incarnation && holds(Rule::L7) {
-            return Task::NewLife(format!("it is of incarnation {}, which was retired", identity.incarnation));
+            return Task::NewLife(format!("it is of incarnation {}, which was retired", identity.incarnation), None);
         }
         match (found, member) {
             (Found::Member(found), Some((directory, log))) => {
                 if found.last.index < mark.log_index && holds(Rule::L7) {
                     let (has, had) = (found.last.index, mark.log_index);
-                    return Task::NewLife(format!("its log ends with batch {has}, and it had batch {had}: an old copy?"));
+                    return Task::NewLife(format!("its log ends with batch {has}, and it had batch {had}: an old copy?"), None);
                 }
                 Task::Join(directory, log)
             }
@@ -332,7 +339,7 @@ impl<M: Machine> Keeper<M> {
     }
 
     /// Joins a zone that has its memory. Returns, with the reason, once it no longer takes part.
-    async fn join(&mut self, directory: Arc<ZoneDirectory>, log: ZoneLog) -> Result<String, Failure> {
+    async fn join(&mut self, directory: Arc<ZoneDirectory>, log: ZoneLog) -> Result<Ended, Failure> {
         self.tell(ZonePhase::Opening, None);
         let epoch = self.history().await?.epoch;
         directory.update(|identity| identity.promise = identity.promise.max(epoch)).await?;
@@ -355,7 +362,7 @@ impl<M: Machine> Keeper<M> {
         log: ZoneLog,
         state: Arc<dyn KeyValue>,
         has_vote: bool,
-    ) -> Result<String, Failure> {
+    ) -> Result<Ended, Failure> {
         self.link += 1;
         let (zone, number) = (self.place.zone, self.link);
         let mut last = log.last();
@@ -398,7 +405,7 @@ impl<M: Machine> Keeper<M> {
         state: Arc<dyn KeyValue>,
         has_vote: bool,
         spares: Arc<super::spares::Spares>,
-    ) -> Result<String, Failure> {
+    ) -> Result<Ended, Failure> {
         let (zone, number) = (self.place.zone, self.link);
         let executor = self.place.environment.executor.clone();
         let events = self.events.clone();
@@ -411,8 +418,8 @@ impl<M: Machine> Keeper<M> {
         };
         let (applier, running) = Applier::new(parts, move |told| {
             let _ = match told {
-                Told::TakenOver => events.send(Event::TakenOver(zone, number, Ok(()))),
-                Told::Failed(reason) => events.send(Event::Unlink(zone, number, reason)),
+                Told::TakenOver { request, applied } => events.send(Event::TakenOver(zone, request, applied)),
+                Told::Failed(ended) => events.send(Event::Unlink(zone, number, ended)),
             };
         });
         executor.spawn_worker(
@@ -473,17 +480,17 @@ impl<M: Machine> Keeper<M> {
             };
             tokio::select! {
                 biased;
-                reason = &mut ended => Ok(reason.unwrap_or_else(|_| "the service is stopping".to_owned())),
+                reason = &mut ended => Ok(reason.unwrap_or_else(|_| Ended::Away("the service is stopping".to_owned()))),
                 reason = looking => {
-                    let _ = self.events.send(Event::Unlink(zone, number, reason.clone()));
-                    Ok(reason)
+                    let _ = self.events.send(Event::Unlink(zone, number, Ended::Away(reason.clone())));
+                    Ok(Ended::Away(reason))
                 }
-                () = making_spares => Ok(String::new()),
+                () = making_spares => Ok(Ended::Away(String::new())),
             }
         }
         .await;
         if result.is_err() {
-            let _ = self.events.send(Event::Unlink(zone, number, "it could not join".to_owned()));
+            let _ = self.events.send(Event::Unlink(zone, number, Ended::Away("it could not join".to_owned())));
         }
         drop(applier);
         let _ = applier_ended.await;
@@ -541,7 +548,7 @@ impl<M: Machine> Keeper<M> {
     }
 
     /// Gives the zone a new incarnation, with nothing in it, and rebuilds its catalog.
-    async fn new_life(&mut self, reason: &str) -> Result<String, Failure> {
+    async fn new_life(&mut self, reason: &str, begun: Option<Incarnation>) -> Result<Ended, Failure> {
         self.tell(ZonePhase::Rebuilding { reason: reason.to_owned(), rows: 0 }, None);
         self.wait_until_serving().await?;
         self.trusted_index = None;
@@ -550,9 +557,14 @@ impl<M: Machine> Keeper<M> {
         let (disk, path) = (self.place.environment.disk.clone(), self.place.path.clone());
         // Only what is surely without memory begins a new life: between the decision and now it may have come back.
         let old = Incarnation(history.marks[index].incarnation);
-        let (reply, answer) = oneshot::channel();
-        self.events.send(Event::Retire(self.place.zone, old, reply)).map_err(gone)?;
-        let incarnation = answer.await.map_err(gone)?.map_err(|error| Failure::Retry(error.to_string()))?;
+        let incarnation = if begun == Some(old) {
+            // Nothing was ever kept under it: whoever ended the life before asked this keeper for the next.
+            old
+        } else {
+            let (reply, answer) = oneshot::channel();
+            self.events.send(Event::Retire(self.place.zone, old, reply)).map_err(gone)?;
+            answer.await.map_err(gone)?.map_err(|error| Failure::Retry(error.to_string()))?
+        };
         zone_directory::retire_contents(&*disk, &path, &old.to_string()).await?;
         let mounted = disk.is_mount_point(&path).await.unwrap_or(false);
         self.mount_points.send_modify(|mount_points| mount_points[index] = mounted);
@@ -572,9 +584,10 @@ impl<M: Machine> Keeper<M> {
     }
 
     /// Keeps the zone's life and chunks, and rebuilds its catalog from the others.
-    async fn new_catalog(&mut self, reason: &str) -> Result<String, Failure> {
+    async fn new_catalog(&mut self, reason: &str) -> Result<Ended, Failure> {
         self.tell(ZonePhase::Rebuilding { reason: reason.to_owned(), rows: 0 }, None);
         self.wait_until_serving().await?;
+        self.wait_for_two_voters().await?;
         self.trusted_index = None;
         let (disk, path) = (self.place.environment.disk.clone(), self.place.path.clone());
         let Inspection::Identity(identity) = self.place.inspect().await? else {
@@ -592,7 +605,7 @@ impl<M: Machine> Keeper<M> {
     }
 
     /// Gives the zone a newer catalog beside the one it has, and its vote with it: until the moment of the change it votes with the old one.
-    async fn refresh(&mut self, reason: &str) -> Result<String, Failure> {
+    async fn refresh(&mut self, reason: &str) -> Result<Ended, Failure> {
         self.tell(ZonePhase::Rebuilding { reason: reason.to_owned(), rows: 0 }, None);
         self.trusted_index = None;
         let (disk, path) = (self.place.environment.disk.clone(), self.place.path.clone());
@@ -613,7 +626,15 @@ impl<M: Machine> Keeper<M> {
         Ok(())
     }
 
-    async fn copy_catalog(&mut self, directory: Arc<ZoneDirectory>, reason: &str, has_vote: bool) -> Result<String, Failure> {
+    /// A vote is given up only while the store has two without it.
+    async fn wait_for_two_voters(&self) -> Result<(), Failure> {
+        while self.history().await?.voters.iter().filter(|zone| **zone != self.place.zone).count() < 2 {
+            tokio::time::sleep(self.settings.retry_min).await;
+        }
+        Ok(())
+    }
+
+    async fn copy_catalog(&mut self, directory: Arc<ZoneDirectory>, reason: &str, has_vote: bool) -> Result<Ended, Failure> {
         let zone = self.place.zone;
         let committed = self.history().await?.last.index;
         self.events.send(Event::Hold(zone, Some(committed.saturating_sub(1)))).map_err(gone)?;
@@ -622,12 +643,7 @@ impl<M: Machine> Keeper<M> {
         result
     }
 
-    async fn copy_catalog_held(
-        &mut self,
-        directory: Arc<ZoneDirectory>,
-        reason: &str,
-        has_vote: bool,
-    ) -> Result<String, Failure> {
+    async fn copy_catalog_held(&mut self, directory: Arc<ZoneDirectory>, reason: &str, has_vote: bool) -> Result<Ended, Failure> {
         let disk = self.place.environment.disk.clone();
         let (snapshot, base) = loop {
             let (reply, answer) = oneshot::channel();

@@ -14,9 +14,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::applier::ApplierSettings;
 use super::decide::{Found, Refusal, Role, Start, decide, majority};
+use super::events::{Event, Life, Machine, SequencerSettings, Shared, Unavailable};
 use super::keeper::{Keeper, KeeperSettings, Opened, Place, Task, ZonePhase, ZoneStatus};
 use super::rules::{Rule, holds};
-use super::sequencer::{Event, Life, Machine, Sequencer, SequencerSettings, Shared, Unavailable};
+use super::sequencer::{Sequencer, Surroundings};
+use super::work::{Slot, watch as watch_sequencer};
 use super::zone_log::{Base, LogSettings, ZoneLog};
 use crate::embedded::keyvalue::{KeyValue, KeyValueEngine};
 
@@ -121,16 +123,21 @@ impl<M: Machine> Replicated<M> {
         });
         let (commands, command_receiver) = mpsc::channel(settings.queue_length.unwrap_or(QUEUE_LENGTH));
         let (events, event_receiver) = mpsc::unbounded_channel();
-        let sequencer = Sequencer::new(
-            Arc::new(machine),
-            settings.sequencer.clone(),
-            environment.clock.clone(),
-            shared.clone(),
-            store,
-            epoch,
-            history,
-        );
-        environment.executor.spawn_worker("sequencer", Box::pin(sequencer.run(command_receiver, event_receiver)));
+        let slot = Arc::new(Slot::new());
+        let watching = watch_sequencer(Arc::downgrade(&slot), settings.sequencer.move_after);
+        let surroundings = Surroundings {
+            machine: Arc::new(machine),
+            settings: settings.sequencer.clone(),
+            clock: environment.clock.clone(),
+            executor: environment.executor.clone(),
+            shared: shared.clone(),
+            slot,
+            commands: command_receiver,
+            events: event_receiver,
+        };
+        let sequencer = Box::new(Sequencer::new(surroundings, store, epoch, history));
+        environment.executor.spawn_worker("sequencer", Box::pin(sequencer.run()));
+        environment.executor.spawn_worker("watch sequencer", Box::pin(watching));
         let mount_points = watch::Sender::new(mount_points);
         let mut statuses = Vec::new();
         for (place, (opened, role)) in places.into_iter().zip(opened.into_iter().zip(roles)) {
@@ -351,7 +358,7 @@ fn first_task(opened: Opened, role: Role) -> Task {
     match (role, opened.member) {
         (Role::Voter, Some((directory, log))) => Task::Join(directory, log),
         (Role::Voter, None) => Task::LookAgain(ZonePhase::Opening),
-        (Role::Lost(reason), _) => Task::NewLife(reason),
+        (Role::Lost(reason), _) => Task::NewLife(reason, None),
         (Role::RebuildCatalog(reason), _) => Task::NewCatalog(reason),
         (Role::Out(reason), _) if matches!(opened.found, Found::Refused(_)) => Task::LookAgain(ZonePhase::Refused(reason)),
         (Role::Out(reason), _) => Task::LookAgain(ZonePhase::Away(reason)),

@@ -5,180 +5,34 @@
 //! and many share one sync. The next batch is evaluated on a state that holds everything before it, so no command ever sees what
 //! might not come to be.
 //!
+//! What may block on a zone's key-value store is done in one place, from where the sequencer can go on without it ([`super::work`]): then
+//! reads and evaluation move to another zone, and the one that did not answer keeps its vote and follows.
+//!
 //! A zone takes part through a *link*. The sequencer sends batches down every link and drops one that fails, hangs or lags; the
 //! zone's keeper opens the zone anew, catches up beside the sequencer and links it again.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use cairn_disk::Clock;
+use cairn_disk::{Clock, Executor};
 use cairn_types::ids::ZONE_COUNT;
 use cairn_types::{Incarnation, StoreId, ZoneIndex};
-use parking_lot::{Mutex, RwLock};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::applier::{Applier, Committed};
 use super::batch::{Batch, Marks, Position};
 use super::catalog_time::CatalogTime;
+pub use super::events::{Context, Machine, SequencerSettings, Unavailable};
+use super::events::{Copyable, Ended, Event, History, Life, Linked, Linking, Reply, Shared};
 use super::rules::{Rule, holds};
+use super::work::{Done, Evaluate, Evaluated, Slot, Work};
 use super::worker::{LogWorker, Report};
-use super::writes;
 use super::zone_log::Base;
-use crate::embedded::keyvalue::{Applied, KeyValue, KeyValueError, Snapshot, Write};
-
-/// What commands are evaluated with.
-#[derive(Debug, Clone, Copy)]
-pub struct Context {
-    /// Catalog time, ms (T1): for whatever expires or is kept.
-    pub time_ms: u64,
-    /// Wall time, ms since 1970: for what people read.
-    pub wall_ms: u64,
-    /// The zones' present incarnations (B3).
-    pub incarnations: [Incarnation; ZONE_COUNT],
-    /// The index that the batch will have: never used twice.
-    pub index: u64,
-}
-
-/// What the log replicates.
-pub trait Machine: Send + Sync + 'static {
-    /// What can be asked.
-    type Command: Send + 'static;
-    /// What is answered.
-    type Outcome: Send + 'static;
-    /// The writes of a batch in the making, over the state before it.
-    type Batch: Send;
-
-    /// Begins a batch.
-    fn begin(&self, state: Arc<dyn KeyValue>, context: Context) -> Self::Batch;
-    /// Evaluates a command after those before it in the batch. An error is about the state's store, not about the command, and leaves
-    /// nothing of the command in the batch.
-    fn evaluate(&self, batch: &mut Self::Batch, command: Self::Command) -> Result<Self::Outcome, KeyValueError>;
-    /// Notes that a zone begins a new life (B2).
-    fn retire(&self, batch: &mut Self::Batch, zone: ZoneIndex, incarnation: Incarnation) -> Result<(), KeyValueError>;
-    /// Bytes that the batch's writes take so far.
-    fn size_bytes(&self, batch: &Self::Batch) -> usize;
-    /// The batch's writes.
-    fn finish(&self, batch: Self::Batch) -> Vec<Write>;
-}
-
-/// Why a command has no outcome.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unavailable {
-    /// The command was not taken; nothing was changed.
-    #[error("the catalog cannot take changes now: {0}")]
-    Refused(String),
-    /// The command may or may not take effect later.
-    #[error("whether the change took effect is not known: {0}")]
-    Unknown(String),
-}
-
-/// Bounds and times of the sequencer.
-#[derive(Debug, Clone)]
-pub struct SequencerSettings {
-    /// Most commands in one batch.
-    pub batch_commands_max: usize,
-    /// A batch is closed when its writes reach this, bytes. One command may go beyond by its own writes.
-    pub batch_bytes: usize,
-    /// Batches kept in memory for zones that are about to link, bytes.
-    pub recent_bytes_max: u64,
-    /// A link whose zone lags by more is dropped, bytes.
-    pub lag_bytes_max: u64,
-    /// Log that is kept for a zone that is away, bytes; past it the zone is rebuilt when it returns.
-    pub away_bytes_max: u64,
-    /// A link whose zone does not answer for so long is dropped.
-    pub hang_after: Duration,
-    /// After so long without a command an empty batch records what the last one could not: that it is durable.
-    pub idle_mark_after: Duration,
-}
-
-impl Default for SequencerSettings {
-    fn default() -> Self {
-        Self {
-            batch_commands_max: 512,
-            batch_bytes: 2 << 20,
-            recent_bytes_max: 16 << 20,
-            lag_bytes_max: 64 << 20,
-            away_bytes_max: 1 << 30,
-            hang_after: Duration::from_secs(10),
-            idle_mark_after: Duration::from_millis(500),
-        }
-    }
-}
-
-pub(super) type Reply<T> = oneshot::Sender<T>;
-
-/// A zone that asks to take part.
-pub(super) struct Linking {
-    pub zone: ZoneIndex,
-    /// Names this opening of the zone; reports carry it.
-    pub link: u64,
-    pub worker: LogWorker,
-    pub applier: Applier,
-    pub state: Arc<dyn KeyValue>,
-    /// The end of its log, all durable.
-    pub last: Position,
-    /// Whether its answers count towards the quorum from now on.
-    pub votes: bool,
-}
-
-/// What became of a [`Linking`].
-pub(super) enum Linked {
-    /// It takes part; the receiver tells why it no longer does.
-    Yes(oneshot::Receiver<String>),
-    /// Its log must first reach the history that the sequencer still has in memory, or has another history.
-    Behind,
-}
-
-/// What the sequencer knows, for a keeper that catches up.
-pub(super) struct History {
-    pub epoch: u64,
-    pub last: Position,
-    pub marks: Marks,
-    /// The newest batches, without a hole up to `last`.
-    pub recent: VecDeque<Arc<Batch>>,
-    /// Linked zones, whose logs hold the history.
-    pub sources: Vec<(ZoneIndex, LogWorker)>,
-}
-
-pub(super) enum Event<M: Machine> {
-    Command(M::Command, Reply<Result<M::Outcome, Unavailable>>),
-    Retire(ZoneIndex, Incarnation, Reply<Result<Incarnation, Unavailable>>),
-    Report(ZoneIndex, u64, Report),
-    History(Reply<History>),
-    Link(Box<Linking>, Reply<Linked>),
-    Vote(ZoneIndex, u64),
-    Unlink(ZoneIndex, u64, String),
-    /// A zone's state has everything up to the commit that was asked for, and waits.
-    TakenOver(ZoneIndex, u64, Result<(), String>),
-    Snapshot(Reply<Option<(Box<dyn Snapshot>, Base)>>),
-    /// Keeps logs from being trimmed above this index while a zone is copied; `None` ends it.
-    Hold(ZoneIndex, Option<u64>),
-    Stop(Reply<()>),
-    /// Ends at once; what is under way has an unknown outcome.
-    Abandon,
-}
-
-/// What others see of the sequencer without asking.
-pub(super) struct Shared {
-    /// The state that reads use: it holds the last acknowledged batch (R1). `None` while nothing can be read.
-    pub reader: RwLock<Option<Arc<dyn KeyValue>>>,
-    /// Logs may be trimmed up to here.
-    pub trim_floor: Arc<AtomicU64>,
-    /// Catalog time as it was last told, ms (T1).
-    pub time_ms: AtomicU64,
-    /// The zones' present incarnations and the durable positions of their segments in them (L7), told by whoever runs those.
-    pub lives: [Mutex<Life>; ZONE_COUNT],
-}
-
-/// A zone's incarnation and how far its segments are durable in it.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Life {
-    pub incarnation: Incarnation,
-    pub segment_position: u64,
-}
+use crate::embedded::keyvalue::{Applied, KeyValue, Write};
 
 struct Link {
     number: u64,
@@ -189,27 +43,36 @@ struct Link {
     votes: bool,
     /// Since when it owes an answer.
     waiting_since: Option<Instant>,
-    ended: Option<oneshot::Sender<String>>,
+    ended: Option<oneshot::Sender<Ended>>,
+    /// When reads and evaluation were last moved away from it, because it did not answer.
+    moved_at: Option<Instant>,
 }
 
 /// The zone whose state reads use.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Primary {
     None,
-    /// It is catching up; its applier will answer for this link.
-    TakingOver(ZoneIndex, u64),
+    /// It is catching up since then; its applier will answer for this request.
+    TakingOver(ZoneIndex, u64, Instant),
     Ready(ZoneIndex),
 }
 
 /// A command that waits for a batch, and who asked.
-type Waiting<M> = (<M as Machine>::Command, Reply<Result<<M as Machine>::Outcome, Unavailable>>);
+type Waiting<M> = (Arc<<M as Machine>::Command>, Reply<Result<<M as Machine>::Outcome, Unavailable>>);
 /// A zone's life to end, and who asked.
 type Retirement = (ZoneIndex, Incarnation, Reply<Result<Incarnation, Unavailable>>);
 type Release = Box<dyn FnOnce(Result<(), Unavailable>) + Send>;
 
+/// What a zone's store has been asked, while it is.
+enum Calling<M: Machine> {
+    Evaluate(ZoneIndex, Vec<Waiting<M>>, Vec<Retirement>),
+    Apply(ZoneIndex),
+    Snapshot(Reply<Copyable>),
+}
+
 struct InFlight {
     batch: Arc<Batch>,
-    writes: Vec<Write>,
+    writes: Arc<Vec<Write>>,
     releases: Vec<Release>,
     /// Set once durable in two zones: only the primary's state is still to come.
     committed: bool,
@@ -219,10 +82,16 @@ pub(super) struct Sequencer<M: Machine> {
     pub machine: Arc<M>,
     pub settings: SequencerSettings,
     pub clock: Arc<dyn Clock>,
+    pub executor: Arc<dyn Executor>,
     pub shared: Arc<Shared>,
     pub store: StoreId,
     pub epoch: u64,
     pub time: CatalogTime,
+    slot: Arc<Slot<M>>,
+    /// Bounded, so callers feel when there is too much.
+    commands: mpsc::Receiver<Event<M>>,
+    events: mpsc::UnboundedReceiver<Event<M>>,
+    calling: Option<Calling<M>>,
     last: Position,
     committed: Position,
     marks: Marks,
@@ -236,8 +105,13 @@ pub(super) struct Sequencer<M: Machine> {
     recent_bytes: u64,
     in_flight: Option<InFlight>,
     primary: Primary,
+    /// Names a request to take over.
+    request_next: u64,
     waiting: VecDeque<Waiting<M>>,
     retirements: VecDeque<Retirement>,
+    snapshots: VecDeque<Reply<Copyable>>,
+    /// Most commands of the next batch, where more were too many.
+    commands_max: Option<usize>,
     /// The epoch's first batch is committed: the history is ours.
     established: bool,
     idle_mark_due: Option<Instant>,
@@ -245,26 +119,35 @@ pub(super) struct Sequencer<M: Machine> {
     abandoned: bool,
 }
 
+/// What the sequencer works with.
+pub(super) struct Surroundings<M: Machine> {
+    pub machine: Arc<M>,
+    pub settings: SequencerSettings,
+    pub clock: Arc<dyn Clock>,
+    pub executor: Arc<dyn Executor>,
+    pub shared: Arc<Shared>,
+    pub slot: Arc<Slot<M>>,
+    pub commands: mpsc::Receiver<Event<M>>,
+    pub events: mpsc::UnboundedReceiver<Event<M>>,
+}
+
 impl<M: Machine> Sequencer<M> {
-    #[allow(clippy::too_many_arguments, reason = "made in one place")]
-    pub(super) fn new(
-        machine: Arc<M>,
-        settings: SequencerSettings,
-        clock: Arc<dyn Clock>,
-        shared: Arc<Shared>,
-        store: StoreId,
-        epoch: u64,
-        history: Base,
-    ) -> Self {
+    pub(super) fn new(surroundings: Surroundings<M>, store: StoreId, epoch: u64, history: Base) -> Self {
+        let Surroundings { machine, settings, clock, executor, shared, slot, commands, events } = surroundings;
         let time = CatalogTime::resume(history.time_ms, clock.monotonic());
         Self {
             machine,
             settings,
             clock,
+            executor,
             shared,
             store,
             epoch,
             time,
+            slot,
+            commands,
+            events,
+            calling: None,
             last: history.position,
             committed: Position::default(),
             marks: history.marks,
@@ -276,8 +159,11 @@ impl<M: Machine> Sequencer<M> {
             recent_bytes: 0,
             in_flight: None,
             primary: Primary::None,
+            request_next: 0,
             waiting: VecDeque::new(),
             retirements: VecDeque::new(),
+            snapshots: VecDeque::new(),
+            commands_max: None,
             established: false,
             idle_mark_due: None,
             stopping: None,
@@ -285,39 +171,57 @@ impl<M: Machine> Sequencer<M> {
         }
     }
 
-    /// Runs until stopped or until nobody can send any more. `commands` is bounded, so callers feel when there is too much.
-    pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Event<M>>, mut events: mpsc::UnboundedReceiver<Event<M>>) {
-        // L2, L3: the first batch of the epoch makes everything before it part of the history.
-        self.append_batch(Vec::new(), Vec::new());
+    /// Runs until stopped, until nobody can send any more, or until the watch has gone on in another thread.
+    pub(super) async fn run(mut self: Box<Self>) {
+        if self.recent.is_empty() {
+            // L2, L3: the first batch of the epoch makes everything before it part of the history.
+            self.append_batch(Arc::default(), &[], Vec::new());
+        }
         let mut tick = tokio::time::interval(Duration::from_millis(250));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
+            self.take_waiting_events();
+            if self.abandoned || (self.in_flight.is_none() && self.waiting.is_empty() && self.stopping.is_some()) {
+                break;
+            }
+            if let Some(work) = self.next_work() {
+                let slot = self.slot.clone();
+                let ticket = slot.park(self);
+                let done = work.run();
+                let Some(taken) = slot.take_back(ticket) else { return };
+                self = taken;
+                self.done(done);
+                continue;
+            }
             let idle = self.idle_mark_due;
             tokio::select! {
                 biased;
-                event = events.recv() => match event {
+                event = self.events.recv() => match event {
                     Some(event) => self.handle(event),
                     None => break,
                 },
-                event = commands.recv(), if self.waiting.len() < self.settings.batch_commands_max => match event {
+                event = self.commands.recv(), if self.waiting.len() < self.settings.batch_commands_max => match event {
                     Some(event) => self.handle(event),
                     None => break,
                 },
                 _ = tick.tick() => self.look_for_hung_zones(),
                 () = async { tokio::time::sleep_until(idle.unwrap_or_else(Instant::now)).await }, if idle.is_some() => self.mark_idle(),
             }
-            while let Ok(event) = events.try_recv() {
-                self.handle(event);
-            }
-            while self.waiting.len() < self.settings.batch_commands_max {
-                let Ok(event) = commands.try_recv() else { break };
-                self.handle(event);
-            }
-            self.begin_batch();
-            if self.abandoned || (self.in_flight.is_none() && self.waiting.is_empty() && self.stopping.is_some()) {
-                break;
-            }
         }
+        self.end();
+    }
+
+    fn take_waiting_events(&mut self) {
+        while let Ok(event) = self.events.try_recv() {
+            self.handle(event);
+        }
+        while self.waiting.len() < self.settings.batch_commands_max {
+            let Ok(event) = self.commands.try_recv() else { break };
+            self.handle(event);
+        }
+    }
+
+    fn end(mut self: Box<Self>) {
         *self.shared.reader.write() = None;
         let stopped = || Unavailable::Refused("the service is stopping".to_owned());
         for (_, reply) in self.waiting.drain(..) {
@@ -340,7 +244,7 @@ impl<M: Machine> Sequencer<M> {
                     let _ = reply.send(Err(Unavailable::Refused("the service is stopping".to_owned())));
                 } else if !reply.is_closed() {
                     // A caller that has gone away wants nothing any more.
-                    self.waiting.push_back((command, reply));
+                    self.waiting.push_back((Arc::new(command), reply));
                 }
             }
             Event::Retire(zone, incarnation, reply) => self.retirements.push_back((zone, incarnation, reply)),
@@ -359,16 +263,13 @@ impl<M: Machine> Sequencer<M> {
                     self.choose_primary();
                 }
             }
-            Event::Unlink(zone, number, reason) => {
+            Event::Unlink(zone, number, ended) => {
                 if self.links[zone.get()].as_ref().is_some_and(|link| link.number == number) {
-                    self.unlink(zone, reason);
+                    self.unlink(zone, ended);
                 }
             }
-            Event::TakenOver(zone, number, result) => self.taken_over(zone, number, result),
-            Event::Snapshot(reply) => {
-                let snapshot = self.snapshot();
-                let _ = reply.send(snapshot);
-            }
+            Event::TakenOver(zone, request, applied) => self.taken_over(zone, request, applied),
+            Event::Snapshot(reply) => self.snapshots.push_back(reply),
             Event::Hold(zone, index) => {
                 self.holds[zone.get()] = index.map(|index| (index, self.appended_bytes));
                 self.publish_trim_floor();
@@ -378,25 +279,14 @@ impl<M: Machine> Sequencer<M> {
         }
     }
 
-    /// A state to copy, and the log position that goes with it: all of it is committed (L4).
-    fn snapshot(&self) -> Option<(Box<dyn Snapshot>, Base)> {
-        let state = match self.primary {
-            Primary::Ready(zone) => &self.links[zone.get()].as_ref()?.state,
-            // Not established yet: a zone may have to be copied first, so that there are two.
-            _ => &self.links.iter().flatten().max_by_key(|link| link.state.applied().map(|applied| applied.index))?.state,
-        };
-        let snapshot = state.snapshot();
-        let applied = snapshot.applied()?;
-        let position = Position { index: applied.index, epoch: applied.epoch, checksum: applied.checksum };
-        Some((snapshot, Base { position, time_ms: self.last_time_ms, marks: self.marks }))
-    }
-
     fn history(&self) -> History {
         let sources = ZoneIndex::ALL
             .iter()
             .filter_map(|zone| self.links[zone.get()].as_ref().map(|link| (*zone, link.worker.clone())))
             .collect();
-        History { epoch: self.epoch, last: self.last, marks: self.marks, recent: self.recent.clone(), sources }
+        let votes = |zone: &ZoneIndex| self.links[zone.get()].as_ref().is_some_and(|link| link.votes);
+        let voters = ZoneIndex::ALL.into_iter().filter(votes).collect();
+        History { epoch: self.epoch, last: self.last, marks: self.marks, recent: self.recent.clone(), sources, voters }
     }
 
     fn link(&mut self, linking: Linking) -> Linked {
@@ -417,9 +307,10 @@ impl<M: Machine> Sequencer<M> {
         }
         tracing::debug!(%zone, last = last.index, votes, "linked");
         let (ended, receiver) = oneshot::channel();
-        self.unlink(zone, "it was opened anew".to_owned());
-        self.links[zone.get()] =
-            Some(Link { number, worker, applier, state, durable: last.index, votes, waiting_since, ended: Some(ended) });
+        self.unlink(zone, Ended::Away("it was opened anew".to_owned()));
+        let (durable, moved_at) = (last.index, None);
+        let link = Link { number, worker, applier, state, durable, votes, waiting_since, ended: Some(ended), moved_at };
+        self.links[zone.get()] = Some(link);
         self.holds[zone.get()] = None;
         self.marks[zone.get()].log_index = last.index;
         if self.established {
@@ -430,7 +321,7 @@ impl<M: Machine> Sequencer<M> {
         Linked::Yes(receiver)
     }
 
-    fn unlink(&mut self, zone: ZoneIndex, reason: String) {
+    fn unlink(&mut self, zone: ZoneIndex, reason: Ended) {
         let Some(mut link) = self.links[zone.get()].take() else {
             return;
         };
@@ -440,11 +331,22 @@ impl<M: Machine> Sequencer<M> {
         if let Some(ended) = link.ended.take() {
             let _ = ended.send(reason);
         }
-        if matches!(self.primary, Primary::Ready(primary) | Primary::TakingOver(primary, _) if primary == zone) {
+        if matches!(self.primary, Primary::Ready(primary) | Primary::TakingOver(primary, ..) if primary == zone) {
             self.primary = Primary::None;
             *self.shared.reader.write() = None;
             self.choose_primary();
         }
+    }
+
+    /// Moves reads and evaluation away from a zone that does not answer. It stays linked.
+    fn move_away(&mut self, zone: ZoneIndex) {
+        let Some(link) = self.links[zone.get()].as_mut() else { return };
+        tracing::warn!(%zone, "reads move to another zone: this one does not answer");
+        link.moved_at = Some(Instant::now());
+        link.applier.follow();
+        self.primary = Primary::None;
+        *self.shared.reader.write() = None;
+        self.choose_primary();
     }
 
     fn handle_report(&mut self, zone: ZoneIndex, number: u64, report: Report) {
@@ -459,7 +361,7 @@ impl<M: Machine> Sequencer<M> {
                 self.count();
                 self.publish_trim_floor();
             }
-            Report::Failed(reason) => self.unlink(zone, reason),
+            Report::Failed(reason) => self.unlink(zone, Ended::Away(reason)),
         }
     }
 
@@ -485,24 +387,7 @@ impl<M: Machine> Sequencer<M> {
             self.choose_primary();
             return;
         }
-        if let Primary::Ready(zone) = self.primary
-            && let Some(link) = &self.links[zone.get()]
-        {
-            let position = self.committed;
-            let applied = Applied { index: position.index, epoch: position.epoch, checksum: position.checksum };
-            match link.state.apply(&in_flight.writes, applied) {
-                Ok(()) => {
-                    self.tell_committed();
-                    self.finish();
-                }
-                Err(error) => {
-                    self.tell_committed();
-                    self.unlink(zone, format!("its key-value store failed: {error}"));
-                }
-            }
-        } else {
-            self.tell_committed();
-        }
+        self.tell_committed();
     }
 
     /// Releases the outcomes of the batch under way: it is durable and readable.
@@ -520,119 +405,222 @@ impl<M: Machine> Sequencer<M> {
         if !self.established || self.primary != Primary::None {
             return;
         }
-        let candidate = ZoneIndex::ALL.into_iter().find(|zone| self.links[zone.get()].as_ref().is_some_and(|link| link.votes));
-        let Some(zone) = candidate else { return };
+        // One that answered so far, and of those the one that has most: only what is durable in its log can be applied.
+        let rank = |link: &Link| (Reverse(link.moved_at), link.durable, Reverse(link.number));
+        let voting = |zone: &ZoneIndex| self.links[zone.get()].as_ref().filter(|link| link.votes).map(rank);
+        let candidate = ZoneIndex::ALL.into_iter().filter(|zone| voting(zone).is_some());
+        let Some(zone) = candidate.max_by_key(|zone| (voting(zone), Reverse(zone.get()))) else {
+            return;
+        };
+        self.ask_to_take_over(zone, Instant::now());
+    }
+
+    fn ask_to_take_over(&mut self, zone: ZoneIndex, since: Instant) {
         if let Some(link) = &self.links[zone.get()] {
-            self.primary = Primary::TakingOver(zone, link.number);
-            link.applier.take_over(self.committed.index);
+            self.request_next += 1;
+            self.primary = Primary::TakingOver(zone, self.request_next, since);
+            link.applier.take_over(self.committed.index, self.request_next);
         }
     }
 
-    fn taken_over(&mut self, zone: ZoneIndex, number: u64, result: Result<(), String>) {
-        if self.primary != Primary::TakingOver(zone, number) {
+    fn taken_over(&mut self, zone: ZoneIndex, request: u64, applied: u64) {
+        let Primary::TakingOver(expected, asked, since) = self.primary else { return };
+        if (expected, asked) != (zone, request) {
             return;
         }
-        match result {
-            Ok(()) => {
-                let Some(link) = &self.links[zone.get()] else { return };
-                if link.state.applied().map_or(0, |applied| applied.index) < self.committed.index {
-                    // A batch was committed meanwhile.
-                    link.applier.take_over(self.committed.index);
-                    return;
-                }
-                self.primary = Primary::Ready(zone);
-                *self.shared.reader.write() = Some(link.state.clone());
-                if self.in_flight.as_ref().is_some_and(|in_flight| in_flight.committed) {
-                    self.finish();
+        if applied < self.committed.index {
+            // A batch was committed meanwhile.
+            return self.ask_to_take_over(zone, since);
+        }
+        let Some(link) = &self.links[zone.get()] else { return };
+        self.primary = Primary::Ready(zone);
+        *self.shared.reader.write() = Some(link.state.clone());
+        if self.in_flight.as_ref().is_some_and(|in_flight| in_flight.committed) {
+            self.finish();
+        }
+    }
+
+    /// What is to be done on a zone's store next.
+    fn next_work(&mut self) -> Option<Work<M>> {
+        let ready = match self.primary {
+            Primary::Ready(zone) => self.links[zone.get()].as_ref().map(|link| (zone, link.state.clone())),
+            _ => None,
+        };
+        if let Some(reply) = self.snapshots.pop_front() {
+            // Not established yet: a zone may have to be copied first, so that there are two.
+            let all = || self.links.iter().flatten().map(|link| link.state.clone()).collect();
+            self.calling = Some(Calling::Snapshot(reply));
+            return Some(Work::Snapshot(ready.map_or_else(all, |(_, state)| vec![state])));
+        }
+        let (zone, state) = ready?;
+        match &self.in_flight {
+            Some(in_flight) if in_flight.committed => {
+                let Position { index, epoch, checksum } = in_flight.batch.position;
+                self.calling = Some(Calling::Apply(zone));
+                Some(Work::Apply { state, writes: in_flight.writes.clone(), applied: Applied { index, epoch, checksum } })
+            }
+            Some(_) => None,
+            None if self.waiting.is_empty() && self.retirements.is_empty() => None,
+            None => Some(self.begin_batch(zone, state)),
+        }
+    }
+
+    /// What came of it.
+    fn done(&mut self, done: Done<M>) {
+        match (self.calling.take(), done) {
+            (Some(Calling::Snapshot(reply)), Done::Snapshot(snapshot)) => {
+                // All of it is committed (L4).
+                let _ = reply.send(snapshot.map(|(snapshot, Applied { index, epoch, checksum })| {
+                    let position = Position { index, epoch, checksum };
+                    (snapshot, Base { position, time_ms: self.last_time_ms, marks: self.marks })
+                }));
+            }
+            (Some(Calling::Apply(_)), Done::Applied(Ok(()))) => self.finish(),
+            (Some(Calling::Apply(zone)), Done::Applied(Err(error))) => self.unlink(zone, Ended::by(&error)),
+            (Some(Calling::Evaluate(zone, commands, retirements)), Done::Evaluated(evaluated)) => {
+                self.evaluated(zone, commands, retirements, evaluated);
+            }
+            _ => {}
+        }
+    }
+
+    /// The call has not come back in time, and this goes on without it.
+    pub(super) fn call_hangs(&mut self) {
+        match self.calling.take() {
+            Some(Calling::Evaluate(zone, commands, retirements)) => {
+                self.put_back(commands, retirements);
+                self.move_away(zone);
+            }
+            Some(Calling::Apply(zone)) => self.move_away(zone),
+            Some(Calling::Snapshot(_)) => {
+                if let Primary::Ready(zone) = self.primary {
+                    self.move_away(zone);
                 }
             }
-            Err(reason) => self.unlink(zone, reason),
+            None => {}
         }
     }
 
-    fn begin_batch(&mut self) {
-        let Primary::Ready(primary) = self.primary else { return };
-        if self.in_flight.is_some() || (self.waiting.is_empty() && self.retirements.is_empty()) {
-            return;
+    fn put_back(&mut self, commands: Vec<Waiting<M>>, retirements: Vec<Retirement>) {
+        commands.into_iter().rev().for_each(|waiting| self.waiting.push_front(waiting));
+        retirements.into_iter().rev().for_each(|retirement| self.retirements.push_front(retirement));
+    }
+
+    fn begin_batch(&mut self, zone: ZoneIndex, state: Arc<dyn KeyValue>) -> Work<M> {
+        let context = Context {
+            time_ms: self.now_ms(),
+            wall_ms: u64::try_from(self.clock.wall().as_millis()).unwrap_or(u64::MAX),
+            incarnations: self.marks.map(|mark| Incarnation(mark.incarnation)),
+            index: self.last.index + 1,
+        };
+        let mut lives = context.incarnations;
+        let retirements: Vec<Retirement> = self.retirements.drain(..).collect();
+        let mut ending = Vec::new();
+        for (zone, incarnation, _) in &retirements {
+            let life = &mut lives[zone.get()];
+            if *life == *incarnation {
+                *life = Incarnation(incarnation.0 + 1);
+                ending.push((*zone, *life));
+            }
         }
-        let Some(state) = self.links[primary.get()].as_ref().map(|link| link.state.clone()) else {
-            return;
+        let commands_max = self.commands_max.unwrap_or(self.settings.batch_commands_max);
+        let mut commands = Vec::new();
+        while commands.len() < commands_max
+            && let Some((command, reply)) = self.waiting.pop_front()
+        {
+            if !reply.is_closed() {
+                commands.push((command, reply));
+            }
+        }
+        let evaluate = Evaluate {
+            machine: self.machine.clone(),
+            state,
+            context,
+            retirements: ending,
+            commands: commands.iter().map(|(command, _)| command.clone()).collect(),
+            batch_bytes: self.settings.batch_bytes,
         };
-        let time_ms = self.now_ms();
-        let wall_ms = u64::try_from(self.clock.wall().as_millis()).unwrap_or(u64::MAX);
+        self.calling = Some(Calling::Evaluate(zone, commands, retirements));
+        Work::Evaluate(evaluate)
+    }
+
+    /// Appends what was evaluated, and keeps what did not fit for the next batch.
+    fn evaluated(
+        &mut self,
+        primary: ZoneIndex,
+        mut commands: Vec<Waiting<M>>,
+        retirements: Vec<Retirement>,
+        evaluated: Evaluated<M>,
+    ) {
+        if let Some(reason) = evaluated.too_large {
+            return self.make_smaller(commands, retirements, evaluated.outcomes.len(), &reason);
+        }
+        self.commands_max = None;
+        let mut rest = commands.split_off(evaluated.outcomes.len().min(commands.len()));
+        if let Some(reason) = &evaluated.failed
+            && evaluated.command_failed
+            && !rest.is_empty()
+        {
+            let (_, reply) = rest.remove(0);
+            let _ = reply.send(Err(Unavailable::Refused(format!("the state could not be read: {reason}"))));
+        }
+        self.put_back(rest, Vec::new());
         let mut releases: Vec<Release> = Vec::new();
-        let mut failed = None;
-        let mut retired = Vec::new();
-        let context = |marks: &Marks, last: Position| Context {
-            time_ms,
-            wall_ms,
-            incarnations: marks.map(|mark| Incarnation(mark.incarnation)),
-            index: last.index + 1,
-        };
+        let mut ended = Vec::new();
         let mut marks = self.marks;
-        let mut batch = self.machine.begin(state, context(&marks, self.last));
-        while let Some((zone, incarnation, reply)) = self.retirements.pop_front() {
+        for (zone, incarnation, reply) in retirements {
             let mark = &mut marks[zone.get()];
             if mark.incarnation == incarnation.0 {
-                let next = Incarnation(incarnation.0 + 1);
-                match self.machine.retire(&mut batch, zone, next) {
-                    Ok(()) => {
-                        mark.incarnation = next.0;
-                        mark.log_index = 0;
-                        mark.segment_position = 0;
-                        *self.shared.lives[zone.get()].lock() = Life { incarnation: next, segment_position: 0 };
-                        retired.push(zone);
-                    }
-                    Err(error) => {
-                        failed = Some(error.to_string());
-                        break;
-                    }
+                if ended.len() == evaluated.retired {
+                    // The state could not be read; whoever asked sees that there is no answer.
+                    continue;
                 }
+                let next = Incarnation(incarnation.0 + 1);
+                (mark.incarnation, mark.log_index, mark.segment_position) = (next.0, 0, 0);
+                *self.shared.lives[zone.get()].lock() = Life { incarnation: next, segment_position: 0 };
+                ended.push((zone, next));
             }
             let now = Incarnation(mark.incarnation);
             releases.push(Box::new(move |result| {
                 let _ = reply.send(result.map(|()| now));
             }));
         }
-        let mut commands = 0;
-        while failed.is_none()
-            && commands < self.settings.batch_commands_max
-            && self.machine.size_bytes(&batch) < self.settings.batch_bytes
-        {
-            let Some((command, reply)) = self.waiting.pop_front() else {
-                break;
-            };
-            if reply.is_closed() {
-                continue;
-            }
-            commands += 1;
-            match self.machine.evaluate(&mut batch, command) {
-                Ok(outcome) => releases.push(Box::new(move |result: Result<(), Unavailable>| {
-                    let _ = reply.send(result.map(|()| outcome));
-                })),
-                Err(error) => {
-                    let _ = reply.send(Err(Unavailable::Refused(format!("the state could not be read: {error}"))));
-                    failed = Some(error.to_string());
-                }
-            }
+        for ((_, reply), outcome) in commands.into_iter().zip(evaluated.outcomes) {
+            releases.push(Box::new(move |result: Result<(), Unavailable>| {
+                let _ = reply.send(result.map(|()| outcome));
+            }));
         }
-        let writes = self.machine.finish(batch);
-        if writes.is_empty() && marks == self.marks {
+        if evaluated.writes.is_empty() && marks == self.marks {
             // Nothing to write: the answers are about a state that is durable already.
             for release in releases {
                 release(Ok(()));
             }
         } else {
             self.marks = marks;
-            self.append_batch(writes, releases);
+            self.append_batch(evaluated.writes, &evaluated.payload, releases);
         }
-        for zone in retired {
+        for (zone, next) in ended {
             // What it still holds is of an ended life; its keeper begins the next.
-            self.unlink(zone, "its incarnation was retired".to_owned());
+            self.unlink(zone, Ended::Retired(next));
         }
-        if let Some(reason) = failed {
-            self.unlink(primary, format!("its key-value store failed: {reason}"));
+        if let Some(reason) = evaluated.failed {
+            self.unlink(primary, Ended::Away(format!("its key-value store failed: {reason}")));
         }
+    }
+
+    /// These together are no batch: tries half of them, and refuses one that is too large alone.
+    fn make_smaller(&mut self, mut commands: Vec<Waiting<M>>, retirements: Vec<Retirement>, evaluated: usize, reason: &str) {
+        if evaluated > 1 || !retirements.is_empty() {
+            self.commands_max = (evaluated > 0).then_some(evaluated / 2);
+            if evaluated == 0 {
+                tracing::error!(%reason, "a zone's life cannot be ended");
+                return self.put_back(commands, Vec::new());
+            }
+        } else if !commands.is_empty() {
+            let (_, reply) = commands.remove(0);
+            let _ = reply.send(Err(Unavailable::Refused(reason.to_owned())));
+        }
+        self.put_back(commands, retirements);
     }
 
     fn now_ms(&mut self) -> u64 {
@@ -641,7 +629,7 @@ impl<M: Machine> Sequencer<M> {
         now
     }
 
-    fn append_batch(&mut self, writes: Vec<Write>, releases: Vec<Release>) {
+    fn append_batch(&mut self, writes: Arc<Vec<Write>>, payload: &[u8], releases: Vec<Release>) {
         self.last_time_ms = self.now_ms();
         for zone in ZoneIndex::ALL {
             let life = *self.shared.lives[zone.get()].lock();
@@ -650,8 +638,7 @@ impl<M: Machine> Sequencer<M> {
                 mark.segment_position = mark.segment_position.max(life.segment_position);
             }
         }
-        let payload = writes::encode(&writes);
-        let batch = Arc::new(Batch::new(self.store, self.last, self.epoch, self.last_time_ms, self.marks, &payload));
+        let batch = Arc::new(Batch::new(self.store, self.last, self.epoch, self.last_time_ms, self.marks, payload));
         self.last = batch.position;
         self.appended_bytes += batch.frame_length();
         self.recent_bytes += batch.frame_length();
@@ -679,9 +666,9 @@ impl<M: Machine> Sequencer<M> {
                 link.waiting_since = Some(Instant::now());
             }
             if link.durable + 1 < oldest_kept {
-                self.unlink(zone, "it lags too far behind".to_owned());
+                self.unlink(zone, Ended::Away("it lags too far behind".to_owned()));
             } else if link.worker.append(vec![batch.clone()]).is_err() {
-                self.unlink(zone, "its log was closed".to_owned());
+                self.unlink(zone, Ended::Away("its log was closed".to_owned()));
             }
         }
     }
@@ -689,7 +676,7 @@ impl<M: Machine> Sequencer<M> {
     fn mark_idle(&mut self) {
         self.idle_mark_due = None;
         if self.in_flight.is_none() && matches!(self.primary, Primary::Ready(_)) {
-            self.append_batch(Vec::new(), Vec::new());
+            self.append_batch(Arc::default(), &[], Vec::new());
         }
     }
 
@@ -701,11 +688,29 @@ impl<M: Machine> Sequencer<M> {
                 .and_then(|link| link.waiting_since)
                 .is_some_and(|since| now.duration_since(since) >= self.settings.hang_after);
             if hung {
-                self.unlink(zone, format!("it has not answered for {} s", self.settings.hang_after.as_secs()));
+                let words = format!("it has not answered for {} s", self.settings.hang_after.as_secs());
+                self.unlink(zone, Ended::Away(words));
             }
         }
+        self.move_away_if_slow(now);
         self.publish_trim_floor();
         self.now_ms();
+    }
+
+    /// Reads and evaluation leave a zone that takes long to catch up, or whose log does not answer, where another votes that does.
+    fn move_away_if_slow(&mut self, now: Instant) {
+        let move_after = self.settings.move_after;
+        let since = |link: &Link| link.waiting_since.is_some_and(|since| now.duration_since(since) >= move_after);
+        let (zone, slow) = match self.primary {
+            Primary::None => return,
+            Primary::TakingOver(zone, _, since) => (zone, now.duration_since(since) >= move_after),
+            Primary::Ready(zone) => (zone, self.links[zone.get()].as_ref().is_some_and(since)),
+        };
+        let better =
+            |other: ZoneIndex| other != zone && self.links[other.get()].as_ref().is_some_and(|link| link.votes && !since(link));
+        if slow && ZoneIndex::ALL.into_iter().any(better) {
+            self.move_away(zone);
+        }
     }
 
     fn publish_trim_floor(&mut self) {

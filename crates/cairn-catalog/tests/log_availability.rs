@@ -1,0 +1,240 @@
+//! The store goes on: with a zone whose disk or engine hangs, with commands that no log can hold, with an engine that refuses what is
+//! committed. Each test states what the design promises.
+#![allow(dead_code, reason = "the world is shared with the simulation")]
+
+#[path = "log_simulation/machine.rs"]
+mod machine;
+#[path = "log_simulation/world.rs"]
+mod world;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use cairn_catalog::embedded::keyvalue::model::ModelEngine;
+use cairn_catalog::embedded::keyvalue::{Applied, KeyValue, KeyValueEngine, KeyValueError, Snapshot, Statistics, Table, Write};
+use cairn_catalog::embedded::log::keeper::ZonePhase;
+use cairn_catalog::embedded::log::replicated::{Replicated, Settings, ZonePlace};
+use cairn_catalog::embedded::log::sequencer::{Context, Machine, Unavailable};
+use cairn_disk::Environment;
+use cairn_disk::zone_directory::Identity;
+use cairn_testkit::sim_environment::{SimExecutor, environment_with, simulate};
+use cairn_types::{Incarnation, ZoneIndex};
+use machine::{Append, Lists, read};
+use world::{Life, World, ZONES, append, path, places, settings};
+
+async fn all_vote<M: Machine>(store: &Replicated<M>) {
+    for zone in store.zones() {
+        let mut zone = zone.clone();
+        let voting = zone.wait_for(|status| status.phase == ZonePhase::Voting);
+        tokio::time::timeout(Duration::from_secs(60), voting).await.expect("a zone does not vote within a minute").unwrap();
+    }
+}
+
+fn identity_of(world: &World, zone: usize) -> Identity {
+    Identity::decode(&world.disk.backup(&path(zone))[Path::new("identity")]).unwrap()
+}
+
+/// What goes wrong with a store while the switches are on.
+#[derive(Default)]
+struct Trouble {
+    reads_hang: AtomicBool,
+    applies_hang: AtomicBool,
+    applies_fail: AtomicBool,
+}
+
+struct Troubled(Arc<dyn KeyValue>, Arc<Trouble>, u64);
+
+fn wait_while(switch: &AtomicBool) {
+    while switch.load(Ordering::Acquire) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+impl KeyValue for Troubled {
+    fn applied(&self) -> Option<Applied> {
+        self.0.applied()
+    }
+    fn apply(&self, writes: &[Write], applied: Applied) -> Result<(), KeyValueError> {
+        wait_while(&self.1.applies_hang);
+        if self.1.applies_fail.load(Ordering::Acquire) {
+            return Err(KeyValueError::Damaged { file: "table".into(), detail: "a bit".to_owned() });
+        }
+        self.0.apply(writes, applied)
+    }
+    fn persist(&self) -> Result<Option<Applied>, KeyValueError> {
+        self.0.persist()
+    }
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, KeyValueError> {
+        wait_while(&self.1.reads_hang);
+        self.0.get(table, key)
+    }
+    fn snapshot(&self) -> Box<dyn Snapshot> {
+        self.0.snapshot()
+    }
+    /// Tells which zone's store this is.
+    fn statistics(&self) -> Statistics {
+        Statistics { table_files: self.2, ..Statistics::default() }
+    }
+}
+
+/// In the stores of each of these directories, apart.
+struct TroubleIn<E>(E, Vec<(PathBuf, Arc<Trouble>)>);
+
+impl<E: KeyValueEngine> KeyValueEngine for TroubleIn<E> {
+    fn open(&self, directory: &Path) -> Result<Arc<dyn KeyValue>, KeyValueError> {
+        let inner = self.0.open(directory)?;
+        let place = self.1.iter().position(|(path, _)| directory.starts_with(path));
+        Ok(match place {
+            Some(number) => Arc::new(Troubled(inner, self.1[number].1.clone(), number as u64)),
+            None => inner,
+        })
+    }
+}
+
+/// The zone that reads and evaluation use stops answering, in a read or in an apply: within a moment both go on elsewhere, nothing is lost or done
+/// twice, the zone keeps its vote, and once it answers again it holds what the others hold.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn writes_and_reads_leave_a_zone_that_hangs() {
+    for in_apply in [false, true] {
+        let directory = tempfile::tempdir().unwrap();
+        let places = ZONES.map(|zone| ZonePlace { name: zone.parse().unwrap(), path: directory.path().join(zone) });
+        let model = ModelEngine::new();
+        let troubles: Vec<_> = places.iter().map(|place| (place.path.clone(), Arc::<Trouble>::default())).collect();
+        let engine = Arc::new(TroubleIn(model.clone(), troubles.clone()));
+        let own = Settings { sequencer: Settings::default().sequencer, ..settings() };
+        let store = Arc::new(Replicated::open(Environment::real(), places.clone(), own, engine, Lists).await.unwrap());
+        all_vote(&store).await;
+        store.submit(Append { list: 0, number: 1 }).await.unwrap();
+        let primary = store.reader().unwrap().statistics().table_files as usize;
+        let trouble = &troubles[primary].1;
+        let switch = if in_apply { &trouble.applies_hang } else { &trouble.reads_hang };
+        switch.store(true, Ordering::Release);
+        #[allow(clippy::disallowed_methods, reason = "the delay that people feel")]
+        let began = Instant::now();
+        let submits = (2..20_u32).map(|number| store.submit(Append { list: 0, number }));
+        let answers = tokio::time::timeout(Duration::from_secs(10), futures::future::join_all(submits)).await;
+        let took = began.elapsed();
+        if answers.is_err() {
+            switch.store(false, Ordering::Release);
+            panic!("two zones are healthy and nothing is written");
+        }
+        let reader = store.reader();
+        let seen = reader.map(|state| read(&*state, 0).unwrap());
+        let phase = store.zones()[primary].borrow().phase.clone();
+        switch.store(false, Ordering::Release);
+        let answers: Vec<_> =
+            answers.expect("two zones are healthy and nothing is written").into_iter().map(Result::unwrap).collect();
+        assert!(took > Duration::from_millis(500), "nothing hung: {took:?}");
+        assert!(took < Duration::from_millis(2500), "it took {took:?}");
+        let mut lengths: Vec<usize> = answers.iter().map(Vec::len).collect();
+        lengths.sort_unstable();
+        assert_eq!(lengths, (1..19).collect::<Vec<_>>(), "something was done twice or not at all");
+        assert_eq!(seen.map(|list| list.len()), Ok(19));
+        assert_eq!(phase, ZonePhase::Voting);
+        store.submit(Append { list: 0, number: 20 }).await.unwrap();
+        let mut same = false;
+        for _ in 0..200 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            let states = places.each_ref().map(|place| model.open(&place.path.join("checkpoint-0")).unwrap());
+            same = states.iter().all(|state| read(&**state, 0).is_ok_and(|list| list.len() == 20));
+            if same {
+                break;
+            }
+        }
+        assert!(same, "the zone that hung does not follow");
+        store.stop().await;
+    }
+}
+
+/// Puts as many bytes as it is asked to, and does not say how many they are.
+struct Large;
+
+impl Machine for Large {
+    type Command = usize;
+    type Outcome = ();
+    type Batch = Vec<Write>;
+
+    fn begin(&self, _state: Arc<dyn KeyValue>, _context: Context) -> Vec<Write> {
+        Vec::new()
+    }
+    fn evaluate(&self, batch: &mut Vec<Write>, length: &usize) -> Result<(), KeyValueError> {
+        let key = Bytes::from(format!("{}", batch.len()));
+        batch.push(Write::Put { table: Table::new(1), key, value: Bytes::from(vec![1; *length]) });
+        Ok(())
+    }
+    fn retire(&self, _batch: &mut Vec<Write>, _zone: ZoneIndex, _incarnation: Incarnation) -> Result<(), KeyValueError> {
+        Ok(())
+    }
+    fn size_bytes(&self, _batch: &Vec<Write>) -> usize {
+        0
+    }
+    fn finish(&self, batch: Vec<Write>) -> Vec<Write> {
+        batch
+    }
+}
+
+/// A command that no batch can hold is refused, and those beside it are not.
+#[test]
+fn a_command_larger_than_a_batch_is_refused_alone() {
+    simulate(async {
+        let world = World::new(1);
+        let executor = SimExecutor::default();
+        let environment = environment_with(&world.disk, world.clock.clone(), 1, executor);
+        let own = Settings { sequencer: Settings::default().sequencer, log: Settings::default().log, ..settings() };
+        let engine = Arc::new(world.engine.boot(&world.disk));
+        let store = Replicated::open(environment, places(), own, engine, Large).await.unwrap();
+        let lengths = [5 << 20, 5 << 20, 13 << 20, 5 << 20, 1];
+        let answers = futures::future::join_all(lengths.map(|length| store.submit(length))).await;
+        for (number, answer) in answers.iter().enumerate() {
+            if number == 2 {
+                assert!(matches!(answer, Err(Unavailable::Refused(reason)) if reason.contains("a batch holds")), "{answer:?}");
+            } else {
+                assert_eq!(*answer, Ok(()), "command {number}");
+            }
+        }
+    });
+}
+
+/// A zone whose engine refuses what is committed gets another copy of the state; it does not go on without.
+#[test]
+fn a_zone_that_cannot_apply_what_is_committed_is_rebuilt() {
+    for zone in 0..3 {
+        simulate(async move {
+            let mut world = World::new(2);
+            let executor = SimExecutor::default();
+            let environment = environment_with(&world.disk, world.clock.clone(), 1, executor.clone());
+            let trouble = Arc::new(Trouble::default());
+            let engine = TroubleIn(world.engine.boot(&world.disk), vec![(path(zone).join("checkpoint-0"), trouble.clone())]);
+            let store = Replicated::open(environment, places(), settings(), Arc::new(engine), Lists).await.unwrap();
+            let life = Life { store: Arc::new(store), executor };
+            all_vote(&life.store).await;
+            trouble.applies_fail.store(true, Ordering::Release);
+            for number in 0..10 {
+                append(&life.store, &world.told, number % 3).await;
+            }
+            assert_eq!(world.acknowledged(), 10);
+            world.converge(&life).await.unwrap();
+            assert!(identity_of(&world, zone).catalog > 0, "the store that refused is still in use");
+            assert_eq!(identity_of(&world, zone).incarnation, Incarnation(1), "its chunks are as good as before");
+        });
+    }
+}
+
+/// A life that its segments' keeper ends is followed by the next, not by the one after it.
+#[test]
+fn an_ended_life_is_followed_by_one() {
+    simulate(async {
+        let mut world = World::new(3);
+        let life = world.start().await.unwrap_or_else(|error| panic!("{error}"));
+        all_vote(&life.store).await;
+        append(&life.store, &world.told, 0).await;
+        let zone = ZoneIndex::ALL[1];
+        assert_eq!(life.store.retire(zone, Incarnation(1)).await, Ok(Incarnation(2)));
+        world.converge(&life).await.unwrap();
+        assert_eq!(identity_of(&world, 1).incarnation, Incarnation(2));
+        assert_eq!(life.store.incarnation(zone), Incarnation(2));
+    });
+}
