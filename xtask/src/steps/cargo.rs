@@ -38,9 +38,15 @@ pub fn deny(context: &mut Context<'_>) -> anyhow::Result<Counts> {
     Ok(Counts::ONE_PASSED)
 }
 
-/// The crates' own tests, documentation examples included.
+/// The crates' own tests, documentation examples included. Fuzzing is a part of its own.
 pub fn unit(context: &mut Context<'_>) -> anyhow::Result<Counts> {
-    let mut command = context.workspace.cargo(&["test", "--locked", "--workspace", "--no-fail-fast"]);
+    tests(context, &["--workspace", "--exclude", "cairn-fuzz"])
+}
+
+/// The tests of these packages.
+pub fn tests(context: &mut Context<'_>, packages: &[&str]) -> anyhow::Result<Counts> {
+    let mut command = context.workspace.cargo(&["test", "--locked", "--no-fail-fast"]);
+    command.args(packages);
     let ended = context.run(&mut command);
     let mut text = String::new();
     context.log.seek(SeekFrom::Start(0))?;
