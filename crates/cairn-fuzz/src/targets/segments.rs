@@ -1,7 +1,7 @@
 //! Chunk segments: heads of files, records, indexes and locators.
 
 use bytes::Bytes;
-use cairn_types::{ChunkId, Incarnation, Locator, StoreId, ZoneIndex};
+use cairn_types::{ChunkId, Incarnation, Locator, SessionId, StoreId, ZoneIndex};
 use cairn_zone::embedded::format::index::{ENTRY_BYTES, INDEX_HEADER_BYTES, state_byte, state_from_byte};
 use cairn_zone::embedded::format::record::{RECORD_HEADER_BYTES, STATE_OFFSET, looks_like_record_of, punchable};
 use cairn_zone::embedded::format::{
@@ -92,6 +92,7 @@ fn some_record() -> RecordHeader {
         id: ChunkId::decode(&[4; ChunkId::ENCODED_LENGTH]),
         payload_length: 100,
         payload_crc: 5,
+        session: SessionId(6),
     }
 }
 
@@ -117,6 +118,7 @@ fn record(input: &[u8]) {
         id: chunk_id(&mut reader),
         payload_length: reader.u32(),
         payload_crc: reader.u32(),
+        session: SessionId(reader.u64()),
     };
     let encoded = header.encode();
     assert_eq!(RecordHeader::parse(&encoded), Ok((header, RecordState::Live)));
@@ -161,6 +163,7 @@ fn index(input: &[u8]) {
         offset: reader.u64(),
         payload_bytes: reader.u64(),
         entries_crc: reader.u32(),
+        session_max: SessionId(reader.u64()),
     };
     let encoded = header.encode();
     assert_eq!(IndexHeader::parse(&encoded), Ok(header));
@@ -187,6 +190,7 @@ fn index_seeds() -> Vec<Vec<u8>> {
         sequence: record.sequence,
         id: record.id,
         payload_crc: record.payload_crc,
+        session: record.session,
         state: RecordState::Live,
     };
     let header = IndexHeader {
@@ -198,6 +202,7 @@ fn index_seeds() -> Vec<Vec<u8>> {
         offset: 2 * BLOCK_BYTES,
         payload_bytes: 100,
         entries_crc: crc32c::crc32c(&entry.encode()),
+        session_max: entry.session,
     };
     vec![header.encode().to_vec(), [&entry.encode()[..], &[state_byte(RecordState::Dead)]].concat()]
 }
@@ -209,11 +214,20 @@ fn locator(input: &[u8]) {
         assert_eq!(place.encode(), locator, "a locator has two encodings");
     }
     let mut reader = Reader::new(input);
-    let place = Place { generation: reader.u64(), offset: u64::from(reader.u32()) * BLOCK_BYTES, sequence: reader.u64() };
+    let place = Place {
+        incarnation: Incarnation(reader.u64()),
+        tag: reader.u32(),
+        generation: reader.u64(),
+        offset: u64::from(reader.u32()) * BLOCK_BYTES,
+        sequence: reader.u64(),
+    };
     assert_eq!(Place::decode(&place.encode()), Some(place));
 }
 
 fn locator_seeds() -> Vec<Vec<u8>> {
-    let place = |generation, sequence| Place { generation, offset: 5 * BLOCK_BYTES, sequence };
+    let place = |generation, sequence| {
+        let incarnation = Incarnation(generation);
+        Place { incarnation, tag: 0x0102_0304, generation, offset: 5 * BLOCK_BYTES, sequence }
+    };
     [place(1, 2), place(300, 1 << 40), place(u64::MAX, u64::MAX)].map(|place| place.encode().as_bytes().to_vec()).to_vec()
 }
