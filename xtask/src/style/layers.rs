@@ -29,7 +29,7 @@ pub fn upward_dependencies(metadata: &Value) -> Vec<String> {
     let mut findings = Vec::new();
     for package in packages(metadata) {
         let name = text(package, "name");
-        if ![TESTKIT, XTASK, LOAD].contains(&name) && layer(name).is_none() {
+        if !FOR_TESTS.contains(&name) && ![XTASK, LOAD].contains(&name) && layer(name).is_none() {
             findings.push(format!("{name} has no place among the layers; give it one"));
             continue;
         }
@@ -42,7 +42,7 @@ pub fn upward_dependencies(metadata: &Value) -> Vec<String> {
                 _ if on == LOAD => false,
                 _ if FOR_TESTS.contains(&on) => of_tests || name == XTASK,
                 (Some(from), Some(to)) => to < from,
-                (None, Some(to)) => name == XTASK || name == TESTKIT && to + 1 < LAYERS.len(),
+                (None, Some(to)) => name == XTASK || FOR_TESTS.contains(&name) && to + 1 < LAYERS.len(),
                 // Not one of ours.
                 (_, None) => true,
             };
