@@ -94,7 +94,7 @@ async fn live_entries(shared: &Shared, segment: &Arc<Segment>, since: SessionId,
         }
     }
     let all = async {
-        let file = shared.file(segment.slot).await?;
+        let file = shared.file(segment).await?;
         lookup::entries(shared, segment, &*file).await
     };
     let mut entries = match all.await {

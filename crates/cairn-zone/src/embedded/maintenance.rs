@@ -103,7 +103,7 @@ impl Maintenance {
         let damaged = std::mem::take(&mut *self.shared.indexes_damaged.lock());
         for segment in damaged.into_iter().filter_map(|generation| self.shared.segment(generation)) {
             let rebuilt = async {
-                let file = self.shared.file(segment.slot).await?;
+                let file = self.shared.file(&segment).await?;
                 lookup::rebuild(&self.shared, &segment, &*file).await
             };
             match rebuilt.await {
@@ -145,7 +145,7 @@ impl Maintenance {
                 _ => return Ok(()),
             }
         };
-        let file = self.shared.file(segment.slot).await?;
+        let file = self.shared.file(segment).await?;
         let names = (segment.generation, segment.nonce, segment.base_position);
         let stored = index_file::write(&*file, &entries, data_end, names).await?;
         segment.inner.lock().index = Index::Stored(stored);
@@ -163,7 +163,7 @@ impl Maintenance {
                 return Ok(true);
             }
         }
-        let file = self.shared.file(segment.slot).await?;
+        let file = self.shared.file(segment).await?;
         let owner = self.shared.owner;
         let header = owner.header(SegmentState::Retired, segment.generation, segment.nonce, segment.base_position);
         file.write_at(0, &[Bytes::from(header.encode_block())]).await?;
@@ -180,11 +180,10 @@ impl Maintenance {
 
     /// Removes a file that never held anything that counts.
     async fn discard(&self, slot: u32) {
-        if self.shared.check_away().is_ok() {
-            self.shared.forget_file(slot);
-            if let Err(error) = self.shared.environment.disk.remove_file(&self.shared.path(slot)).await {
-                tracing::warn!(%error, slot, "could not remove a segment file that was not used");
-            }
+        if self.shared.check_away().is_ok()
+            && let Err(error) = self.shared.remove_file(slot).await
+        {
+            tracing::warn!(%error, slot, "could not remove a segment file that was not used");
         }
     }
 
@@ -247,7 +246,7 @@ impl Maintenance {
                 other => Err(other),
             };
         };
-        let file = match shared.file(segment.slot).await {
+        let file = match shared.file(&segment).await {
             Ok(file) => file,
             Err(error) => return Err(read_failed(shared, &segment, error).await),
         };

@@ -104,7 +104,7 @@ pub(super) async fn open(opening: Opening) -> Result<Result<Start, Behind>, Open
     }
     for (slot, header) in retired {
         // It may have been read from the page cache, where a failed sync left it; deletions are confirmed on the strength of it.
-        let file = shared.file(slot).await?;
+        let file = shared.file_if(slot, |found| found.generation == header.generation).await?;
         file.write_at(0, &[Bytes::from(header.encode_block())]).await?;
         shared.sync(&*file).await?;
     }
@@ -155,7 +155,7 @@ async fn adopt(shared: &Shared, candidate: &Candidate, kept: Option<Kept>) -> Re
         (Content::Scanned(_, file), Some(kept)) => (file, kept),
         (Content::Indexed(index, live_count, live_bytes), _) => {
             if candidate.header_lost {
-                let file = shared.file(candidate.slot).await?;
+                let file = shared.file_if(candidate.slot, |_| true).await?;
                 file.write_at(0, &[block]).await?;
                 shared.sync(&*file).await?;
             }

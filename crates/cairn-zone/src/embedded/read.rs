@@ -29,7 +29,7 @@ pub(super) async fn read(shared: Arc<Shared>, place: Place, id: ChunkId, offset:
         _ => return Err(ZoneError::NotFound),
     };
     let epoch = segment.epoch();
-    let file = match shared.file(segment.slot).await {
+    let file = match shared.file(&segment).await {
         Ok(file) => file,
         Err(error) => return Err(read_failed(&shared, &segment, error).await),
     };

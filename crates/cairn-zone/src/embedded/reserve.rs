@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use cairn_disk::{File, OpenMode};
 
-use super::format::{BLOCK_BYTES, SegmentState};
+use super::format::{BLOCK_BYTES, SegmentHeader, SegmentState};
 use super::shared::Shared;
 use super::writer::allocate_or_extend;
 
@@ -57,31 +57,46 @@ async fn step(shared: &Shared, zeros: &Bytes) -> io::Result<bool> {
     let slot = match (retired, wanted) {
         (None, false) => return Ok(false),
         (Some(slot), false) => {
-            shared.environment.disk.remove_file(&shared.path(slot)).await?;
+            shared.file_if(slot, is_over).await?;
+            shared.remove_file(slot).await?;
             return Ok(true);
         }
         (Some(slot), true) => slot,
         (None, true) => shared.slot_next.fetch_add(1, std::sync::atomic::Ordering::Relaxed),
     };
-    match prepare(shared, slot, retired.is_some(), zeros).await {
+    let mut begun = false;
+    match prepare(shared, slot, retired.is_some(), zeros, &mut begun).await {
         Ok(true) => {
             shared.pool.lock().ready.push_back((slot, segment_bytes));
             Ok(true)
         }
         Ok(false) => Ok(false),
         Err(error) => {
-            // Nothing in it counts; after a failed sync it must not be used.
-            let _ = shared.environment.disk.remove_file(&shared.path(slot)).await;
+            // Nothing in it counts; after a failed sync it must not be used. One that could not be made, or is no longer ours, is left alone.
+            if begun {
+                let _ = shared.remove_file(slot).await;
+            }
             Err(error)
         }
     }
 }
 
+/// Whether nothing in a file counts.
+fn is_over(header: &SegmentHeader) -> bool {
+    header.state != SegmentState::InUse
+}
+
 /// Fills a file with zeros. False when the zone closed meanwhile.
-async fn prepare(shared: &Shared, slot: u32, exists: bool, zeros: &Bytes) -> io::Result<bool> {
+async fn prepare(shared: &Shared, slot: u32, exists: bool, zeros: &Bytes, begun: &mut bool) -> io::Result<bool> {
     let segment_bytes = shared.settings.segment_bytes;
-    let mode = if exists { OpenMode::Write } else { OpenMode::CreateNew };
-    let file: Arc<dyn File> = shared.environment.disk.open(&shared.path(slot), mode).await?;
+    let file: Arc<dyn File> = if exists {
+        shared.file_if(slot, is_over).await?
+    } else {
+        let file = shared.environment.disk.open(&shared.path(slot), OpenMode::CreateNew).await?;
+        shared.presence.check().await?;
+        file
+    };
+    *begun = true;
     file.set_length(segment_bytes).await?;
     allocate_or_extend(&*file, segment_bytes).await?;
     let mut offset = BLOCK_BYTES;

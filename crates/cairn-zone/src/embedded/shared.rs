@@ -16,7 +16,7 @@ use tokio::sync::{Notify, oneshot, watch};
 
 use super::Presence;
 use super::cache::Cache;
-use super::format::{Entry, Place, SegmentHeader, SegmentState};
+use super::format::{BLOCK_BYTES, Entry, Place, SegmentHeader, SegmentState};
 use super::segment::{Segment, Table};
 use super::settings::Settings;
 use crate::ZoneError;
@@ -30,6 +30,11 @@ pub(super) struct Owner {
 }
 
 impl Owner {
+    /// Whether a file with this header is one of theirs.
+    pub(super) fn owns(&self, header: &SegmentHeader) -> bool {
+        (header.store, header.zone, header.incarnation) == (self.store, self.zone, self.incarnation)
+    }
+
     pub(super) fn header(&self, state: SegmentState, generation: u64, nonce: u64, base_position: u64) -> SegmentHeader {
         SegmentHeader {
             store: self.store,
@@ -148,14 +153,45 @@ impl Shared {
         self.directory.join(file_name(slot))
     }
 
-    /// The file of a slot, from the cache or opened.
-    pub(super) async fn file(&self, slot: u32) -> io::Result<Arc<dyn File>> {
+    /// The file of a segment, from the cache or opened.
+    pub(super) async fn file(&self, segment: &Segment) -> io::Result<Arc<dyn File>> {
+        let is_its = |header: &SegmentHeader| (header.generation, header.nonce) == (segment.generation, segment.nonce);
+        self.file_if(segment.slot, is_its).await
+    }
+
+    /// The file of a slot, if its header says that it is what the caller takes it for. Names of files are alike in all zones: where
+    /// directories were swapped under the process, and nobody has noticed yet, the name leads to a file of another zone or of another
+    /// store, which must neither be believed nor, above all, be written to (L6, L9). A header that cannot be read says nothing; then the zone's
+    /// directory has to be the one that was opened.
+    pub(super) async fn file_if(&self, slot: u32, expected: impl Fn(&SegmentHeader) -> bool) -> io::Result<Arc<dyn File>> {
         if let Some(file) = self.files.get(&slot) {
             return Ok(file);
         }
         let file = self.environment.disk.open(&self.path(slot), OpenMode::Write).await?;
+        let block = file.read_at(0, BLOCK_BYTES as usize).await?;
+        match SegmentHeader::parse_block(&block) {
+            Ok(header) if self.owner.owns(&header) && expected(&header) => {}
+            Ok(header) => {
+                return Err(io::Error::other(format!(
+                    "{} was replaced: it is now of store {}, zone {}, incarnation {}, generation {}",
+                    file_name(slot),
+                    header.store,
+                    header.zone,
+                    header.incarnation,
+                    header.generation
+                )));
+            }
+            Err(_) => self.presence.check().await?,
+        }
         self.files.insert(slot, file.clone());
         Ok(file)
+    }
+
+    /// Removes a file of which nothing counts, if the name still leads to it.
+    pub(super) async fn remove_file(&self, slot: u32) -> io::Result<()> {
+        self.forget_file(slot);
+        self.presence.check().await?;
+        self.environment.disk.remove_file(&self.path(slot)).await
     }
 
     pub(super) fn remember_file(&self, slot: u32, file: Arc<dyn File>) {

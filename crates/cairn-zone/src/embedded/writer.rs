@@ -186,7 +186,7 @@ impl Writer {
             Some(ready) => ready,
             None => self.allocate(needed).await?,
         };
-        let file = match self.shared.file(slot).await {
+        let file = match self.shared.file_if(slot, |header| header.state == SegmentState::Spare).await {
             Ok(file) => file,
             Err(error) => return Err(self.shared.go_away(format!("opening a new segment failed: {error}"))),
         };
@@ -237,7 +237,9 @@ impl Writer {
                 Ok((slot, capacity))
             }
             Err(error) => {
-                let _ = disk.remove_file(&shared.path(slot)).await;
+                if error.kind() != io::ErrorKind::AlreadyExists {
+                    let _ = shared.remove_file(slot).await;
+                }
                 if is_full(&error) {
                     Err(ZoneError::Full(format!("no space for a new segment of {capacity} bytes: {error}")))
                 } else {
@@ -251,6 +253,8 @@ impl Writer {
 /// Makes an allocated file with a spare's header, durable with its name.
 async fn create(shared: &Shared, slot: u32, capacity: u64) -> io::Result<Arc<dyn File>> {
     let file = shared.environment.disk.open(&shared.path(slot), OpenMode::CreateNew).await?;
+    // Before it gets a header: one of ours in another zone's directory would have that zone refuse to open.
+    shared.presence.check().await?;
     allocate_or_extend(&*file, capacity).await?;
     let header = shared.owner.header(SegmentState::Spare, 0, 0, 0);
     file.write_at(0, &[Bytes::from(header.encode_block())]).await?;
