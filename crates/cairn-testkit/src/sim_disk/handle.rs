@@ -29,7 +29,8 @@ impl SimDisk {
     async fn enter(&self, path: &Path, operation: Operation) -> io::Result<Verdict> {
         let delay = {
             let mut machine = self.machine.lock();
-            let delay_max = u64::try_from(machine.delay_max.as_micros()).unwrap_or(u64::MAX);
+            let slowest = machine.slowest(path, operation);
+            let delay_max = u64::try_from(slowest.as_micros()).unwrap_or(u64::MAX);
             (delay_max > 0).then(|| Duration::from_micros(machine.state.random.random_range(0..=delay_max)))
         };
         if let Some(delay) = delay {
@@ -53,8 +54,10 @@ impl SimDisk {
                         continue;
                     }
                     match fault.kind {
+                        FaultKind::Slow(_) => {}
+                        FaultKind::IgnoreSyncOf(is_ignored) if !is_ignored(path, &machine.state.unsynced_names(path)) => {}
                         FaultKind::Error(kind) => return Err(kind.into()),
-                        FaultKind::IgnoreSync => return Ok(Verdict::Ignore),
+                        FaultKind::IgnoreSync | FaultKind::IgnoreSyncOf(_) => return Ok(Verdict::Ignore),
                         FaultKind::LoseSync => return Ok(Verdict::Lose),
                         FaultKind::Hang(notify) => hang = Some(notify),
                     }

@@ -39,7 +39,7 @@ pub enum Operation {
 }
 
 /// A fault that strikes calls below a path.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 struct Fault {
     prefix: PathBuf,
     operations: Vec<Operation>,
@@ -48,15 +48,23 @@ struct Fault {
     kind: FaultKind,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 enum FaultKind {
     Error(io::ErrorKind),
+    /// The call takes a random time up to this.
+    Slow(Duration),
     /// The call succeeds and nothing is made durable.
     IgnoreSync,
+    /// The same, where this says so.
+    IgnoreSyncOf(IsIgnored),
     /// The call fails, and what was unsynced counts as clean: it stays readable until the power goes, and no later sync writes it.
     LoseSync,
     Hang(Arc<Notify>),
 }
+
+/// Whether a sync does nothing: of the path of a file, as it was opened, or of a directory; and, for a directory, of the names in it that
+/// the sync would make durable or make durably gone.
+pub type IsIgnored = Arc<dyn Fn(&Path, &[&str]) -> bool + Send + Sync>;
 
 /// Names a fault, to lift it again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -162,6 +170,16 @@ impl SimDisk {
         self.add_fault(prefix, &[Operation::Sync], one_in, FaultKind::IgnoreSync)
     }
 
+    /// Syncs succeed and make nothing durable where this says so: what a build does in which that sync was left out.
+    pub fn ignore_syncs_of(&self, is_ignored: IsIgnored) -> FaultId {
+        self.add_fault(Path::new("/"), &[Operation::Sync], 1, FaultKind::IgnoreSyncOf(is_ignored))
+    }
+
+    /// Calls of these kinds below the path take a random time up to this, in virtual time.
+    pub fn slow(&self, prefix: &Path, operations: &[Operation], delay_max: Duration) -> FaultId {
+        self.add_fault(prefix, operations, 1, FaultKind::Slow(delay_max))
+    }
+
     /// Syncs of files below the path, one in `one_in`, fail as Linux lets them fail: the pages that could not be written stay in the
     /// page cache and are no longer dirty. They can be read until the power goes, a later sync succeeds without writing them, and
     /// only writing them again helps.
@@ -251,6 +269,16 @@ impl Machine {
     fn crash(&mut self) {
         self.state.lose_power();
         self.end_process();
+    }
+
+    /// The longest delay of this call.
+    fn slowest(&self, path: &Path, operation: Operation) -> Duration {
+        let strikes = |fault: &&Fault| fault.operations.contains(&operation) && path.starts_with(&fault.prefix);
+        let slow = self.faults.values().filter(strikes).filter_map(|fault| match fault.kind {
+            FaultKind::Slow(delay_max) => Some(delay_max),
+            _ => None,
+        });
+        slow.fold(self.delay_max, Duration::max)
     }
 
     fn end_process(&mut self) {

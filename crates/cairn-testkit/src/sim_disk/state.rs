@@ -336,6 +336,15 @@ impl State {
         }
     }
 
+    /// The names in this directory that are not durable yet, or not durably gone; none for a file.
+    pub(super) fn unsynced_names(&self, path: &Path) -> Vec<&str> {
+        let directory = self.lookup(path).ok().and_then(|inode| self.directories.get(&inode));
+        let changes = directory.into_iter().flat_map(|directory| &directory.pending);
+        changes
+            .flat_map(|change| change.remove.as_deref().into_iter().chain(change.add.as_ref().map(|(name, _)| name.as_str())))
+            .collect()
+    }
+
     pub(super) fn sync_directory(&mut self, path: &Path) -> io::Result<()> {
         let inode = self.lookup(path)?;
         let directory = self.directories.get_mut(&inode).ok_or(io::ErrorKind::NotADirectory)?;
