@@ -4,14 +4,16 @@ mod reads;
 #[cfg(test)]
 mod tests;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cairn_disk::Executor;
+use cairn_types::ids::ZONE_COUNT;
 use cairn_types::{CatalogTime, Incarnation, Now, WallTime, ZoneIndex};
 
-use self::reads::{ScanRoom, is_point_read};
-use super::keyvalue::{KeyValue, KeyValueError, Snapshot, Write};
+use self::reads::{ScanRoom, Watched, is_point_read};
+use super::keyvalue::{KeyValue, KeyValueError, Write};
 use super::log::replicated::Replicated;
 use super::log::sequencer::{Context, Machine, Unavailable};
 use super::log::writes::encoded_length;
@@ -26,9 +28,20 @@ pub struct CatalogMachine {
     limits: Limits,
 }
 
+/// What the log is asked.
+#[derive(Clone)]
+#[allow(clippy::large_enum_variant, reason = "nearly all are of the large one")]
+pub enum Asked {
+    /// A change.
+    Change(Command),
+    /// To read from another zone's state: this one could not be read.
+    Suspect(Arc<dyn KeyValue>, String),
+}
+
 /// The writes of one batch in the making.
 pub struct Making {
-    snapshot: Box<dyn Snapshot>,
+    state: Arc<dyn KeyValue>,
+    view: Watched,
     pending: Overlay,
     size_bytes: usize,
     now: Now,
@@ -41,32 +54,45 @@ impl CatalogMachine {
         Self { limits }
     }
 
-    fn run(&self, batch: &mut Making, command: Command) -> CatalogResult<Outcome> {
-        let sequenced = sequence(&batch.snapshot, &batch.pending, &self.limits, batch.now, command);
+    /// An error is about the state's store, and leaves nothing of the command in the batch.
+    fn run(&self, batch: &mut Making, command: Command) -> Result<CatalogResult<Outcome>, KeyValueError> {
+        let sequenced = sequence(&batch.view, &batch.pending, &self.limits, batch.now, command);
+        if let Some(detail) = batch.view.failure() {
+            return Err(unreadable(detail));
+        }
         batch.size_bytes += sequenced.writes.iter().map(encoded_length).sum::<usize>();
         batch.pending.absorb(0, &sequenced.writes);
-        sequenced.result
+        Ok(sequenced.result)
     }
 }
 
+fn unreadable(detail: String) -> KeyValueError {
+    KeyValueError::Damaged { file: PathBuf::from("the checkpoint"), detail }
+}
+
 impl Machine for CatalogMachine {
-    type Command = Command;
+    type Command = Asked;
     type Outcome = CatalogResult<Outcome>;
     type Batch = Making;
 
     fn begin(&self, state: Arc<dyn KeyValue>, context: Context) -> Making {
         let now = Now { catalog: CatalogTime(context.time_ms), wall: WallTime(context.wall_ms) };
-        Making { snapshot: state.snapshot(), pending: Overlay::default(), size_bytes: 0, now }
+        let view = Watched::new(state.snapshot());
+        Making { state, view, pending: Overlay::default(), size_bytes: 0, now }
     }
 
-    fn evaluate(&self, batch: &mut Making, command: &Command) -> Result<CatalogResult<Outcome>, KeyValueError> {
-        Ok(self.run(batch, command.clone()))
+    fn evaluate(&self, batch: &mut Making, asked: &Asked) -> Result<CatalogResult<Outcome>, KeyValueError> {
+        match asked {
+            Asked::Change(command) => self.run(batch, command.clone()),
+            Asked::Suspect(state, detail) if Arc::ptr_eq(state, &batch.state) => Err(unreadable(detail.clone())),
+            Asked::Suspect(..) => Ok(Err(CatalogError::Refused("reads come from another zone already".to_owned()))),
+        }
     }
 
     fn retire(&self, batch: &mut Making, zone: ZoneIndex, incarnation: Incarnation) -> Result<(), KeyValueError> {
         // The marks and the rows must say the same, or lost copies would count as present (B2): both or neither.
         let note = Command::RetireIncarnation(RetireIncarnation { zone, incarnation });
-        self.run(batch, note).map(|_| ()).map_err(|error| KeyValueError::Stalled { detail: error.to_string() })
+        self.run(batch, note)?.map(|_| ()).map_err(|error| KeyValueError::Stalled { detail: error.to_string() })
     }
 
     fn size_bytes(&self, batch: &Making) -> usize {
@@ -77,6 +103,9 @@ impl Machine for CatalogMachine {
         batch.pending.into_writes()
     }
 }
+
+/// A state that could not be read, and what is wrong with it.
+type Suspect = Option<(Arc<dyn KeyValue>, String)>;
 
 /// [`StateMachine`] on the log.
 pub struct LogMachine {
@@ -110,11 +139,28 @@ impl LogMachine {
     }
 
     async fn send(&self, command: Command) -> CatalogResult<Outcome> {
-        match tokio::time::timeout(self.wait_max, self.log.submit(command)).await {
+        match tokio::time::timeout(self.wait_max, self.log.submit(Asked::Change(command))).await {
             Ok(Ok(result)) => result,
             Ok(Err(Unavailable::Refused(reason))) => Err(CatalogError::Unavailable(reason)),
             Ok(Err(Unavailable::Unknown(reason))) => Err(CatalogError::OutcomeUnknown(reason)),
             Err(_) => Err(CatalogError::OutcomeUnknown("two zones did not answer in time".to_owned())),
+        }
+    }
+
+    /// Answers from the state that reads come from now, and gives that state back where it could not be read.
+    async fn ask_once(&self, query: Query) -> CatalogResult<(CatalogResult<Answer>, Suspect)> {
+        let turn = if is_point_read(&query) { None } else { Some(self.scans.turn(self.wait_max).await?) };
+        // Taken only now, so that nothing is held for those who wait; it shows all that was acknowledged before the question (R1).
+        let state = self.reader().await?;
+        let view = Watched::new(state.snapshot());
+        let (limits, now) = (self.limits.clone(), CatalogTime(self.log.time_ms()));
+        let walk = move || {
+            let answer = answer(&view, &limits, now, query);
+            (answer, view.failure().map(|detail| (state, detail)))
+        };
+        match turn {
+            None => Ok(walk()),
+            Some(turn) => self.scans.run(turn, walk).await,
         }
     }
 
@@ -144,15 +190,14 @@ impl StateMachine for LogMachine {
 
     fn ask(&self, query: Query) -> CatalogFuture<'_, Answer> {
         Box::pin(async move {
-            if is_point_read(&query) {
-                let snapshot = self.reader().await?.snapshot();
-                return answer(&snapshot, &self.limits, CatalogTime(self.log.time_ms()), query);
+            for _ in 0..ZONE_COUNT {
+                let (answer, suspect) = self.ask_once(query.clone()).await?;
+                let Some((state, detail)) = suspect else { return answer };
+                // R2: complete or an error. Another zone holds the same, and may be whole.
+                tracing::error!(%detail, "a zone's state of the catalog cannot be read");
+                let _ = tokio::time::timeout(self.wait_max, self.log.submit(Asked::Suspect(state, detail))).await;
             }
-            let turn = self.scans.turn(self.wait_max).await?;
-            // Taken only now, so that nothing is held for those who wait; it shows all that was acknowledged before the question (R1).
-            let snapshot = self.reader().await?.snapshot();
-            let (limits, now) = (self.limits.clone(), CatalogTime(self.log.time_ms()));
-            self.scans.run(turn, move || answer(&snapshot, &limits, now, query)).await
+            self.ask_once(query).await?.0
         })
     }
 }

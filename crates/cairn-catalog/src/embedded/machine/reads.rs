@@ -1,16 +1,23 @@
 //! Where questions are answered: a few rows by their keys at once, on the task that asks; everything that walks over rows on a thread that
 //! may block, and only so many walks at a time.
 //!
+//! Where a zone's store cannot be read, [`Watched`] tells it apart from what the rows say: another zone's state holds the same, and is asked.
+//!
 //! A walk that waits for its turn holds nothing: no snapshot, no lock, no thread. One that nobody waits for any more before it begins is not
 //! begun; one that has begun is bounded by its page.
 
+use std::cell::RefCell;
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use cairn_disk::Executor;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+use crate::embedded::keyvalue::{KeyValueError, Snapshot, Table};
 use crate::embedded::state::Query;
+use crate::embedded::state::reader::{RowIterator, StateReader};
 use crate::{CatalogError, CatalogResult};
 
 /// Most walks over rows at one time. Each occupies a thread for as long as its page takes; more of them than disks and cores can serve only
@@ -55,6 +62,40 @@ pub(super) fn is_point_read(query: &Query) -> bool {
     }
 }
 
+/// A view of a state that remembers whether its store failed. What a row *says* is another matter: that is the same in every zone.
+pub(super) struct Watched {
+    snapshot: Box<dyn Snapshot>,
+    failed: RefCell<Option<String>>,
+}
+
+impl Watched {
+    pub(super) fn new(snapshot: Box<dyn Snapshot>) -> Self {
+        Self { snapshot, failed: RefCell::default() }
+    }
+
+    /// What the store's first failure was, if there was one.
+    pub(super) fn failure(&self) -> Option<String> {
+        self.failed.borrow().clone()
+    }
+
+    fn note(&self, error: KeyValueError) -> CatalogError {
+        // Without the files' names, as everything that may reach clients.
+        let error = CatalogError::from(error);
+        self.failed.borrow_mut().get_or_insert_with(|| error.to_string());
+        error
+    }
+}
+
+impl StateReader for Watched {
+    fn get(&self, table: Table, key: &[u8]) -> CatalogResult<Option<Bytes>> {
+        Snapshot::get(self.snapshot.as_ref(), table, key).map_err(|error| self.note(error))
+    }
+
+    fn range(&self, table: Table, from: Bound<&[u8]>, to: Bound<&[u8]>) -> RowIterator<'_> {
+        Box::new(Snapshot::range(self.snapshot.as_ref(), table, from, to).map(|row| row.map_err(|error| self.note(error))))
+    }
+}
+
 /// Room for walks over rows.
 pub(super) struct ScanRoom {
     executor: Arc<dyn Executor>,
@@ -78,7 +119,7 @@ impl ScanRoom {
     pub(super) async fn run<T: Send + 'static>(
         &self,
         turn: OwnedSemaphorePermit,
-        walk: impl FnOnce() -> CatalogResult<T> + Send + 'static,
+        walk: impl FnOnce() -> T + Send + 'static,
     ) -> CatalogResult<T> {
         let (reply, answer) = oneshot::channel();
         self.executor.spawn_blocking(Box::pin(async move {
@@ -88,6 +129,6 @@ impl ScanRoom {
             drop(turn);
         }));
         // Dropped without an answer: the walk panicked, or the process ends.
-        answer.await.unwrap_or_else(|_| Err(CatalogError::Unavailable("a walk over the catalog was broken off".to_owned())))
+        answer.await.map_err(|_| CatalogError::Unavailable("a walk over the catalog was broken off".to_owned()))
     }
 }

@@ -23,7 +23,6 @@ async fn walks_that_block_hold_up_nobody_and_are_bounded() {
                 begun.fetch_add(1, Ordering::SeqCst);
                 // Blocks its thread until the test lets go.
                 let _ = released.lock().recv();
-                Ok(())
             };
             room.run(turn, walk).await
         }));
@@ -50,6 +49,6 @@ async fn room_comes_back_from_walks_that_are_given_up_or_break() {
         let broken = room.run::<()>(turn, || panic!("on purpose")).await;
         assert!(matches!(broken, Err(CatalogError::Unavailable(_))));
         let turn = room.turn(Duration::from_secs(60)).await.expect("a turn");
-        drop(room.run(turn, || Ok(())));
+        drop(room.run(turn, || ()));
     }
 }
