@@ -27,7 +27,9 @@ def client(**config):
 
 def some_bytes(length, seed=0):
     """Bytes that do not compress or repeat, the same in every run."""
-    return random.Random(f"{seed}:{length}").randbytes(length)
+    source = random.Random(f"{seed}:{length}")
+    # Not all at once: Python makes no more than 256 MiB.
+    return b"".join(source.randbytes(min(MIB, length - start)) for start in range(0, length, MIB))
 
 
 def empty(s3, bucket):

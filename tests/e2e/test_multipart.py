@@ -4,6 +4,7 @@ import hashlib
 import io
 import os
 import tempfile
+import unittest
 
 from boto3.s3.transfer import TransferConfig
 from service import LONG, MIB, TestCase, some_bytes
@@ -153,6 +154,26 @@ class TransferManager(TestCase):
                 self.s3.download_file(self.bucket, "file", self.path("down"))
                 with open(self.path("down"), "rb") as file:
                     self.assertTrue(body == file.read(), "the bytes are not the same")
+
+    @unittest.skipUnless(LONG, "only at full size")
+    def test_a_file_whose_length_no_32_bit_number_counts(self):
+        length, piece = 6 * 1024 * MIB, 16 * MIB
+        sent, received = hashlib.sha256(), hashlib.sha256()
+        with open(self.path("up"), "wb") as file:
+            for number in range(length // piece):
+                body = some_bytes(piece, number)
+                sent.update(body)
+                file.write(body)
+        self.s3.upload_file(self.path("up"), self.bucket, "file")
+        # Three copies stand in the service; the disk need not hold two more.
+        os.remove(self.path("up"))
+        self.assertEqual(length, self.head("file")["ContentLength"])
+        self.s3.download_file(self.bucket, "file", self.path("down"))
+        self.assertEqual(length, os.path.getsize(self.path("down")))
+        with open(self.path("down"), "rb") as file:
+            while body := file.read(piece):
+                received.update(body)
+        self.assertEqual(sent.hexdigest(), received.hexdigest())
 
     def test_streams_of_unknown_length(self):
         body = some_bytes(17 * MIB + 1)

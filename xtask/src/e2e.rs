@@ -161,8 +161,8 @@ fn with_each_scheme(
         scenarios(&mut suite)?;
         let of_scenarios = suite.counts;
         counts = counts.and(of_scenarios).and(service.stop(context)?);
-        if of_scenarios.failed == 0 {
-            // Several gigabytes at full size; kept only where somebody will want to look.
+        // Kept only where somebody will want to look; at full size it is some 30 GiB, and the next scheme needs the room.
+        if of_scenarios.failed == 0 || context.long {
             std::fs::remove_dir_all(&scratch).with_context(|| format!("{} cannot be removed", scratch.display()))?;
         }
     }

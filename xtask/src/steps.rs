@@ -1,6 +1,7 @@
 //! The parts of the test, in the order they run. A new part is a line in [`STEPS`] and a function that does it.
 
 mod cargo;
+mod fuzz;
 
 use std::fs::File;
 use std::io::Write as _;
@@ -56,6 +57,15 @@ pub const STEPS: &[Step] = &[
         after: &[],
         minutes_max: 40,
         run: cargo::unit,
+    },
+    Step {
+        name: "fuzz",
+        what: "what must hold for any bytes holds for mutations of valid ones; with --long also guided by coverage",
+        when: When::Gate,
+        needs: &[],
+        after: &[],
+        minutes_max: 120,
+        run: fuzz::run,
     },
     Step {
         name: "simulation",

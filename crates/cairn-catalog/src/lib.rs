@@ -39,7 +39,9 @@ pub struct Limits {
     pub inline_length_max: usize,
     /// The most chunks of a blob: its record is written anew whenever a straggler's copy is added.
     pub blob_chunks_max: usize,
-    /// The most chunks of all blobs that one version or part refers to: copying it rewrites their records in one commit.
+    /// The most chunks of all blobs that one version or part refers to: copying it rewrites their records in one commit, which must hold
+    /// them. The largest body that one request writes (AWS: 5 GiB) comes to half as many when all of its chunks are of the smallest size that
+    /// uploads aim at, 256 KiB.
     pub content_chunks_max: usize,
     /// The most extents of a version or part. (A version in parts has no bound: it has a manifest.)
     pub extents_max: usize,
@@ -60,7 +62,7 @@ impl Default for Limits {
         Self {
             inline_length_max: 16 * 1024,
             blob_chunks_max: 1024,
-            content_chunks_max: 16 * 1024,
+            content_chunks_max: 40 * 1024,
             extents_max: 2048,
             delete_count_max: 1000,
             part_number_max: 10_000,

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cairn_catalog::embedded::state::InMemoryCatalog;
-use cairn_catalog::{Catalog, Limits};
+use cairn_catalog::{Catalog, CopyVersion, Limits, NewBlob, NewContent, WriteCondition};
 use cairn_testkit::catalog_conformance::random::{agrees_with_the_reference, operations};
-use cairn_testkit::catalog_conformance::{self, Subject, World};
+use cairn_testkit::catalog_conformance::{self, Subject, World, attributes, key};
 use cairn_testkit::catalog_invariants::violations;
 use cairn_testkit::sim_environment::SimClock;
 use futures::FutureExt;
@@ -58,6 +58,39 @@ async fn conforms_while_rows_are_on_their_way() {
         let make = move || async move { Box::new(InMemory::new(lag, Limits::default())) as Box<dyn Subject> }.boxed();
         catalog_conformance::run_all(&make).await;
     }
+}
+
+/// A body of as many chunks as one may have, named by the longest locators that zones give, fits in the commits that write, copy and delete it.
+#[tokio::test(start_paused = true)]
+async fn the_largest_body_fits_in_one_commit() {
+    let subject = InMemory::new(0, Limits::default());
+    let world = World::new(&subject).await;
+    let limits = Limits::default();
+    let body = |chunks: usize| {
+        let whole = vec![1; limits.blob_chunks_max];
+        let lengths = vec![whole; chunks / limits.blob_chunks_max];
+        let rest = vec![1; chunks % limits.blob_chunks_max];
+        let mut blobs: Vec<NewBlob> =
+            lengths.iter().chain([&rest]).filter(|some| !some.is_empty()).map(|some| world.blob(some, &[0, 1, 2])).collect();
+        for replica in blobs.iter_mut().flat_map(|blob| &mut blob.content.chunks).flat_map(|chunk| &mut chunk.replicas) {
+            *replica = Some(catalog_conformance::replica(1, "a place of forty-five bytes, as long as any."));
+        }
+        NewContent::Blobs(blobs)
+    };
+    let written = world.catalog.put_version(world.put_request("a", 1, body(limits.content_chunks_max))).await.unwrap();
+    let copy = CopyVersion {
+        session: world.session,
+        source: world.source("a", &written),
+        bucket: world.bucket,
+        key: key("b"),
+        attributes: attributes(2),
+        condition: WriteCondition::None,
+    };
+    world.catalog.copy_version(copy).await.unwrap();
+    world.delete("a", None).await.unwrap();
+    world.delete("b", None).await.unwrap();
+    let more = world.catalog.put_version(world.put_request("c", 1, body(limits.content_chunks_max + 1))).await;
+    catalog_conformance::expect_refused(more);
 }
 
 fn run(future: impl Future<Output = ()>) {

@@ -24,7 +24,9 @@ pub const IDENTITY_FORMAT: u32 = 1;
 const IDENTITY_LENGTH_MAX: usize = 64 * 1024;
 /// What a zone directory of ours may hold besides its identity; anything else means the directory is somebody else's.
 const OWN_NAMES: [&str; 3] = ["lock", "segments", "identity.new"];
-const OWN_PREFIXES: [&str; 4] = ["log-", "checkpoint-", "key-share-", "retired-"];
+const OWN_PREFIXES: [&str; 4] = ["log-", "checkpoint-", "key-share-", RETIRED];
+/// How the names of directories begin that hold what a zone held in an earlier life.
+const RETIRED: &str = "retired-";
 
 /// Whether the zone may vote and serve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -284,7 +286,7 @@ impl ZoneDirectory {
 }
 
 /// Moves a zone's old contents out of the way, into a directory `retired-…` beside them, so that a rebuild starts from nothing and nothing is destroyed
-/// before the rebuild is done. The identity goes first: without it the rest has no vote.
+/// before the zone is whole again. The identity goes first: without it the rest has no vote.
 pub async fn retire_contents(disk: &dyn Disk, path: &Path, label: &str) -> io::Result<()> {
     let names = match disk.read_directory(path).await {
         Ok(names) => names,
@@ -293,7 +295,7 @@ pub async fn retire_contents(disk: &dyn Disk, path: &Path, label: &str) -> io::R
     };
     let mut number = 0;
     let target = loop {
-        let candidate = path.join(format!("retired-{label}-{number}"));
+        let candidate = path.join(format!("{RETIRED}{label}-{number}"));
         match disk.metadata(&candidate).await {
             Err(error) if error.kind() == io::ErrorKind::NotFound => break candidate,
             Err(error) => return Err(error),
@@ -302,7 +304,7 @@ pub async fn retire_contents(disk: &dyn Disk, path: &Path, label: &str) -> io::R
     };
     // The identity first: from then on the rest has no vote.
     let mut moved: Vec<&String> = names.iter().filter(|name| *name == "identity").collect();
-    let rest = |name: &&String| is_own(name) && !name.starts_with("retired-") && *name != "lock" && *name != "identity.new";
+    let rest = |name: &&String| is_own(name) && !name.starts_with(RETIRED) && *name != "lock" && *name != "identity.new";
     moved.extend(names.iter().filter(rest));
     if moved.is_empty() {
         return Ok(());
@@ -315,12 +317,25 @@ pub async fn retire_contents(disk: &dyn Disk, path: &Path, label: &str) -> io::R
     disk.sync_directory(path).await
 }
 
-/// Removes what [`retire_contents`] kept, once the zone is whole again.
-pub async fn remove_retired(disk: &dyn Disk, path: &Path) -> io::Result<()> {
-    for name in disk.read_directory(path).await? {
-        if name.starts_with("retired-") {
-            disk.remove_directory_all(&path.join(name)).await?;
-        }
+/// The directories that [`retire_contents`] made of earlier contents, the oldest first.
+pub async fn retired(disk: &dyn Disk, path: &Path) -> io::Result<Vec<String>> {
+    let mut names = match disk.read_directory(path).await {
+        Ok(names) => names,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    names.retain(|name| name.starts_with(RETIRED));
+    // By numbers: `retired-10-0` is younger than `retired-9-1`.
+    let age = |name: &String| name.split('-').skip(1).map(|part| part.parse::<u64>().unwrap_or(0)).collect::<Vec<_>>();
+    names.sort_by_key(age);
+    Ok(names)
+}
+
+/// Removes one of [`retired`]. Cut short, it leaves a part under the same name.
+pub async fn remove_retired(disk: &dyn Disk, path: &Path, name: &str) -> io::Result<()> {
+    if !name.starts_with(RETIRED) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{name:?} is not what a zone held before")));
     }
+    disk.remove_directory_all(&path.join(name)).await?;
     disk.sync_directory(path).await
 }

@@ -10,7 +10,7 @@
 //! A share's file: `CAIRNSHR` · format (1 byte, 1) · store id (16) · zone (1) · generation (8) · master key id (8) · point (1) · share (32) ·
 //! CRC32C of all before (4, little-endian). Numbers big-endian. The master key id tells whether two shares made the right key.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -170,11 +170,17 @@ pub fn recover(shares: &[KeyShare]) -> Result<Recovered, ShareError> {
     Err(ShareError::TooFew(if found.is_empty() { "none".to_owned() } else { found.join(", ") }))
 }
 
-/// The generations that may be removed, of those that stand in these zones: those below the newest that stands in two. Pure.
+/// The generations of which no share is needed any more: those below the newest that stands in two zones, of the key in use and of keys that
+/// never came into use (a start that crashed while it shared the store's first key leaves such). Pure.
 #[must_use]
-pub fn removable(standing: &BTreeMap<u64, ZoneSet>) -> Vec<u64> {
+pub fn removable(shares: &[KeyShare], key: MasterKeyId) -> BTreeSet<u64> {
+    let mut standing: BTreeMap<u64, ZoneSet> = BTreeMap::new();
+    for share in shares.iter().filter(|share| share.key_id == key) {
+        let zones = standing.entry(share.generation).or_default();
+        *zones = zones.with(share.zone);
+    }
     let newest = standing.iter().rev().find(|(_, zones)| zones.len() >= THRESHOLD).map(|(generation, _)| *generation);
-    standing.keys().copied().filter(|generation| Some(*generation) < newest).collect()
+    shares.iter().map(|share| share.generation).filter(|generation| Some(*generation) < newest).collect()
 }
 
 // -- files --------------------------------------------------------------------------------------------------------------------------------

@@ -9,7 +9,8 @@
 //! first half of a row ([`crate::records::VersionSummary`]); long values are taken out of the row without a copy; and the format
 //! cannot change by an edit to a type that looks harmless.
 //!
-//! Decoding never panics, whatever the bytes are; what is left over behind a record is an error too.
+//! Decoding never panics, whatever the bytes are; what is left over behind a record is an error too. A record has one encoding: what
+//! decodes is encoded to the same bytes.
 
 use bytes::{Buf, Bytes};
 
@@ -169,7 +170,8 @@ impl Field for u64 {
             }
             value |= bits << shift;
             if byte & 0x80 == 0 {
-                return Ok(value);
+                // A last byte of zero would be a longer form of the same number.
+                return if byte == 0 && shift > 0 { Err(Problem::Value("a number")) } else { Ok(value) };
             }
         }
         Err(Problem::Value("a number"))

@@ -178,7 +178,7 @@ impl Keeper {
             tracing::info!(generation = newest + 1, "the master key was shared anew");
             return Ok(());
         }
-        for generation in removable(&standing) {
+        for generation in removable(&found, key.id()) {
             for directory in directories.iter().flatten() {
                 let removed = remove_share(&*self.environment.disk, directory.path(), generation).await;
                 removed.map_err(|error| ServeError(error.to_string()))?;

@@ -1,6 +1,6 @@
 //! The root key: taken from the environment, or made once and kept in a file that only its owner can read.
 
-use std::io::{self, Write};
+use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -55,25 +55,28 @@ pub fn load_or_make(data: &Path, random: &dyn Random) -> Result<RootKey, ServeEr
 
 fn parse(text: &str) -> Option<Credentials> {
     let value = |name: &str| {
-        let line = text.lines().find(|line| line.trim_start().starts_with(name))?;
-        Some(line.split_once('=')?.1.trim().to_owned())
+        let mut lines = text.lines().filter_map(|line| line.split_once('='));
+        lines.find_map(|(own, value)| (own.trim() == name).then(|| value.trim()))
     };
-    Credentials::existing(&value("aws_access_key_id")?, &value("aws_secret_access_key")?).ok()
+    Credentials::existing(value("aws_access_key_id")?, value("aws_secret_access_key")?).ok()
+}
+
+/// What [`parse`] reads.
+fn text(credentials: &Credentials) -> String {
+    format!(
+        "# The root key of this Cairn store: it opens everything. AWS tools read it by AWS_SHARED_CREDENTIALS_FILE.\n[default]\n\
+         aws_access_key_id = {}\naws_secret_access_key = {}\n",
+        credentials.access_key_id,
+        String::from_utf8_lossy(credentials.secret.expose())
+    )
 }
 
 fn write(file: &Path, credentials: &Credentials) -> io::Result<()> {
-    let secret = String::from_utf8_lossy(credentials.secret.expose()).into_owned();
     let temporary = file.with_extension("new");
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
     let mut output = options.open(&temporary)?;
-    writeln!(
-        output,
-        "# The root key of this Cairn store: it opens everything. AWS tools read it by AWS_SHARED_CREDENTIALS_FILE."
-    )?;
-    writeln!(output, "[default]")?;
-    writeln!(output, "aws_access_key_id = {}", credentials.access_key_id)?;
-    writeln!(output, "aws_secret_access_key = {secret}")?;
+    output.write_all(text(credentials).as_bytes())?;
     output.sync_all()?;
     std::fs::rename(&temporary, file)?;
     std::fs::File::open(file.parent().unwrap_or(Path::new(".")))?.sync_all()
@@ -83,7 +86,35 @@ fn write(file: &Path, credentials: &Credentials) -> io::Result<()> {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use cairn_fuzz::Target;
+    use cairn_fuzz::exercise::exercise;
+
     use super::*;
+
+    #[test]
+    fn any_file_is_a_root_key_or_refused_and_what_is_read_is_written_again() {
+        fn same(one: &Credentials, other: &Credentials) -> bool {
+            one.access_key_id == other.access_key_id && one.secret.expose() == other.secret.expose()
+        }
+        let run = |input: &[u8]| {
+            let Some(found) = std::str::from_utf8(input).ok().and_then(parse) else { return };
+            assert!(parse(&text(&found)).is_some_and(|again| same(&again, &found)), "a root key is not what it was");
+        };
+        let seeds = || {
+            let own = text(&Credentials::existing("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY").unwrap());
+            let edited = "[default]\r\n aws_access_key_id=A\r\naws_secret_access_key = with = signs \n";
+            vec![own.into_bytes(), edited.as_bytes().to_vec()]
+        };
+        let target = Target { name: "root_key_file", run, seeds, allocated_per_byte_max: 64 };
+        exercise(&target, 20_000, 1, |_, run| run()).unwrap_or_else(|broken| panic!("{broken}"));
+    }
+
+    #[test]
+    fn a_line_that_only_begins_like_one_of_the_key_is_passed_over() {
+        let secret = "0123456789abcdef";
+        let file = format!("aws_access_key_id_of_before = OLD\naws_access_key_id = NEW\naws_secret_access_key = {secret}\n");
+        assert_eq!(parse(&file).unwrap().access_key_id, "NEW");
+    }
 
     #[test]
     fn a_root_key_is_made_once_and_only_its_owner_can_read_it() {

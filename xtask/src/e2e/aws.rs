@@ -92,6 +92,7 @@ fn scenarios(suite: &mut Suite<'_, '_>, tool: &Tool) -> anyhow::Result<()> {
         aws.sync(suite, "s3://first/tree", &down_text, &["--delete"])?;
         tree::same(&up, &down)
     })?;
+    std::fs::remove_dir_all(&down)?;
     suite.check("lists every file", |suite| {
         let listed = aws.run(suite, &["s3", "ls", "--recursive", "--summarize", "s3://first/tree/"])?;
         let expected = format!("Total Objects: {}", file_count - 1);

@@ -75,6 +75,7 @@ fn scenarios(suite: &mut Suite<'_, '_>) -> anyhow::Result<()> {
         rclone.run(suite, &["sync", "cairn:second/tree", &down_text])?;
         tree::same(&up, &down)
     })?;
+    std::fs::remove_dir_all(&down)?;
     suite.check("syncs what changed and what is gone, and no more", |suite| {
         tree::write_file(&up.join("odd/a b"), 4321, &mut Random(8))?;
         std::fs::remove_file(up.join("odd/plus+sign"))?;

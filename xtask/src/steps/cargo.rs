@@ -38,10 +38,16 @@ pub fn deny(context: &mut Context<'_>) -> anyhow::Result<Counts> {
     Ok(Counts::ONE_PASSED)
 }
 
-/// The crates' own tests, documentation examples included.
+/// The crates' own tests, documentation examples included. Fuzzing is a part of its own.
 pub fn unit(context: &mut Context<'_>) -> anyhow::Result<Counts> {
-    let mut command = context.workspace.cargo(&["test", "--locked", "--workspace", "--no-fail-fast"]);
-    tests(context, &mut command)
+    tests(context, &["--workspace", "--exclude", "cairn-fuzz"])
+}
+
+/// The tests of these packages.
+pub fn tests(context: &mut Context<'_>, packages: &[&str]) -> anyhow::Result<Counts> {
+    let mut command = context.workspace.cargo(&["test", "--locked", "--no-fail-fast"]);
+    command.args(packages);
+    counted(context, &mut command)
 }
 
 /// The whole store on a simulated machine, optimised: as many seeds as fit in a minute, 2,000 at full size.
@@ -51,11 +57,11 @@ pub fn simulation(context: &mut Context<'_>) -> anyhow::Result<Counts> {
     let target = ["--package", "cairn", "--test", "simulation", "--no-fail-fast", "--", "--nocapture"];
     let mut command = context.workspace.cargo(&[&optimised[..], &target[..]].concat());
     command.env("CAIRN_SIMULATION_SECONDS", "60");
-    tests(context, &mut command)
+    counted(context, &mut command)
 }
 
 /// Runs a cargo command that runs tests, and counts these.
-fn tests(context: &mut Context<'_>, command: &mut Command) -> anyhow::Result<Counts> {
+fn counted(context: &mut Context<'_>, command: &mut Command) -> anyhow::Result<Counts> {
     let ended = context.run(command);
     let mut text = String::new();
     context.log.seek(SeekFrom::Start(0))?;

@@ -13,8 +13,8 @@ const LAYERS: &[&[&str]] = &[
     &["cairn-operator"],
     &["cairn"],
 ];
-/// Serves tests only: it may use every crate but the binary, and only tests (and this tool) may use it.
-const TESTKIT: &str = "cairn-testkit";
+/// Serve tests only: they may use every crate but the binary, and only tests (and this tool) may use them.
+const FOR_TESTS: [&str; 2] = ["cairn-testkit", "cairn-fuzz"];
 /// Drives a service from outside for the bench; it knows none of the others, and nobody knows it.
 const LOAD: &str = "cairn-load";
 /// This tool. It judges the others from outside, by their public face.
@@ -29,7 +29,7 @@ pub fn upward_dependencies(metadata: &Value) -> Vec<String> {
     let mut findings = Vec::new();
     for package in packages(metadata) {
         let name = text(package, "name");
-        if ![TESTKIT, XTASK, LOAD].contains(&name) && layer(name).is_none() {
+        if !FOR_TESTS.contains(&name) && ![XTASK, LOAD].contains(&name) && layer(name).is_none() {
             findings.push(format!("{name} has no place among the layers; give it one"));
             continue;
         }
@@ -40,9 +40,9 @@ pub fn upward_dependencies(metadata: &Value) -> Vec<String> {
                 // A crate's integration tests name it to switch on what only tests use.
                 _ if on == name => of_tests,
                 _ if on == LOAD => false,
-                _ if on == TESTKIT => of_tests || name == XTASK,
+                _ if FOR_TESTS.contains(&on) => of_tests || name == XTASK,
                 (Some(from), Some(to)) => to < from,
-                (None, Some(to)) => name == XTASK || name == TESTKIT && to + 1 < LAYERS.len(),
+                (None, Some(to)) => name == XTASK || FOR_TESTS.contains(&name) && to + 1 < LAYERS.len(),
                 // Not one of ours.
                 (_, None) => true,
             };

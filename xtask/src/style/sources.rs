@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-/// Directories that hold what was made, not what was written.
+/// What was made, not what was written.
 const MADE: &[&str] = &[".git", "target", "cairn-data", "node_modules", "__pycache__"];
 
 /// A text file of the checkout.
@@ -40,10 +40,12 @@ impl Sources {
             for entry in entries {
                 let entry = entry?;
                 let (path, kind) = (entry.path(), entry.file_type()?);
+                // In a second worktree `.git` is a file.
+                if MADE.iter().any(|made| entry.file_name() == *made) {
+                    continue;
+                }
                 if kind.is_dir() {
-                    if !MADE.iter().any(|made| entry.file_name() == *made) {
-                        directories.push(path);
-                    }
+                    directories.push(path);
                 } else if kind.is_file() {
                     let bytes = std::fs::read(&path).with_context(|| format!("{} cannot be read", path.display()))?;
                     if let (Ok(text), Ok(path)) = (String::from_utf8(bytes), path.strip_prefix(root)) {

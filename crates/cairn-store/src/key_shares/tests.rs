@@ -97,12 +97,26 @@ fn a_share_of_a_key_that_was_never_used_does_not_disturb() {
 
 #[test]
 fn an_old_generation_goes_only_when_a_newer_one_stands_in_two_zones() {
-    let zones = |bits| ZoneSet::from_bits(bits).unwrap();
-    assert_eq!(removable(&BTreeMap::from([(1, zones(7))])), [] as [u64; 0]);
-    assert_eq!(removable(&BTreeMap::from([(1, zones(7)), (2, zones(1))])), [] as [u64; 0]);
-    assert_eq!(removable(&BTreeMap::from([(1, zones(7)), (2, zones(3))])), [1]);
-    assert_eq!(removable(&BTreeMap::from([(1, zones(1)), (2, zones(3)), (3, zones(4))])), [1]);
-    assert_eq!(removable(&BTreeMap::from([(1, zones(1)), (2, zones(2)), (3, zones(4))])), [] as [u64; 0]);
+    let shares_of = |seed: u64, standing: &[(u64, u8)]| -> Vec<KeyShare> {
+        let of = |(generation, bits): &(u64, u8)| {
+            let zones = ZoneSet::from_bits(*bits).unwrap();
+            shares(seed, *generation).into_iter().filter(move |share| zones.contains(share.zone))
+        };
+        standing.iter().flat_map(of).collect()
+    };
+    let goes = |standing: &[(u64, u8)]| removable(&shares_of(1, standing), key(1).id()).into_iter().collect::<Vec<_>>();
+    assert_eq!(goes(&[(1, 7)]), [] as [u64; 0]);
+    assert_eq!(goes(&[(1, 7), (2, 1)]), [] as [u64; 0]);
+    assert_eq!(goes(&[(1, 7), (2, 3)]), [1]);
+    assert_eq!(goes(&[(1, 1), (2, 3), (3, 4)]), [1]);
+    assert_eq!(goes(&[(1, 1), (2, 2), (3, 4)]), [] as [u64; 0]);
+    // A share of a key that never came into use goes with the generations around it, and makes none of ours go.
+    let with_stray = |own: &[(u64, u8)], stray: &[(u64, u8)]| {
+        let all = [shares_of(1, own), shares_of(2, stray)].concat();
+        removable(&all, key(1).id()).into_iter().collect::<Vec<_>>()
+    };
+    assert_eq!(with_stray(&[(2, 7)], &[(1, 1)]), [1]);
+    assert_eq!(with_stray(&[(1, 7)], &[(2, 3)]), [] as [u64; 0]);
 }
 
 #[test]

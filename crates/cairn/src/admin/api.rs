@@ -119,6 +119,9 @@ pub struct Zone {
     /// Why they are not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chunks_reason: Option<String>,
+    /// Directories with what it held before it lost its memory, the oldest first. They are kept until it has all its copies again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept_aside: Vec<String>,
     /// Whether writes are sent to it as in good times.
     pub takes_writes: bool,
     /// Whether reads are.

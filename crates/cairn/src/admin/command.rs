@@ -26,6 +26,9 @@ pub struct AdminOptions {
     /// The data directory of the running service, where its administration socket is.
     #[arg(long, env = "CAIRN_DATA", value_name = "DIR", default_value = "cairn-data", global = true)]
     pub data: PathBuf,
+    /// Not there yet: a service on another machine. Until it is, nothing is asked of anyone where this is given.
+    #[arg(long, env = "CAIRN_ADMIN_ENDPOINT", value_name = "URL", global = true)]
+    pub admin_endpoint: Option<String>,
     /// How results are printed: for people, or for programs.
     #[arg(long, value_enum, value_name = "FORM", default_value = "text", global = true)]
     pub output: Output,
@@ -237,6 +240,10 @@ impl Rights {
 /// Runs a command.
 pub fn run(options: AdminOptions) -> ExitCode {
     let output = options.output;
+    if let Some(endpoint) = &options.admin_endpoint {
+        // Whoever names another machine must never change this one.
+        return output.failure(&not_over_the_network(endpoint));
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let outcome = match runtime {
         Ok(runtime) => runtime.block_on(dispatch(options)),
@@ -248,8 +255,16 @@ pub fn run(options: AdminOptions) -> ExitCode {
     }
 }
 
+fn not_over_the_network(endpoint: &str) -> Failure {
+    let message = format!(
+        "Administration over the network is not there yet, so {endpoint} was not asked and nothing was changed. Run cairn admin on the machine \
+         that serves, with --data DIR and without --admin-endpoint (CAIRN_ADMIN_ENDPOINT)."
+    );
+    Failure { code: FailureCode::Invalid, message }
+}
+
 async fn dispatch(options: AdminOptions) -> ClientResult<()> {
-    let AdminOptions { data, output, command } = options;
+    let AdminOptions { data, admin_endpoint: _, output, command } = options;
     let client = Client::new(&data);
     match command {
         AdminCommand::Zone(ZoneCommand::Status) => {

@@ -90,6 +90,15 @@ pub fn store_status(status: &StoreStatus) -> String {
         }
     }
     text.push_str(&repair(&status.repair));
+    for zone in status.zones.iter().filter(|zone| !zone.kept_aside.is_empty()) {
+        let _ = writeln!(
+            text,
+            "{}: what it held before it lost its memory is kept until it has all its copies again, or space is short: {} in {}.",
+            zone.name,
+            zone.kept_aside.join(", "),
+            zone.path
+        );
+    }
     text
 }
 

@@ -220,7 +220,13 @@ impl Query {
             let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
             Ok((decode(name)?, decode(value)?))
         });
-        Ok(Self(decoded.collect::<ApiResult<_>>()?))
+        let decoded: Vec<(String, String)> = decoded.collect::<ApiResult<_>>()?;
+        // Of two restrictions, one would be passed over.
+        let is_again = |(at, (name, _)): (usize, &(String, String))| decoded.iter().take(at).any(|(before, _)| before == name);
+        match decoded.iter().enumerate().find(|(at, parameter)| is_again((*at, parameter))) {
+            Some((_, (name, _))) => Err(ApiError::invalid(format!("the parameter {name:?} is given twice"))),
+            None => Ok(Self(decoded)),
+        }
     }
 
     fn get(&self, name: &str) -> Option<&str> {

@@ -34,6 +34,7 @@ pub async fn status(admin: &Arc<Admin>) -> ApiResult<api::StoreStatus> {
             phase: phase(&open.log.zones()[index.get()].borrow().phase),
             chunks,
             chunks_reason,
+            kept_aside: open.slots[index.get()].kept_aside(),
             takes_writes: is_open && health.writes_pass,
             takes_reads: is_open && health.reads_pass,
         });

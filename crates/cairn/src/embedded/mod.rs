@@ -1,5 +1,6 @@
 //! The embedded engines, put together: the replicated log with its state, and three zones of chunks that follow its lives.
 
+mod retired;
 mod slot;
 mod supervisor;
 
@@ -89,7 +90,8 @@ impl Engines {
         let catalog = machine.map_err(|error| ServeError(format!("the catalog does not answer: {error}")))?;
         let slots = ZoneIndex::ALL.map(|_| Arc::new(ZoneSlot::new(segments.chunk_bytes_max)));
         let stop = watch::Sender::new(false);
-        let supervisors = ZoneIndex::ALL
+        let catalog = Arc::new(LogCatalog::new(catalog));
+        let mut supervisors: Vec<_> = ZoneIndex::ALL
             .map(|zone| {
                 let supervisor = supervisor::Supervisor {
                     environment: environment.clone(),
@@ -103,7 +105,21 @@ impl Engines {
                 tokio::spawn(supervisor.run(stop.subscribe()))
             })
             .into();
-        Ok(Self { log, catalog: Arc::new(LogCatalog::new(catalog)), slots, stop, supervisors })
+        supervisors.extend(ZoneIndex::ALL.map(|zone| {
+            let retired = retired::RetiredContents {
+                environment: environment.clone(),
+                zone,
+                name: places[zone.get()].name.clone(),
+                path: places[zone.get()].path.clone(),
+                store: log.store(),
+                status: log.zones()[zone.get()].clone(),
+                slot: slots[zone.get()].clone(),
+                catalog: catalog.clone(),
+                free_bytes_min: segments.keep_free_bytes.saturating_add(segments.segment_bytes),
+            };
+            tokio::spawn(retired.run(stop.subscribe()))
+        }));
+        Ok(Self { log, catalog, slots, stop, supervisors })
     }
 
     /// The zones' chunks, as the replica layer takes them.

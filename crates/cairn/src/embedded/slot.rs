@@ -13,12 +13,13 @@ use parking_lot::RwLock;
 pub struct ZoneSlot {
     state: RwLock<Result<Arc<EmbeddedZone>, String>>,
     chunk_bytes_max: usize,
+    kept_aside: RwLock<Vec<String>>,
 }
 
 impl ZoneSlot {
     /// An empty place for chunks of at most so many bytes.
     pub(super) fn new(chunk_bytes_max: usize) -> Self {
-        Self { state: RwLock::new(Err("it is being opened".to_owned())), chunk_bytes_max }
+        Self { state: RwLock::new(Err("it is being opened".to_owned())), chunk_bytes_max, kept_aside: RwLock::default() }
     }
 
     /// Puts a zone in.
@@ -29,6 +30,16 @@ impl ZoneSlot {
     /// Takes the zone out, and says why.
     pub(super) fn clear(&self, reason: String) {
         *self.state.write() = Err(reason);
+    }
+
+    /// Says what the zone held in earlier lives and is still there.
+    pub(super) fn set_kept_aside(&self, names: Vec<String>) {
+        *self.kept_aside.write() = names;
+    }
+
+    /// Names of directories in the zone's directory that hold what it held before it lost its memory, the oldest first.
+    pub fn kept_aside(&self) -> Vec<String> {
+        self.kept_aside.read().clone()
     }
 
     fn get(&self) -> Result<Arc<EmbeddedZone>, ZoneError> {

@@ -456,7 +456,6 @@ impl<M: Machine> Keeper<M> {
                 directory.update(|identity| identity.state = ZoneState::Formed).await?;
                 self.events.send(Event::Vote(zone, number)).map_err(gone)?;
                 self.events.send(Event::Hold(zone, None)).map_err(gone)?;
-                zone_directory::remove_retired(&*self.place.environment.disk, &self.place.path).await?;
             }
             let mounted = self.place.environment.disk.is_mount_point(&self.place.path).await.unwrap_or(false);
             self.mount_points.send_modify(|mount_points| mount_points[zone.get()] = mounted);

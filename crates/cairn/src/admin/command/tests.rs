@@ -26,6 +26,15 @@ fn grants(line: &str) -> Vec<(Scope, Option<String>, Access)> {
     new_key(line).grants.into_iter().map(|grant| (grant.scope, grant.bucket, grant.access)).collect()
 }
 
+/// Taken for the local service, it would change the wrong one.
+#[test]
+fn another_machine_is_not_taken_for_this_one() {
+    let options = parse("zone status --admin-endpoint https://other:9443").unwrap();
+    let failure = not_over_the_network(options.admin_endpoint.as_deref().unwrap());
+    assert!(failure.message.contains("https://other:9443 was not asked and nothing was changed"), "{}", failure.message);
+    assert_eq!(run(options), ExitCode::FAILURE);
+}
+
 #[test]
 fn a_key_is_given_what_the_line_says_and_no_more() {
     let bucket = |name: &str, access| (Scope::Bucket, Some(name.to_owned()), access);

@@ -9,6 +9,7 @@ fn voting(name: &str, count: u64, bytes: u64) -> Zone {
         phase: ZonePhase::Voting,
         chunks: Some(Chunks { count, bytes, free_bytes: None }),
         chunks_reason: None,
+        kept_aside: Vec::new(),
         takes_writes: true,
         takes_reads: true,
     }
@@ -52,6 +53,16 @@ fn every_phase_has_its_words() {
     assert_eq!(zone(&roomy)[3], "2 chunks, 2.0 KiB, 3.0 TiB free");
     let slow = Zone { takes_writes: false, ..voting("z", 2, 2048) };
     assert_eq!(zone(&slow)[3], "2 chunks, 2.0 KiB, slow or failing: writes pass it by");
+}
+
+#[test]
+fn contents_that_are_kept_aside_are_named() {
+    let kept = Zone { kept_aside: vec!["retired-1-0".to_owned(), "retired-2-0".to_owned()], ..voting("gland", 0, 0) };
+    let text = store_status(&status(vec![voting("geneva", 0, 0), kept]));
+    let words = "gland: what it held before it lost its memory is kept until it has all its copies again, or space is short: \
+                 retired-1-0, retired-2-0 in /srv/gland.\n";
+    assert!(text.ends_with(words), "{text}");
+    assert!(!text.contains("geneva:"), "{text}");
 }
 
 #[test]

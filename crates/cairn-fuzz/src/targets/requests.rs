@@ -1,0 +1,97 @@
+//! Requests of S3: what anybody who reaches the service can send.
+
+use cairn_s3::fuzz;
+
+use crate::Target;
+
+pub(super) const TARGETS: &[Target] = &[
+    Target {
+        name: "authorization_header",
+        run: fuzz::fuzz_authorization_header,
+        seeds: authorization,
+        allocated_per_byte_max: 256,
+    },
+    Target { name: "presigned_query", run: fuzz::fuzz_presigned_query, seeds: presigned, allocated_per_byte_max: 256 },
+    Target { name: "aws_chunked", run: fuzz::fuzz_aws_chunked, seeds: chunked, allocated_per_byte_max: 1024 },
+    Target { name: "xml_bodies", run: fuzz::fuzz_xml_bodies, seeds: xml, allocated_per_byte_max: 1024 },
+    Target { name: "range_header", run: fuzz::fuzz_range_header, seeds: ranges, allocated_per_byte_max: 64 },
+    Target { name: "copy_source", run: fuzz::fuzz_copy_source, seeds: copy_sources, allocated_per_byte_max: 64 },
+    Target { name: "target", run: fuzz::fuzz_target, seeds: paths, allocated_per_byte_max: 64 },
+];
+
+const SIGNATURE: &str = "fe5f80f77d5fa3beca038a248ff027d0445342fe2855ddc963176630326f1024";
+
+fn owned(texts: &[&str]) -> Vec<Vec<u8>> {
+    texts.iter().map(|text| text.as_bytes().to_vec()).collect()
+}
+
+fn authorization() -> Vec<Vec<u8>> {
+    let scope = "AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request";
+    let headers = "host;range;x-amz-content-sha256;x-amz-date";
+    owned(&[
+        &format!("AWS4-HMAC-SHA256 Credential={scope},SignedHeaders={headers},Signature={SIGNATURE}"),
+        &format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature={SIGNATURE}"),
+        "AWS AKIAIOSFODNN7EXAMPLE:frJIUN8DYpKDtOLCwo//yllqDzg=",
+    ])
+}
+
+fn presigned() -> Vec<Vec<u8>> {
+    owned(&[
+        &format!(
+            "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIAIOSFODNN7EXAMPLE%2F20130524%2Fus-east-1%2Fs3%2Faws4_request\
+             &X-Amz-Date=20130524T000000Z&X-Amz-Expires=86400&X-Amz-SignedHeaders=host&X-Amz-Signature={SIGNATURE}"
+        ),
+        "AWSAccessKeyId=AKIAIOSFODNN7EXAMPLE&Expires=1175139620&Signature=NpgCjnDzrM%2BWFzoENXmpNDUsSn8%3D",
+        "list-type=2&prefix=a%2Fb&delimiter=/&encoding-type=url&start-after=%F0%9F%8F%94",
+    ])
+}
+
+fn chunked() -> Vec<Vec<u8>> {
+    let body =
+        |flags: u8, length: u16, piece: u8, text: &str| [&[flags][..], &length.to_le_bytes(), &[piece], text.as_bytes()].concat();
+    vec![
+        body(0, 5, 1, "5\r\nhello\r\n0\r\n\r\n"),
+        body(2, 5, 3, "5\r\nhello\r\n0\r\nx-amz-checksum-crc32c:mnG7TA==\r\n\r\n"),
+        body(1, 5, 7, &format!("5;chunk-signature={SIGNATURE}\r\nhello\r\n0;chunk-signature={SIGNATURE}\r\n\r\n")),
+        body(
+            3,
+            5,
+            0,
+            &format!(
+                "5;chunk-signature={SIGNATURE}\r\nhello\r\n0;chunk-signature={SIGNATURE}\r\nx-amz-checksum-sha1:qvTGHdzF6KLavt4PO0gs2a6pQ00=\r\n\
+                 x-amz-trailer-signature:{SIGNATURE}\r\n\r\n"
+            ),
+        ),
+    ]
+}
+
+fn xml() -> Vec<Vec<u8>> {
+    owned(&[
+        "<Delete xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Object><Key>a</Key><VersionId>null</VersionId></Object>\
+         <Object><Key>b&amp;&#x1F3D4;<![CDATA[<c>]]></Key></Object><Quiet>true</Quiet></Delete>",
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?><CompleteMultipartUpload><Part><PartNumber>1</PartNumber>\
+         <ETag>\"d41d8cd98f00b204e9800998ecf8427e\"</ETag><ChecksumCRC32C>mnG7TA==</ChecksumCRC32C></Part><Part><PartNumber>2</PartNumber>\
+         <ETag>d41d8cd98f00b204e9800998ecf8427e</ETag></Part></CompleteMultipartUpload>",
+        "<CreateBucketConfiguration><LocationConstraint>eu-central-1</LocationConstraint></CreateBucketConfiguration>",
+        "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>",
+    ])
+}
+
+fn ranges() -> Vec<Vec<u8>> {
+    ["bytes=0-", "bytes=0-9", "bytes=-5", "bytes=5-4", "bytes=0-1,3-4", "bytes=18446744073709551615-"]
+        .map(|text| [&100_u64.to_be_bytes()[..], text.as_bytes()].concat())
+        .to_vec()
+}
+
+fn copy_sources() -> Vec<Vec<u8>> {
+    owned(&["/bucket/key", "bucket/a%2Fb%20c?versionId=null", "arn:aws:s3:::bucket/key", "bucket/%F0%9F%8F%94+%2B"])
+}
+
+fn paths() -> Vec<Vec<u8>> {
+    owned(&[
+        "localhost:9000\n/bucket/a//b/%2F/../c",
+        "bucket.s3.example\n/%F0%9F%8F%94+%2B",
+        "s3.example\n/",
+        "b.s3.example:443\n/",
+    ])
+}

@@ -1,0 +1,55 @@
+//! Every target over its seeds, its regressions, and mutations of both: promises hold, and memory is bounded by the input.
+//!
+//! `CAIRN_FUZZ_ROUNDS` says how many mutations each target gets (`CAIRN_LONG=1` means many), `CAIRN_FUZZ_SEED` which, `CAIRN_FUZZ_TARGET`
+//! which target alone.
+
+use std::alloc::System;
+
+use cairn_fuzz::exercise::exercise;
+use cairn_fuzz::{Target, all};
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{variable} is not a number: {text}")))
+}
+
+// One test, so that nothing else allocates while a target is measured.
+#[test]
+fn promises_hold_for_any_bytes_and_memory_is_bounded_by_them() {
+    let is_long = std::env::var("CAIRN_LONG").is_ok_and(|value| value == "1");
+    let rounds = number("CAIRN_FUZZ_ROUNDS").unwrap_or(if is_long { 30_000 } else { 3_000 });
+    let seed = number("CAIRN_FUZZ_SEED").unwrap_or(1);
+    let only = std::env::var("CAIRN_FUZZ_TARGET").ok();
+    let targets: Vec<Target> = all().into_iter().filter(|target| only.as_ref().is_none_or(|name| name == target.name)).collect();
+    assert!(!targets.is_empty(), "there is no target {only:?}");
+    let mut broken = Vec::new();
+    for target in &targets {
+        println!("{}: {rounds} rounds from seed {seed}", target.name);
+        let mut greediest = 0;
+        let outcome = exercise(target, rounds, seed, |input, run| {
+            let region = Region::new(ALLOCATOR);
+            run();
+            let allocated = region.change().bytes_allocated;
+            greediest = greediest.max(allocated);
+            let allowed = Target::ALLOCATED_BYTES_FREE + input.len() * target.allocated_per_byte_max;
+            assert!(allocated <= allowed, "{allocated} bytes were allocated for an input of {}", input.len());
+        });
+        println!("{}: at most {greediest} bytes were allocated", target.name);
+        if let Err(error) = outcome {
+            broken.push(error.to_string());
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn every_target_has_a_name_of_its_own_and_seeds() {
+    let targets = all();
+    for (at, target) in targets.iter().enumerate() {
+        assert!(!(target.seeds)().is_empty(), "{} has no seeds", target.name);
+        assert!(targets[at + 1..].iter().all(|other| other.name != target.name), "two targets are called {}", target.name);
+    }
+}

@@ -1,5 +1,0 @@
-//! The aws-chunked coding: no bytes make its parser panic.
-
-#![no_main]
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| cairn_s3::fuzz::fuzz_aws_chunked(data));

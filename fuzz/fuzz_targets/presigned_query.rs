@@ -1,5 +1,0 @@
-//! The query of a presigned URL: no bytes make its parser panic.
-
-#![no_main]
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| cairn_s3::fuzz::fuzz_presigned_query(data));
