@@ -33,10 +33,10 @@ pub struct ServeOptions {
     #[arg(long, env = "CAIRN_DATA", value_name = "DIR", default_value = "cairn-data")]
     pub data: PathBuf,
     /// Where S3 is served.
-    #[arg(long, env = "CAIRN_LISTEN", value_name = "ADDR:PORT", default_value = "127.0.0.1:9000")]
+    #[arg(long, env = "CAIRN_LISTEN", value_name = "ADDR:PORT", default_value = "127.0.0.1:9000", value_parser = parse_address)]
     pub listen: SocketAddr,
     /// Where /healthz and /readyz are served; nowhere when not given.
-    #[arg(long, env = "CAIRN_ADMIN_LISTEN", value_name = "ADDR:PORT")]
+    #[arg(long, env = "CAIRN_ADMIN_LISTEN", value_name = "ADDR:PORT", value_parser = parse_address)]
     pub admin_listen: Option<SocketAddr>,
     /// A zone with a directory of its own, for example on a disk of its own; three times, or never.
     #[arg(long = "zone", value_name = "NAME=DIR", value_parser = parse_zone)]
@@ -54,8 +54,16 @@ pub struct ServeOptions {
     #[arg(long, env = "CAIRN_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
     /// The largest object, bytes.
-    #[arg(long, env = "CAIRN_MAX_OBJECT_SIZE", value_name = "BYTES", default_value_t = 5 << 40)]
+    #[arg(long, env = "CAIRN_MAX_OBJECT_SIZE", value_name = "BYTES", default_value_t = 5 << 40, value_parser = parse_bytes)]
     pub max_object_size: u64,
+}
+
+fn parse_address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_| "write an address as IP:PORT, such as 127.0.0.1:9000, 0.0.0.0:9000 or [::1]:9000")
+}
+
+fn parse_bytes(text: &str) -> Result<u64, &'static str> {
+    text.parse().map_err(|_| "write a number of bytes, such as 5368709120 for 5 GiB")
 }
 
 fn parse_zone(text: &str) -> Result<(ZoneName, PathBuf), String> {

@@ -20,16 +20,30 @@ impl DataDirectory {
     /// Makes the directory where it is missing, and locks it.
     pub async fn open(path: &Path) -> Result<Self, ServeError> {
         let disk = RealDisk::new();
-        let failed = |error: std::io::Error| ServeError(format!("the data directory {} cannot be used: {error}", path.display()));
+        let failed = |error: std::io::Error| {
+            let next = match error.kind() {
+                std::io::ErrorKind::PermissionDenied => {
+                    let user = rustix::process::geteuid().as_raw();
+                    format!(
+                        "It must belong to the user that serves, which is user {user} now; or give another directory with --data."
+                    )
+                }
+                std::io::ErrorKind::AlreadyExists | std::io::ErrorKind::NotADirectory => {
+                    "It is a file, or there is one on the way to it. Give a directory with --data.".to_owned()
+                }
+                _ => "Give another directory with --data.".to_owned(),
+            };
+            ServeError(format!("the data directory {} cannot be used: {error}. {next}", path.display()))
+        };
         disk.create_directory(path).await.map_err(failed)?;
-        let path = std::fs::canonicalize(path).map_err(failed)?;
-        let lock = disk.lock(&path.join("lock")).await.map_err(|error| match error.kind() {
+        let absolute = std::fs::canonicalize(path).map_err(failed)?;
+        let lock = disk.lock(&absolute.join("lock")).await.map_err(|error| match error.kind() {
             std::io::ErrorKind::WouldBlock => {
-                ServeError(format!("another process serves from {}. Stop it first, or give another --data.", path.display()))
+                ServeError(format!("another process serves from {}. Stop it first, or give another --data.", absolute.display()))
             }
-            _ => ServeError(format!("the data directory {} cannot be locked: {error}", path.display())),
+            _ => failed(error),
         })?;
-        Ok(Self { path, _lock: lock })
+        Ok(Self { path: absolute, _lock: lock })
     }
 
     /// Where the three zones are.
@@ -41,14 +55,17 @@ impl DataDirectory {
             let absolute = |directory: &PathBuf| std::path::absolute(directory).unwrap_or_else(|_| directory.clone());
             options.zones.iter().map(|(name, directory)| ZonePlace { name: name.clone(), path: absolute(directory) }).collect()
         };
-        let places: [ZonePlace; ZONE_COUNT] = places
-            .try_into()
-            .map_err(|given: Vec<_>| ServeError(format!("a store has three zones, --zone was given {} times", given.len())))?;
+        let places: [ZonePlace; ZONE_COUNT] = places.try_into().map_err(|given: Vec<_>| {
+            ServeError(format!(
+                "a store has three zones: give --zone NAME=DIR three times, or never. It was given {} times.",
+                given.len()
+            ))
+        })?;
         for (index, place) in places.iter().enumerate() {
             for other in &places[index + 1..] {
                 if place.name == other.name || place.path == other.path {
                     return Err(ServeError(format!(
-                        "the zones {} and {} must differ in name and directory",
+                        "the zones {} and {} must differ in name and in directory. Give each a directory of its own with --zone NAME=DIR.",
                         place.name, other.name
                     )));
                 }

@@ -11,6 +11,7 @@ use crate::serve::ServeError;
 
 const ID_VARIABLE: &str = "CAIRN_ROOT_ACCESS_KEY_ID";
 const SECRET_VARIABLE: &str = "CAIRN_ROOT_SECRET_ACCESS_KEY";
+const FILE_NAME: &str = "root-credentials";
 
 /// The root key and where it is kept.
 pub struct RootKey {
@@ -22,35 +23,38 @@ pub struct RootKey {
     pub is_new: bool,
 }
 
-/// Takes the root key from the environment, else from the data directory, else makes one. The file has the form that AWS tools read
-/// (`AWS_SHARED_CREDENTIALS_FILE`).
-pub fn load_or_make(data: &Path, random: &dyn Random) -> Result<RootKey, ServeError> {
+/// Takes the root key from the environment, else from the data directory; `None` where it is in neither.
+pub fn load(data: &Path) -> Result<Option<RootKey>, ServeError> {
     match (std::env::var(ID_VARIABLE), std::env::var(SECRET_VARIABLE)) {
         (Ok(id), Ok(secret)) => {
             let credentials = Credentials::existing(&id, &secret).map_err(|error| {
                 ServeError(format!("the root key in {ID_VARIABLE} and {SECRET_VARIABLE} cannot be used: {error}"))
             })?;
-            return Ok(RootKey { credentials, file: None, is_new: false });
+            return Ok(Some(RootKey { credentials, file: None, is_new: false }));
         }
         (Err(_), Err(_)) => {}
         _ => return Err(ServeError(format!("set both {ID_VARIABLE} and {SECRET_VARIABLE}, or neither"))),
     }
-    let file = data.join("root-credentials");
+    let file = data.join(FILE_NAME);
     match std::fs::read_to_string(&file) {
         Ok(text) => {
             let credentials = parse(&text).ok_or_else(|| {
                 ServeError(format!("{} is not a root key. Restore it, or remove it to have a new root key made.", file.display()))
             })?;
-            Ok(RootKey { credentials, file: Some(file), is_new: false })
+            Ok(Some(RootKey { credentials, file: Some(file), is_new: false }))
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let credentials = Credentials::generate(random);
-            write(&file, &credentials)
-                .map_err(|error| ServeError(format!("the root key cannot be kept in {}: {error}", file.display())))?;
-            Ok(RootKey { credentials, file: Some(file), is_new: true })
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(ServeError(format!("the root key {} cannot be read: {error}", file.display()))),
     }
+}
+
+/// Makes a root key and keeps it in the data directory. The file has the form that AWS tools read (`AWS_SHARED_CREDENTIALS_FILE`).
+pub fn make(data: &Path, random: &dyn Random) -> Result<RootKey, ServeError> {
+    let file = data.join(FILE_NAME);
+    let credentials = Credentials::generate(random);
+    write(&file, &credentials)
+        .map_err(|error| ServeError(format!("the root key cannot be kept in {}: {error}", file.display())))?;
+    Ok(RootKey { credentials, file: Some(file), is_new: true })
 }
 
 fn parse(text: &str) -> Option<Credentials> {
@@ -121,15 +125,16 @@ mod tests {
         let data = std::env::temp_dir().join(format!("cairn-root-key-{}", std::process::id()));
         std::fs::create_dir_all(&data).unwrap();
         let random = cairn_disk::SystemRandom::new();
-        let made = load_or_make(&data, &random).unwrap();
-        let again = load_or_make(&data, &random).unwrap();
+        assert!(load(&data).unwrap().is_none());
+        let made = make(&data, &random).unwrap();
+        let again = load(&data).unwrap().unwrap();
         assert!(made.is_new && !again.is_new);
         assert_eq!(made.credentials.access_key_id, again.credentials.access_key_id);
         assert_eq!(made.credentials.secret.expose(), again.credentials.secret.expose());
         let mode = std::fs::metadata(data.join("root-credentials")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         std::fs::write(data.join("root-credentials"), "nothing").unwrap();
-        assert!(load_or_make(&data, &random).is_err());
+        assert!(load(&data).is_err());
         std::fs::remove_dir_all(&data).unwrap();
     }
 }

@@ -1,13 +1,15 @@
 //! `cairn serve`: everything put together, started and stopped in order.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cairn_catalog::embedded::log::replicated::ZonePlace;
 use cairn_disk::Environment;
 use cairn_s3::{Config, GrantAuthorizer, Limits, S3Service, Server};
 use cairn_store::{Store, StoreConfig, StoreParts};
+use cairn_types::ids::ZONE_COUNT;
 use cairn_types::records::TenantName;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -26,6 +28,8 @@ pub struct ServeError(pub String);
 
 /// How long requests that run may go on after the signal to stop.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
+/// What a new zone takes of its disk before anything is stored: prewritten files of the log, and a little.
+const NEW_ZONE_BYTES: u64 = 100 << 20;
 
 /// Serves until the process is told to stop (SIGINT or SIGTERM).
 pub(crate) fn run(options: ServeOptions) -> Result<(), ServeError> {
@@ -45,23 +49,24 @@ async fn serve(options: ServeOptions) -> Result<(), ServeError> {
     let listener = TcpListener::bind(options.listen).await.map_err(|error| {
         ServeError(format!("cannot listen on {}: {error}. Give another address with --listen.", options.listen))
     })?;
+    let root = root_key::load(&data.path)?;
     let admin = Admin::new(places.iter().map(|place| (place.name.clone(), place.path.clone())));
     let administration = Listeners::start(&admin, &data.path, options.admin_listen).await?;
-    let engines = Engines::open(&environment, &places, EngineSettings::default()).await?;
-    let keys = crate::master_key::load_or_make(&environment, &engines).await?;
-    let store = Store::start(StoreParts {
-        catalog: engines.catalog.clone(),
-        zones: engines.zones(),
-        random: environment.random.clone(),
-        keys,
-        config: StoreConfig::default(),
-    });
-    let root = root_key::load_or_make(&data.path, &*environment.random)?;
-    let default_tenant: TenantName = "default".parse().map_err(|_| ServeError("no default tenant".to_owned()))?;
-    store
-        .ensure_root(&default_tenant, "root", &root.credentials)
-        .await
-        .map_err(|error| ServeError(format!("the root key could not be stored: {error}")))?;
+    let engines = match Engines::open(&environment, &places, EngineSettings::default()).await {
+        Ok(engines) => engines,
+        Err(error) => {
+            administration.stop().await;
+            return Err(with_free_space(&environment, &places, error).await);
+        }
+    };
+    let (store, root) = match open_store(&environment, &engines, &data.path, root).await {
+        Ok(open) => open,
+        Err(error) => {
+            administration.stop().await;
+            engines.close().await;
+            return Err(error);
+        }
+    };
     admin.opened(Open {
         store: store.clone(),
         catalog: engines.catalog.clone(),
@@ -81,7 +86,7 @@ async fn serve(options: ServeOptions) -> Result<(), ServeError> {
     let address = listener.local_addr().unwrap_or(options.listen);
     let (stop, stopped) = watch::channel(false);
     let serving = tokio::spawn(server.run(listener, stopped));
-    greet(&format!("{scheme}://{address}"), &options.region, &data.path, &root, administration.health);
+    greet(scheme, address, &options.region, &data.path, &root, administration.health);
     wait_for_signal().await;
     println!("Stopping: requests that run are finished, new ones refused.");
     admin.stopping();
@@ -94,8 +99,63 @@ async fn serve(options: ServeOptions) -> Result<(), ServeError> {
     Ok(())
 }
 
-fn greet(endpoint: &str, region: &str, data: &Path, root: &RootKey, health: Option<SocketAddr>) {
-    println!("Cairn serves S3 at {endpoint} (region {region}); its three zones are in {}.", data.display());
+/// The store on open engines, with its root key, which is made where there is none.
+async fn open_store(
+    environment: &Environment,
+    engines: &Engines,
+    data: &Path,
+    root: Option<RootKey>,
+) -> Result<(Arc<Store>, RootKey), ServeError> {
+    let keys = crate::master_key::load_or_make(environment, engines).await?;
+    let store = Store::start(StoreParts {
+        catalog: engines.catalog.clone(),
+        zones: engines.zones(),
+        random: environment.random.clone(),
+        keys,
+        config: StoreConfig::default(),
+    });
+    let root = match root {
+        Some(root) => root,
+        None => root_key::make(data, &*environment.random)?,
+    };
+    let default_tenant: TenantName = "default".parse().map_err(|_| ServeError("no default tenant".to_owned()))?;
+    store
+        .ensure_root(&default_tenant, "root", &root.credentials)
+        .await
+        .map_err(|error| ServeError(format!("the root key could not be stored: {error}")))?;
+    Ok((store, root))
+}
+
+/// Says where there is little space, which may be why a start failed.
+async fn with_free_space(environment: &Environment, places: &[ZonePlace; ZONE_COUNT], error: ServeError) -> ServeError {
+    let mut words = error.0;
+    for place in places {
+        // A zone that could not be made has no directory yet.
+        for directory in place.path.ancestors().take(2) {
+            let Ok(free) = environment.disk.free_bytes(directory).await else { continue };
+            if free < NEW_ZONE_BYTES {
+                let (free, wanted) = (free >> 20, NEW_ZONE_BYTES >> 20);
+                let place = format!("\n  {} has {free} MiB free; a new zone takes some {wanted} MiB.", directory.display());
+                words += &place;
+                words += " Free some space, or give other directories with --data or --zone.";
+            }
+            break;
+        }
+    }
+    ServeError(words)
+}
+
+fn greet(scheme: &str, address: SocketAddr, region: &str, data: &Path, root: &RootKey, health: Option<SocketAddr>) {
+    // Every address is none that a client could connect to.
+    let mut reachable = address;
+    let everywhere = if address.ip().is_unspecified() {
+        reachable.set_ip(if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
+        ", and at every address of this machine"
+    } else {
+        ""
+    };
+    let endpoint = format!("{scheme}://{reachable}");
+    println!("Cairn serves S3 at {endpoint}{everywhere} (region {region}); its three zones are in {}.", data.display());
     if let Some(file) = &root.file {
         let made = if root.is_new { "was made just now and is kept" } else { "is kept" };
         println!("The root key {} {made} in {} (mode 0600).", root.credentials.access_key_id, file.display());

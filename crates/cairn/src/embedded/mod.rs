@@ -83,7 +83,10 @@ impl Engines {
         let machine = CatalogMachine::new(limits.clone());
         let log = Replicated::open(environment.clone(), places.clone(), log, key_value, machine).await;
         let log = Arc::new(log.map_err(|error| match error {
-            StartError::Refused(refusal) => ServeError(refusal.to_string()),
+            StartError::Refused(refusal) => ServeError(format!(
+                "{}\nPut right what is said of a zone (mount its disk, or put its directory back), then start again.",
+                refusal.to_string().trim_end()
+            )),
             StartError::Failed(reason) => ServeError(format!("the store could not be started: {reason}")),
         })?);
         let machine = LogMachine::new(log.clone(), limits, wait_max, environment.executor.clone()).await;
