@@ -24,6 +24,7 @@ use tokio::sync::watch;
 use crate::catalog_port::{PerZone, PortResult, Replica};
 use crate::collect::{Scope, Swept, Views};
 use crate::replicator::{LeftOut, Replicator};
+use crate::tasks::{Pauses, run_rounds};
 
 /// How the collector sweeps.
 #[derive(Debug, Clone)]
@@ -125,22 +126,9 @@ impl Collector {
     }
 
     /// Ticks until told to stop.
-    pub async fn run(&self, mut shutdown: watch::Receiver<bool>) {
-        loop {
-            let pause = match self.tick().await {
-                Ok(true) => self.config.page_pause,
-                Ok(false) => self.config.look_pause,
-                Err(error) => {
-                    tracing::warn!(%error, "nothing is collected until the whole catalog answers");
-                    self.config.look_pause
-                }
-            };
-            tokio::select! {
-                biased;
-                _ = shutdown.wait_for(|stop| *stop) => return,
-                () = tokio::time::sleep(pause) => {}
-            }
-        }
+    pub async fn run(&self, shutdown: watch::Receiver<bool>) {
+        let pauses = Pauses { busy: self.config.page_pause, idle: self.config.look_pause };
+        run_rounds(shutdown, pauses, "nothing is collected until the whole catalog answers", || self.tick()).await;
     }
 
     /// One page of each zone that is being swept; where none is, a look at the sessions. Says whether there is more to do at once. A zone

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use crate::catalog_port::{Blob, PortResult};
 use crate::replicator::Replicator;
+use crate::tasks::{Pauses, run_rounds};
 
 /// How condemned blobs are removed.
 #[derive(Debug, Clone)]
@@ -89,22 +90,9 @@ impl CondemnedWorker {
     }
 
     /// Ticks until told to stop.
-    pub async fn run(&self, mut shutdown: watch::Receiver<bool>) {
-        loop {
-            let pause = match self.tick().await {
-                Ok(true) => Duration::ZERO,
-                Ok(false) => self.config.idle_pause,
-                Err(error) => {
-                    tracing::warn!(%error, "removing condemned blobs waits for the catalog");
-                    self.config.idle_pause
-                }
-            };
-            tokio::select! {
-                biased;
-                _ = shutdown.wait_for(|stop| *stop) => return,
-                () = tokio::time::sleep(pause) => {}
-            }
-        }
+    pub async fn run(&self, shutdown: watch::Receiver<bool>) {
+        let pauses = Pauses { busy: Duration::ZERO, idle: self.config.idle_pause };
+        run_rounds(shutdown, pauses, "removing condemned blobs waits for the catalog", || self.tick()).await;
     }
 
     /// One page for each zone; says whether another round at once would find more.

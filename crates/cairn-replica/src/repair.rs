@@ -24,6 +24,7 @@ use crate::copy::{self, CopyError};
 use crate::pace::Pace;
 use crate::replicator::{DamageReport, Replicator};
 use crate::session::WriterSession;
+use crate::tasks::{Pauses, run_rounds};
 
 /// How much repair may take.
 #[derive(Debug, Clone)]
@@ -129,22 +130,9 @@ impl RepairWorker {
     }
 
     /// Ticks until told to stop.
-    pub async fn run(&self, mut shutdown: watch::Receiver<bool>) {
-        loop {
-            let pause = match self.tick().await {
-                Ok(true) => Duration::ZERO,
-                Ok(false) => self.config.idle_pause,
-                Err(error) => {
-                    tracing::warn!(%error, "repair waits for the catalog");
-                    self.config.idle_pause
-                }
-            };
-            tokio::select! {
-                biased;
-                _ = shutdown.wait_for(|stop| *stop) => return,
-                () = tokio::time::sleep(pause) => {}
-            }
-        }
+    pub async fn run(&self, shutdown: watch::Receiver<bool>) {
+        let pauses = Pauses { busy: Duration::ZERO, idle: self.config.idle_pause };
+        run_rounds(shutdown, pauses, "repair waits for the catalog", || self.tick()).await;
     }
 
     /// One round: some reports of damage, a step of rebuilding, a page of incomplete blobs. Says whether another round at once would

@@ -1,9 +1,49 @@
-//! Background tasks that end with their owner.
+//! Background tasks that end with their owner, and workers that go round until they are told to stop.
 
 use std::future::Future;
+use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
+
+use crate::catalog_port::PortResult;
+
+/// How long a worker rests between its rounds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pauses {
+    /// While it finds something to do.
+    pub(crate) busy: Duration,
+    /// When it found nothing, or the catalog did not answer.
+    pub(crate) idle: Duration,
+}
+
+/// Runs a worker's rounds until told to stop. A round says whether another one at once would find more; `waits` says in the log what does
+/// not happen while the catalog does not answer.
+pub(crate) async fn run_rounds<Round>(
+    mut shutdown: watch::Receiver<bool>,
+    pauses: Pauses,
+    waits: &str,
+    mut round: impl FnMut() -> Round,
+) where
+    Round: Future<Output = PortResult<bool>>,
+{
+    loop {
+        let pause = match round().await {
+            Ok(true) => pauses.busy,
+            Ok(false) => pauses.idle,
+            Err(error) => {
+                tracing::warn!(%error, "{waits}");
+                pauses.idle
+            }
+        };
+        tokio::select! {
+            biased;
+            _ = shutdown.wait_for(|stop| *stop) => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
 
 /// Tasks that are aborted together. After [`TaskGroup::abort`] nothing starts any more, so that what is dropped then cannot start
 /// more work: a simulated crash is exactly that.
