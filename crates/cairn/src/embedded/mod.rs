@@ -90,7 +90,13 @@ impl Engines {
             StartError::Failed(reason) => ServeError(format!("the store could not be started: {reason}")),
         })?);
         let machine = LogMachine::new(log.clone(), limits, wait_max, environment.executor.clone()).await;
-        let catalog = machine.map_err(|error| ServeError(format!("the catalog does not answer: {error}")))?;
+        let catalog = match machine {
+            Ok(catalog) => catalog,
+            Err(error) => {
+                log.stop().await;
+                return Err(ServeError(format!("the catalog does not answer: {error}")));
+            }
+        };
         let slots = ZoneIndex::ALL.map(|_| Arc::new(ZoneSlot::new(segments.chunk_bytes_max)));
         let stop = watch::Sender::new(false);
         let catalog = Arc::new(LogCatalog::new(catalog));

@@ -98,7 +98,11 @@ impl Service {
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         let mut said = String::new();
         self.output.read_to_string(&mut said).unwrap();
-        (self.child.wait().unwrap().success(), said)
+        let well = self.child.wait().unwrap().success();
+        // Where the directory was taken away before, there is no log.
+        let log = std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
+        assert!(!log.contains("panicked"), "{log}");
+        (well, said)
     }
 
     /// All that it has logged.

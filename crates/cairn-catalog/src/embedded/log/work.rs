@@ -132,6 +132,8 @@ fn too_large(writes: &[Write]) -> Option<String> {
 /// Where the sequencer is while it waits for a zone's store.
 pub(super) struct Slot<M: Machine> {
     inner: Mutex<Waits<M>>,
+    /// Closes with the slot: whoever watches must not sleep on when the process stops.
+    ended: tokio::sync::watch::Sender<()>,
 }
 
 struct Waits<M: Machine> {
@@ -142,7 +144,7 @@ struct Waits<M: Machine> {
 
 impl<M: Machine> Slot<M> {
     pub(super) fn new() -> Self {
-        Self { inner: Mutex::new(Waits { ticket: 0, waiting: None }) }
+        Self { inner: Mutex::new(Waits { ticket: 0, waiting: None }), ended: tokio::sync::watch::Sender::new(()) }
     }
 
     /// Leaves the sequencer here until [`Slot::take_back`].
@@ -173,6 +175,7 @@ impl<M: Machine> Slot<M> {
 
 /// Looks after the sequencer until it ends: takes it away from a zone whose store does not answer.
 pub(super) async fn watch<M: Machine>(slot: Weak<Slot<M>>, hang_after: Duration) {
+    let Some(mut ended) = slot.upgrade().map(|slot| slot.ended.subscribe()) else { return };
     while let Some(slot) = slot.upgrade() {
         if let Some(mut sequencer) = slot.take_hung(hang_after) {
             sequencer.call_hangs();
@@ -180,6 +183,10 @@ pub(super) async fn watch<M: Machine>(slot: Weak<Slot<M>>, hang_after: Duration)
             executor.spawn_worker("sequencer", Box::pin(sequencer.run()));
         }
         drop(slot);
-        tokio::time::sleep(hang_after / 4).await;
+        tokio::select! {
+            biased;
+            _ = ended.changed() => return,
+            () = tokio::time::sleep(hang_after / 4) => {}
+        }
     }
 }
