@@ -13,7 +13,7 @@ use std::sync::Arc;
 use cairn_disk::Clock;
 
 pub use signing::{Checksum, encode};
-pub use wire::{Answer, exchange, read_answer};
+pub use wire::{Answer, exchange, read_answer, read_head};
 
 /// Who signs, and for whom.
 #[derive(Clone)]

@@ -107,7 +107,8 @@ async fn read_line(reader: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Strin
     Ok(line.trim_end().to_owned())
 }
 
-async fn read_head(reader: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Answer> {
+/// Reads status and headers of an answer, and leaves its body to the caller.
+pub async fn read_head(reader: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Answer> {
     let line = read_line(reader).await?;
     let status = line.split(' ').nth(1).and_then(|status| status.parse().ok());
     let mut answer = Answer { status: status.ok_or_else(|| io::Error::other(line))?, ..Answer::default() };

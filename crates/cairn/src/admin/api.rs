@@ -179,9 +179,11 @@ pub struct Chunks {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Repair {
-    /// Whether the index is being walked for a zone that lost its memory (B2).
+    /// Whether the catalog has said what lacks copies, now: the two numbers that follow mean nothing without.
+    pub known: bool,
+    /// Whether blobs are still being looked through for those that a zone has lost (B2).
     pub rebuilding: bool,
-    /// Blobs with less than three copies that the last walk over the index saw.
+    /// Blobs that have less than three copies now; counted up to 1,000.
     pub incomplete_blobs: u64,
     /// Copies that were made.
     pub copies_made: u64,

@@ -144,13 +144,19 @@ fn repair(repair: &Repair) -> String {
         0 => String::new(),
         made => format!("; {} made since the start, {}", count(made, "copy", "copies"), bytes(repair.copied_bytes)),
     };
-    if repair.rebuilding {
+    if !repair.known {
+        text.push_str(
+            "Chunks: the catalog does not say now whether some lack copies. Do nothing to another zone before it does.\n",
+        );
+    } else if repair.rebuilding {
         let _ = writeln!(text, "Chunks: those that a zone has lost are being copied to it{copied}.");
     } else if repair.incomplete_blobs > 0 {
-        let incomplete = count(repair.incomplete_blobs, "blob", "blobs");
-        let _ = writeln!(text, "Chunks: {incomplete} had less than three copies at the last look{copied}.");
+        // The count ends at a thousand.
+        let at_least = if repair.incomplete_blobs >= 1000 { "at least " } else { "" };
+        let incomplete = count(repair.incomplete_blobs, "blob has", "blobs have");
+        let _ = writeln!(text, "Chunks: {at_least}{incomplete} less than three copies now{copied}.");
     } else {
-        let _ = writeln!(text, "Chunks: nothing to repair at the last look{copied}.");
+        let _ = writeln!(text, "Chunks: nothing to repair{copied}.");
     }
     if repair.copies_failed > 0 {
         let failed = count(repair.copies_failed, "copy", "copies");

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use cairn_catalog::ListIncomplete;
 use cairn_catalog::embedded::log::keeper::ZonePhase;
 use cairn_store::StoreStatus;
 use cairn_types::ZoneIndex;
@@ -14,6 +15,11 @@ use super::{Admin, Open};
 
 /// How long a zone is given to count its chunks.
 const USAGE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long the catalog is given to say what lacks copies.
+const CATALOG_TIMEOUT: Duration = Duration::from_secs(2);
+/// Blobs that lack copies are counted up to so many.
+const INCOMPLETE_COUNTED_MAX: u32 = 1000;
 
 /// `GET /v1/zones`.
 pub async fn status(admin: &Arc<Admin>) -> ApiResult<api::StoreStatus> {
@@ -40,7 +46,7 @@ pub async fn status(admin: &Arc<Admin>) -> ApiResult<api::StoreStatus> {
         });
     }
     let reason = admin.readiness().err();
-    let repair = repair(&status);
+    let repair = repair(open, &status).await;
     Ok(api::StoreStatus { store: open.log.store().to_string(), ready: reason.is_none(), reason, zones, repair })
 }
 
@@ -64,11 +70,27 @@ fn phase(phase: &ZonePhase) -> api::ZonePhase {
     }
 }
 
-fn repair(status: &StoreStatus) -> api::Repair {
+/// What is incomplete is asked of the catalog in this moment (B2): repair's own count is as old as its last walk, and before the first one,
+/// or after a zone has just lost its memory, it would tell an administrator that nothing is to be repaired who then takes the next zone away.
+async fn incomplete(open: &Open) -> Option<(bool, u64)> {
+    let zones = ZoneIndex::ALL.into_iter().collect();
+    let asking = async {
+        let view = open.catalog.zones().await.ok()?;
+        let rebuilding = view.zones.iter().any(|zone| zone.rebuild.is_some());
+        let request = ListIncomplete { zones, from: None, limit: INCOMPLETE_COUNTED_MAX };
+        let page = open.catalog.incomplete_blobs(request).await.ok()?;
+        Some((rebuilding, page.blobs.len() as u64))
+    };
+    tokio::time::timeout(CATALOG_TIMEOUT, asking).await.ok().flatten()
+}
+
+async fn repair(open: &Open, status: &StoreStatus) -> api::Repair {
     let progress = &status.repair;
+    let incomplete = incomplete(open).await;
     api::Repair {
-        rebuilding: progress.rebuilding,
-        incomplete_blobs: progress.incomplete_seen,
+        known: incomplete.is_some(),
+        rebuilding: incomplete.is_some_and(|(rebuilding, _)| rebuilding),
+        incomplete_blobs: incomplete.map_or(0, |(_, blobs)| blobs),
         copies_made: progress.copies_made,
         copied_bytes: progress.bytes_copied,
         copies_failed: progress.copies_failed,

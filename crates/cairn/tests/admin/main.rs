@@ -367,7 +367,7 @@ async fn zones_and_health_are_told_in_words() {
     let line = text.lines().next().unwrap();
     assert!(line.starts_with("geneva   voting  incarnation 1  0 chunks, 0 B"), "{text}");
     assert!(line.ends_with(&service.data.join("geneva").display().to_string()), "{text}");
-    assert!(text.contains("\nWrites are taken.\nChunks: nothing to repair at the last look.\n"), "{text}");
+    assert!(text.contains("\nWrites are taken.\nChunks: nothing to repair.\n"), "{text}");
 
     // A zone's directory is removed while the service runs: it begins a new life by itself, and its chunks come back (L7, B2).
     assert_eq!(status(&service.root, &S3Request::new("PUT", path("mine", ""))).await, 200);

@@ -16,7 +16,7 @@ fn voting(name: &str, count: u64, bytes: u64) -> Zone {
 }
 
 fn status(zones: Vec<Zone>) -> StoreStatus {
-    StoreStatus { store: "0".repeat(32), ready: true, reason: None, zones, repair: Repair::default() }
+    StoreStatus { store: "0".repeat(32), ready: true, reason: None, zones, repair: Repair { known: true, ..Repair::default() } }
 }
 
 #[test]
@@ -32,7 +32,7 @@ gland    rebuilding  copying the catalog: 1,234 rows so far (its directory was e
 lucerne  voting      incarnation 1  1 chunk, 12 B        /srv/lucerne
 
 Writes are taken.
-Chunks: nothing to repair at the last look.
+Chunks: nothing to repair.
 "
     );
 }
@@ -70,6 +70,7 @@ fn trouble_is_said_plainly() {
     let mut bad = status(Vec::new());
     bad.reason = Some("1 of three zones take writes, two are needed: gland is away".to_owned());
     bad.repair = Repair {
+        known: true,
         rebuilding: true,
         copies_made: 2000,
         copied_bytes: 3 << 30,
