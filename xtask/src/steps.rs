@@ -2,6 +2,7 @@
 
 mod cargo;
 mod fuzz;
+mod trials;
 
 use std::fs::File;
 use std::io::Write as _;
@@ -84,6 +85,42 @@ pub const STEPS: &[Step] = &[
         after: &[],
         minutes_max: 40,
         run: cargo::build,
+    },
+    Step {
+        name: "crash",
+        what: "kill -9 at random moments under mixed load, a zone removed in half of the rounds: nothing acknowledged is lost",
+        when: When::Gate,
+        needs: &[],
+        after: &["build"],
+        minutes_max: 90,
+        run: trials::crash,
+    },
+    Step {
+        name: "drills",
+        what: "zones emptied, swapped, restored, damaged and taken away: what is said, what is kept, what comes back",
+        when: When::Gate,
+        needs: &[],
+        after: &["build"],
+        minutes_max: 15,
+        run: trials::drills,
+    },
+    Step {
+        name: "race",
+        what: "64 writers under one condition: one wins, every time",
+        when: When::Gate,
+        needs: &[],
+        after: &["build"],
+        minutes_max: 30,
+        run: trials::race,
+    },
+    Step {
+        name: "memory",
+        what: "64 uploads and 64 slow readers at once fit into 512 MiB",
+        when: When::Gate,
+        needs: &[],
+        after: &["build"],
+        minutes_max: 30,
+        run: trials::memory,
     },
     Step {
         name: "e2e-aws-1",

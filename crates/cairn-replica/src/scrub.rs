@@ -51,6 +51,11 @@ pub struct ScrubProgress {
     pub bytes: u64,
 }
 
+/// How long the first walk waits for zones that are still being opened.
+const OPENING_MAX: Duration = Duration::from_secs(60);
+/// How often it looks whether they are.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
 /// Scrubs.
 pub struct ScrubWorker {
     replicator: Arc<Replicator>,
@@ -80,6 +85,18 @@ impl ScrubWorker {
 
     /// Ticks until told to stop.
     pub async fn run(&self, mut shutdown: watch::Receiver<bool>) {
+        // A start opens its zones after this worker: a walk before that would find nobody, and the next one comes after a day.
+        let zones = &self.replicator.zones;
+        let opening = async {
+            while !ZoneIndex::ALL.into_iter().all(|zone| zones.incarnation(zone).is_some()) {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            _ = shutdown.wait_for(|stop| *stop) => return,
+            _ = tokio::time::timeout(OPENING_MAX, opening) => {}
+        }
         loop {
             let pause = match self.tick().await {
                 Ok(true) => Duration::ZERO,

@@ -61,7 +61,7 @@ pub fn simulation(context: &mut Context<'_>) -> anyhow::Result<Counts> {
 }
 
 /// Runs a cargo command that runs tests, and counts these.
-fn counted(context: &mut Context<'_>, command: &mut Command) -> anyhow::Result<Counts> {
+pub fn counted(context: &mut Context<'_>, command: &mut Command) -> anyhow::Result<Counts> {
     let ended = context.run(command);
     let mut text = String::new();
     context.log.seek(SeekFrom::Start(0))?;

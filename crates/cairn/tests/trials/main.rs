@@ -12,6 +12,7 @@
 
 mod connection;
 mod crash;
+mod drills;
 mod memory;
 
 mod race;

@@ -138,7 +138,7 @@ impl Service {
 
     /// Asks it to stop, which must go well.
     pub async fn stop(mut self) {
-        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), rustix::process::Signal::TERM).unwrap();
+        rustix::process::kill_process(self.process(), rustix::process::Signal::TERM).unwrap();
         let end = tokio::time::Instant::now() + Duration::from_secs(60);
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -148,6 +148,11 @@ impl Service {
             assert!(tokio::time::Instant::now() < end, "not stopped within a minute");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    /// Its process.
+    pub fn process(&self) -> rustix::process::Pid {
+        rustix::process::Pid::from_child(&self.child)
     }
 
     /// Whether it has ended, and how: it never should by itself.

@@ -299,7 +299,11 @@ impl<M: Machine> Keeper<M> {
                 return Task::LookAgain(ZonePhase::Refused(format!("it belongs to another store, {}", identity.store)));
             }
             if identity.zone != self.place.names[index] {
-                let words = format!("it holds the zone {}: were directories swapped? Put it back in its place.", identity.zone);
+                let own = &self.place.names[index];
+                let words = format!(
+                    "it holds the zone {}, not {own}: were directories swapped? Put it back in its place.",
+                    identity.zone
+                );
                 return Task::LookAgain(ZonePhase::Refused(words));
             }
         }
