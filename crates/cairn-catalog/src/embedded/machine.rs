@@ -126,9 +126,18 @@ impl LogMachine {
     ) -> CatalogResult<Self> {
         let machine = Self { log, limits, wait_max, scans: ScanRoom::new(executor) };
         for zone in ZoneIndex::ALL {
-            let incarnation = machine.log.incarnation(zone);
-            let note = Command::RetireIncarnation(RetireIncarnation { zone, incarnation });
-            machine.send(note).await?;
+            loop {
+                let incarnation = machine.log.incarnation(zone);
+                let note = Command::RetireIncarnation(RetireIncarnation { zone, incarnation });
+                match machine.send(note).await {
+                    // The zone's keeper has begun another life of it in this moment: the state knows of that one by the same batch.
+                    Err(CatalogError::Refused(_)) if machine.log.incarnation(zone) > incarnation => {}
+                    told => {
+                        told?;
+                        break;
+                    }
+                }
+            }
         }
         Ok(machine)
     }
