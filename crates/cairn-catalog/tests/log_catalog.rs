@@ -279,3 +279,21 @@ async fn conforms_on_real_files() {
     let make = || async { Box::new(OnLog::real().await) as Box<dyn Subject> }.boxed();
     catalog_conformance::run_all(&make).await;
 }
+
+/// A start tells the state the zones' lives while keepers may just end one: a zone that was emptied while nothing ran. It must not take the
+/// later life, which the state has heard of first, for a reason not to serve.
+#[tokio::test(start_paused = true)]
+async fn a_catalog_opens_while_a_zone_begins_another_life() {
+    let subject = OnLog::simulated(2).await;
+    for zone in ZoneIndex::ALL {
+        let ended = subject.log.incarnation(zone);
+        let executor = Arc::new(SimExecutor::default());
+        let opening = LogMachine::new(subject.log.clone(), Limits::default(), Duration::from_secs(30), executor);
+        let (retired, opened) = tokio::join!(subject.log.retire(zone, ended), opening);
+        assert!(retired.expect("a later life") > ended);
+        assert!(opened.is_ok(), "{:?}", opened.err());
+        let view = subject.catalog.zones().await.expect("a view");
+        assert_eq!(view.incarnations()[zone.get()], subject.log.incarnation(zone));
+        subject.retire_by_the_log(zone).await.expect("the zone is back");
+    }
+}
