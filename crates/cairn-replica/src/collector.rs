@@ -219,12 +219,18 @@ impl Collector {
         let mut named = self.replicator.catalog.named(zone, places).await?.into_iter();
         self.progress.lock().asked += candidates.len() as u64;
         candidates.retain(|_| !named.next().unwrap_or(true) || self.replicator.leaves_out(LeftOut::Naming));
+        if self.replicator.leaves_out(LeftOut::ClosingFirst) {
+            let view = self.replicator.catalog.close_dead_sessions().await?;
+            candidates.retain(|found| view.is_closed(found.session));
+        }
         Ok(self.delete(zone, incarnation, candidates).await)
     }
 
     fn covers(&self, scope: &Scope, found: &Found) -> bool {
         let session = if self.replicator.leaves_out(LeftOut::WritersSession) { found.id.blob.session } else { found.session };
-        scope.covers(session) || self.replicator.leaves_out(LeftOut::OpenSessions)
+        scope.covers(session)
+            || self.replicator.leaves_out(LeftOut::OpenSessions)
+            || self.replicator.leaves_out(LeftOut::ClosingFirst)
     }
 
     async fn delete(&self, zone: ZoneIndex, incarnation: Incarnation, garbage: Vec<Found>) -> bool {

@@ -124,6 +124,8 @@ pub(crate) enum LeftOut {
     OpenSessions,
     /// S1 with B4: a copy is judged by the session in its chunk's id, not by that of whoever wrote the copy.
     WritersSession,
+    /// S2: it is asked first what is named, and sessions are closed and looked at after that.
+    ClosingFirst,
     /// S2: orphans are deleted without asking whether they are named.
     Naming,
 }

@@ -13,12 +13,12 @@ use super::catalog::{Commit, SimCatalog};
 use super::checker::body;
 use super::gateway::{configuration, zones_configuration};
 use super::zone::{Mood, SimZone};
-use crate::catalog_port::{BlobCatalog, ZoneSet};
+use crate::catalog_port::{AddLocators, AddOutcome, BlobCatalog, ClearLocators, Replica, ZoneSet};
 use crate::collector::{Collector, CollectorConfig};
 use crate::condemned::{CondemnedConfig, CondemnedWorker};
 use crate::read::{ReadError, ReadRequest};
 use crate::repair::{RepairConfig, RepairWorker};
-use crate::replicator::{Replicator, ReplicatorConfig};
+use crate::replicator::{LeftOut, Replicator, ReplicatorConfig};
 use crate::scrub::{ScrubConfig, ScrubWorker};
 use crate::session::WriterSession;
 use crate::write::{FinishedWrite, WriteError};
@@ -524,4 +524,45 @@ async fn s2_a_sweep_that_could_not_do_its_work_is_made_again() {
     bench.zones[0].set_mood(Mood::Well);
     collect(&bench, &collector, 2).await;
     assert_eq!((bench.stored(), collector.progress().sweeps), ([0; 3], [1; 3]));
+}
+
+/// A copier names its copy and ends its session in the middle of a sweep, at every moment of it in turn. Says how often the copy that a
+/// record names was deleted.
+async fn copies_lost_to_a_sweep(left_out: Option<LeftOut>) -> usize {
+    let mut lost = 0;
+    for step in 0..200 {
+        let bench = Bench::new(configuration()).await;
+        *bench.replicator.left_out.lock() = left_out;
+        let config = CollectorConfig { late_after: Duration::ZERO, ..CollectorConfig::default() };
+        let collector = Collector::new(Arc::clone(&bench.replicator), config);
+        bench.put(1, 1_000).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        // The second zone lacks its copy, and a repairer has just made one.
+        let blob = Arc::clone(&bench.catalog.get(1).await.unwrap().unwrap()[0]);
+        let damaged = blob.content.chunks[0].replicas[1].clone().unwrap();
+        let clearance = ClearLocators { blob: blob.id, zone: ZoneIndex(1), places: vec![(0, damaged)] };
+        assert_eq!(bench.catalog.clear_locators(vec![clearance]).await, Ok(vec![true]));
+        bench.zones[1].inside.lock().chunks.clear();
+        let copier = bench.catalog.open_session().await.unwrap();
+        let placed = bench.replicator.zones.write(ZoneIndex(1), copier, blob.chunk_id(0), vec![body(1, 500)]).await.unwrap();
+        let replica = Replica { incarnation: placed.incarnation, locator: placed.locator };
+        let naming = async {
+            tokio::time::sleep(Duration::from_micros(250 * step)).await;
+            let addition = AddLocators { blob: blob.id, zone: ZoneIndex(1), places: vec![(0, replica)] };
+            let added = bench.catalog.add_locators(copier, vec![addition]).await;
+            bench.catalog.close_session(copier).await.unwrap();
+            assert_eq!(added, Ok(vec![AddOutcome::Added]));
+        };
+        let sweeping = async { while collector.tick().await.unwrap() {} };
+        futures::join!(naming, sweeping);
+        assert_eq!(collector.progress().whole_sweeps, [1; 3]);
+        lost += usize::from(bench.stored()[1] == 0);
+    }
+    lost
+}
+
+#[tokio::test(start_paused = true)]
+async fn s2_sessions_are_closed_and_looked_at_before_names_are_asked_for() {
+    assert_eq!(copies_lost_to_a_sweep(None).await, 0);
+    assert!(copies_lost_to_a_sweep(Some(LeftOut::ClosingFirst)).await > 0, "the test would not notice the other order");
 }
