@@ -7,6 +7,7 @@ mod machine;
 #[path = "log_simulation/world.rs"]
 mod world;
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,8 +19,9 @@ use cairn_catalog::embedded::keyvalue::{Applied, KeyValue, KeyValueEngine, KeyVa
 use cairn_catalog::embedded::log::keeper::ZonePhase;
 use cairn_catalog::embedded::log::replicated::{Replicated, Settings, ZonePlace};
 use cairn_catalog::embedded::log::sequencer::{Context, Machine, Unavailable};
-use cairn_disk::Environment;
 use cairn_disk::zone_directory::Identity;
+use cairn_disk::{Disk, Environment};
+use cairn_testkit::sim_disk::Operation;
 use cairn_testkit::sim_environment::{SimExecutor, environment_with, simulate};
 use cairn_types::{Incarnation, ZoneIndex};
 use machine::{Append, Lists, read};
@@ -43,6 +45,8 @@ struct Trouble {
     reads_hang: AtomicBool,
     applies_hang: AtomicBool,
     applies_fail: AtomicBool,
+    /// It says that it holds another batch than it does.
+    lies: AtomicBool,
 }
 
 struct Troubled(Arc<dyn KeyValue>, Arc<Trouble>, u64);
@@ -55,7 +59,8 @@ fn wait_while(switch: &AtomicBool) {
 
 impl KeyValue for Troubled {
     fn applied(&self) -> Option<Applied> {
-        self.0.applied()
+        let lie = u128::from(self.1.lies.load(Ordering::Acquire));
+        self.0.applied().map(|applied| Applied { checksum: applied.checksum ^ lie, ..applied })
     }
     fn apply(&self, writes: &[Write], applied: Applied) -> Result<(), KeyValueError> {
         wait_while(&self.1.applies_hang);
@@ -237,4 +242,84 @@ fn an_ended_life_is_followed_by_one() {
         assert_eq!(identity_of(&world, 1).incarnation, Incarnation(2));
         assert_eq!(life.store.incarnation(zone), Incarnation(2));
     });
+}
+
+/// A store that holds another history than the log is not read from, whichever zone has it.
+#[test]
+fn a_state_of_another_history_is_replaced() {
+    for zone in 0..3 {
+        simulate(async move {
+            let mut world = World::new(4);
+            let life = world.start().await.unwrap_or_else(|error| panic!("{error}"));
+            all_vote(&life.store).await;
+            for number in 0..10 {
+                append(&life.store, &world.told, number % 3).await;
+            }
+            life.store.stop().await;
+            world.end(life, false).await;
+            let executor = SimExecutor::default();
+            let environment = environment_with(&world.disk, world.clock.clone(), 9, executor.clone());
+            let trouble = Arc::new(Trouble::default());
+            trouble.lies.store(true, Ordering::Release);
+            let engine = TroubleIn(world.engine.boot(&world.disk), vec![(path(zone).join("checkpoint-0"), trouble)]);
+            let store = Replicated::open(environment, places(), settings(), Arc::new(engine), Lists).await.unwrap();
+            let life = Life { store: Arc::new(store), executor };
+            world.converge(&life).await.unwrap();
+            assert!(identity_of(&world, zone).catalog > 0, "the store of another history is still in use");
+        });
+    }
+}
+
+/// L10: other processes are kept out of a zone for as long as this one serves, also while the zone is away and opened again and again.
+#[test]
+fn a_zone_stays_locked_while_it_is_opened_again() {
+    simulate(async {
+        let mut world = World::new(5);
+        let life = world.start().await.unwrap_or_else(|error| panic!("{error}"));
+        all_vote(&life.store).await;
+        world.disk.set_delay_max(Duration::from_micros(300));
+        world.disk.fail(&path(1), &[Operation::Sync], ErrorKind::Other, 9);
+        let mut openings = 0;
+        let mut was_voting = true;
+        for number in 0..1500 {
+            if number % 20 == 0 {
+                append(&life.store, &world.told, 0).await;
+            }
+            let votes = life.store.zones()[1].borrow().phase == ZonePhase::Voting;
+            openings += u32::from(votes && !was_voting);
+            was_voting = votes;
+            let locked = world.disk.lock(&path(1).join("lock")).await.map(drop);
+            assert_eq!(locked.map_err(|error| error.kind()), Err(ErrorKind::WouldBlock), "unlocked at {number}");
+            tokio::time::sleep(Duration::from_millis(3)).await;
+        }
+        assert!(openings > 3, "{openings}");
+    });
+}
+
+/// A directory that is empty for a moment, as one that is being mounted or moved, is not rebuilt; one that stays empty is.
+#[test]
+fn a_directory_that_is_empty_for_a_moment_keeps_its_life() {
+    for (moment, incarnation) in [(Duration::from_secs(1), 1), (Duration::from_secs(8), 2)] {
+        simulate(async move {
+            let mut world = World::new(6);
+            let executor = SimExecutor::default();
+            let environment = environment_with(&world.disk, world.clock.clone(), 1, executor.clone());
+            let mut own = settings();
+            own.keeper.empty_grace = Settings::default().keeper.empty_grace;
+            let engine = Arc::new(world.engine.boot(&world.disk));
+            let store = Arc::new(Replicated::open(environment, places(), own, engine, Lists).await.unwrap());
+            let life = Life { store, executor };
+            all_vote(&life.store).await;
+            append(&life.store, &world.told, 0).await;
+            let content = world.disk.backup(&path(2));
+            world.wipe(2);
+            append(&life.store, &world.told, 0).await;
+            tokio::time::sleep(moment).await;
+            if incarnation == 1 {
+                world.disk.restore(&path(2), &content);
+            }
+            world.converge(&life).await.unwrap();
+            assert_eq!(identity_of(&world, 2).incarnation, Incarnation(incarnation), "after {moment:?}");
+        });
+    }
 }

@@ -80,6 +80,40 @@ pub enum Inspection {
     Foreign(String),
 }
 
+/// Keeps other processes out of a zone's directory for as long as it lives (L10), also between two openings of the directory.
+pub struct ZoneLock {
+    /// Of the lock's file: a directory that was emptied has another one, or none.
+    inode: u64,
+    _guard: Box<dyn LockGuard>,
+}
+
+impl ZoneLock {
+    /// Locks the directory; makes the lock's file where there is none. `WouldBlock` when another process holds it.
+    pub async fn take(disk: &dyn Disk, path: &Path) -> io::Result<Arc<Self>> {
+        let file = path.join("lock");
+        let guard = disk.lock(&file).await.map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => io::Error::new(error.kind(), "another process uses it"),
+            _ => error,
+        })?;
+        let inode = disk.metadata(&file).await?.inode;
+        Ok(Arc::new(Self { inode, _guard: guard }))
+    }
+
+    /// [`ZoneLock::take`] where the lock's file exists; `None` where it does not, and then nobody holds it.
+    pub async fn take_existing(disk: &dyn Disk, path: &Path) -> io::Result<Option<Arc<Self>>> {
+        match disk.metadata(&path.join("lock")).await {
+            Ok(_) => Self::take(disk, path).await.map(Some),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the lock is on the directory that is at this path now.
+    pub async fn is_on(&self, disk: &dyn Disk, path: &Path) -> bool {
+        disk.metadata(&path.join("lock")).await.is_ok_and(|metadata| metadata.inode == self.inode)
+    }
+}
+
 /// A zone's directory in use by this process.
 pub struct ZoneDirectory {
     disk: Arc<dyn Disk>,
@@ -90,7 +124,24 @@ pub struct ZoneDirectory {
     /// Of the identity file that is about to take the other's place; equal to `inode` otherwise.
     inode_next: AtomicU64,
     device: AtomicU64,
-    _lock: Box<dyn LockGuard>,
+    lock: Arc<ZoneLock>,
+}
+
+/// Why a file is no identity that this build can read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IdentityError {
+    /// Nothing is known of the zone.
+    #[error("{0}")]
+    Unreadable(String),
+    /// The file is whole; a newer build wrote it, and knows the zone.
+    #[error("its format is {0}, this build reads {IDENTITY_FORMAT}: a newer version of Cairn wrote it")]
+    Newer(u64),
+}
+
+/// What every version of the identity has.
+#[derive(Deserialize)]
+struct Versioned {
+    format: u64,
 }
 
 impl Identity {
@@ -102,18 +153,20 @@ impl Identity {
     }
 
     /// Reads an identity; the error says in words what is wrong with it.
-    pub fn decode(bytes: &[u8]) -> Result<Self, String> {
-        let text = std::str::from_utf8(bytes).map_err(|_| "it is not text".to_owned())?;
-        let (body, checksum) = text.rsplit_once("\ncrc32c ").ok_or("its checksum is missing")?;
-        let expected = u32::from_str_radix(checksum.trim_end(), 16).map_err(|_| "its checksum is not a number".to_owned())?;
+    pub fn decode(bytes: &[u8]) -> Result<Self, IdentityError> {
+        let unreadable = |words: &str| IdentityError::Unreadable(words.to_owned());
+        let text = std::str::from_utf8(bytes).map_err(|_| unreadable("it is not text"))?;
+        let (body, checksum) = text.rsplit_once("\ncrc32c ").ok_or_else(|| unreadable("its checksum is missing"))?;
+        let expected = u32::from_str_radix(checksum.trim_end(), 16).map_err(|_| unreadable("its checksum is not a number"))?;
         if crc32c::crc32c(body.as_bytes()) != expected {
-            return Err("its checksum does not match".to_owned());
+            return Err(unreadable("its checksum does not match"));
         }
-        let identity: Self = serde_json::from_str(body).map_err(|error| error.to_string())?;
-        if identity.format != IDENTITY_FORMAT {
-            return Err(format!("its format is {}, this build reads {IDENTITY_FORMAT}", identity.format));
+        let json = |error: serde_json::Error| IdentityError::Unreadable(error.to_string());
+        let Versioned { format } = serde_json::from_str(body).map_err(json)?;
+        if format > u64::from(IDENTITY_FORMAT) {
+            return Err(IdentityError::Newer(format));
         }
-        Ok(identity)
+        serde_json::from_str(body).map_err(json)
     }
 }
 
@@ -136,7 +189,9 @@ pub async fn inspect(disk: &dyn Disk, path: &Path) -> io::Result<Inspection> {
         let bytes = file.read_at(0, IDENTITY_LENGTH_MAX).await?;
         return Ok(match Identity::decode(&bytes) {
             Ok(identity) => Inspection::Identity(identity),
-            Err(reason) => Inspection::NoIdentity(format!("the file identity cannot be read: {reason}")),
+            // A build that cannot read what a newer one wrote must not take it for nothing.
+            Err(error @ IdentityError::Newer(_)) => Inspection::Foreign(format!("the file identity cannot be read: {error}")),
+            Err(error) => Inspection::NoIdentity(format!("the file identity cannot be read: {error}")),
         });
     }
     // A file system's own directory, and a lock taken before forming, are not memory.
@@ -168,9 +223,30 @@ async fn write_identity(disk: &dyn Disk, path: &Path, identity: &Identity, inode
     Ok(inode)
 }
 
+/// The lock given, where it is on this directory; else a new one.
+async fn lock_for(disk: &dyn Disk, path: &Path, held: Option<Arc<ZoneLock>>) -> io::Result<Arc<ZoneLock>> {
+    if let Some(lock) = held {
+        if lock.is_on(disk, path).await {
+            return Ok(lock);
+        }
+        drop(lock);
+    }
+    ZoneLock::take(disk, path).await
+}
+
 impl ZoneDirectory {
     /// Makes a zone in an empty or emptied directory, or writes another identity over the one that is there.
     pub async fn create(disk: Arc<dyn Disk>, path: &Path, identity: Identity) -> io::Result<Self> {
+        Self::create_with(disk, path, identity, None).await
+    }
+
+    /// [`ZoneDirectory::create`] under a lock that this process may hold already.
+    pub async fn create_with(
+        disk: Arc<dyn Disk>,
+        path: &Path,
+        identity: Identity,
+        lock: Option<Arc<ZoneLock>>,
+    ) -> io::Result<Self> {
         disk.create_directory(path).await?;
         let ancestors = path.ancestors().skip(1).filter(|ancestor| !ancestor.as_os_str().is_empty());
         for (height, ancestor) in ancestors.enumerate() {
@@ -180,14 +256,24 @@ impl ZoneDirectory {
                 _ => {}
             }
         }
-        let lock = disk.lock(&path.join("lock")).await?;
+        let lock = lock_for(&*disk, path, lock).await?;
         let inode = write_identity(&*disk, path, &identity, None).await?;
         Self::new(disk, path, identity, inode, lock).await
     }
 
     /// Takes a zone whose identity was inspected; fails when it has changed since.
     pub async fn open(disk: Arc<dyn Disk>, path: &Path, expected: &Identity) -> io::Result<Self> {
-        let lock = disk.lock(&path.join("lock")).await?;
+        Self::open_with(disk, path, expected, None).await
+    }
+
+    /// [`ZoneDirectory::open`] under a lock that this process may hold already.
+    pub async fn open_with(
+        disk: Arc<dyn Disk>,
+        path: &Path,
+        expected: &Identity,
+        lock: Option<Arc<ZoneLock>>,
+    ) -> io::Result<Self> {
+        let lock = lock_for(&*disk, path, lock).await?;
         // A name that is found need not be durable: a process may have ended, or a sync failed, right after it was made.
         disk.sync_directory(path).await?;
         if let Some(parent) = path.parent() {
@@ -200,7 +286,7 @@ impl ZoneDirectory {
         }
     }
 
-    async fn new(disk: Arc<dyn Disk>, path: &Path, identity: Identity, inode: u64, lock: Box<dyn LockGuard>) -> io::Result<Self> {
+    async fn new(disk: Arc<dyn Disk>, path: &Path, identity: Identity, inode: u64, lock: Arc<ZoneLock>) -> io::Result<Self> {
         let device = disk.metadata(&path.join("identity")).await?.device;
         Ok(Self {
             disk,
@@ -209,8 +295,13 @@ impl ZoneDirectory {
             inode: AtomicU64::new(inode),
             inode_next: AtomicU64::new(inode),
             device: AtomicU64::new(device),
-            _lock: lock,
+            lock,
         })
+    }
+
+    /// What keeps other processes out.
+    pub fn lock(&self) -> &Arc<ZoneLock> {
+        &self.lock
     }
 
     /// Where the zone is.

@@ -1,8 +1,11 @@
 //! Schedules that random ones rarely meet, each the reason of a rule; and each rule taken out to see the loss it prevents.
 
 use std::io::ErrorKind;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use bytes::Bytes;
+use cairn_catalog::embedded::log::batch::{FileHeader, FrameHeader};
 use cairn_catalog::embedded::log::keeper::ZonePhase;
 use cairn_catalog::embedded::log::replicated::StartError;
 use cairn_catalog::embedded::log::rules::{Rule, take_out};
@@ -85,6 +88,54 @@ fn a_zone_restored_from_an_old_backup_does_not_vote() {
         world.check(&life).await?;
         world.converge(&life).await
     });
+}
+
+/// L5: rot in what a zone answered for is damage and costs its vote; taken for a torn tail it would cost what was acknowledged.
+#[test]
+fn rot_near_the_end_of_a_log_is_not_a_torn_tail() {
+    with_and_without(Rule::L5, || async {
+        let mut world = World::new(10);
+        let life = start(&mut world).await;
+        all_vote(&life).await;
+        some_appends(&world, &life, 5).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        // Geneva and Gland acknowledge what Lucerne does not hear of, and an empty batch says that it is durable.
+        let lucerne = away(&world, 2);
+        append(&life.store, &world.told, 0).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        world.end(life, false).await;
+        let (file, frames) = frames(&world, 0);
+        world.disk.flip_bit(&file, (frames[frames.len() - 2] + 100) * 8);
+        world.disk.lift(lucerne);
+        let gland = away(&world, 1);
+        match world.start().await {
+            Ok(life) => {
+                world.check(&life).await?;
+                world.end(life, false).await;
+            }
+            Err(StartError::Refused(refusal)) => {
+                let words = refusal.to_string();
+                assert!(words.contains("geneva: has no vote: the log in"), "{words}");
+            }
+            Err(error) => return Err(error.to_string()),
+        }
+        world.disk = world.disk.kill();
+        world.disk.lift(gland);
+        let life = world.start().await.map_err(|error| error.to_string())?;
+        world.check(&life).await?;
+        world.converge(&life).await
+    });
+}
+
+/// The zone's newest log file, and where its frames start.
+fn frames(world: &World, zone: usize) -> (PathBuf, Vec<u64>) {
+    let files = world.disk.backup(&path(zone)).into_iter();
+    let mut logs = files.filter(|(name, _)| name.extension().is_some_and(|extension| extension == "log"));
+    let (name, content) = logs.next_back().unwrap();
+    let content = Bytes::from(content);
+    let nonce = FileHeader::decode(&content).unwrap().nonce;
+    let starts = (4096..content.len()).step_by(512).filter(|offset| FrameHeader::decode(&content[*offset..], nonce).is_some());
+    (path(zone).join(name), starts.map(|offset| offset as u64).collect())
 }
 
 /// L6: a zone whose directory is gone does not count, although its open files still take writes and syncs.

@@ -7,6 +7,7 @@
 mod drills;
 mod machine;
 mod mutations;
+mod refusals;
 mod world;
 
 use world::World;

@@ -1,5 +1,5 @@
-//! Each rule is taken out once: if no seed noticed, the simulation would prove nothing about it. (L2, L6, L7 and L9 have schedules of their
-//! own among the drills; L5 is taken out beside the log of one zone.)
+//! Each rule is taken out once: if no seed noticed, the simulation would prove nothing about it. (L2, L5, L6, L7 and L9 have schedules of
+//! their own among the drills.)
 
 use cairn_catalog::embedded::log::rules::{Rule, take_out};
 

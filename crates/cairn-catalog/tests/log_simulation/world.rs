@@ -55,6 +55,8 @@ pub fn settings() -> Settings {
             look_every: Duration::from_millis(500),
             copy_bytes: 4 << 10,
             copy_rows: 2,
+            look_timeout: Duration::from_secs(5),
+            empty_grace: Duration::from_millis(30),
         },
         queue_length: None,
     }

@@ -50,6 +50,8 @@ pub fn engines(key_value: SimEngine) -> EngineSettings {
                 look_every: Duration::from_millis(500),
                 copy_bytes: 16 << 10,
                 copy_rows: 50,
+                look_timeout: Duration::from_secs(5),
+                empty_grace: Duration::from_millis(200),
             },
             queue_length: None,
         },

@@ -71,6 +71,7 @@ impl<T: Copy> Latest<T> {
 pub struct Applier {
     requests: mpsc::UnboundedSender<Request>,
     committed: Arc<Latest<Committed>>,
+    progress: Arc<AtomicU64>,
 }
 
 /// What an applier tells.
@@ -91,6 +92,9 @@ pub(super) struct Parts {
     pub state: Arc<dyn KeyValue>,
     pub log: LogWorker,
     pub trim_floor: Arc<AtomicU64>,
+    /// Rise with every piece that is applied: of all zones, and of this one.
+    pub applying: Arc<AtomicU64>,
+    pub progress: Arc<AtomicU64>,
     pub settings: ApplierSettings,
 }
 
@@ -100,17 +104,23 @@ impl Applier {
         let (requests, receiver) = mpsc::unbounded_channel();
         let committed = Arc::new(Latest::default());
         let news = committed.clone();
+        let progress = parts.progress.clone();
         let running = async move {
             if let Err(reason) = run(parts, receiver, &news, &told).await {
                 told(Told::Failed(reason));
             }
         };
-        (Self { requests, committed }, running)
+        (Self { requests, committed, progress }, running)
     }
 
     /// Tells what is committed.
     pub fn committed(&self, committed: Committed) {
         self.committed.set(committed);
+    }
+
+    /// Rises while what is committed is applied.
+    pub fn progress(&self) -> u64 {
+        self.progress.load(Ordering::Relaxed)
     }
 
     /// Asks for everything up to `index`; from then on the sequencer applies.
@@ -232,5 +242,7 @@ async fn apply_up_to(parts: &Parts, index: u64) -> Result<bool, Ended> {
             Err(KeyValueError::OutOfOrder { .. }) if applied_index(parts) > applied => {}
             applied => applied.map_err(|error| Ended::by(&error))?,
         }
+        parts.applying.fetch_add(1, Ordering::Relaxed);
+        parts.progress.fetch_add(1, Ordering::Relaxed);
     }
 }

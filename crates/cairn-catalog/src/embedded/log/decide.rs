@@ -137,7 +137,11 @@ pub fn decide(names: &[ZoneName; ZONE_COUNT], found: &[Found; ZONE_COUNT]) -> St
         Found::Member(member) => member.last.index == 0,
         _ => false,
     };
-    if found.iter().all(young) && found.iter().any(forming) {
+    // One of two is in every pair that could have acknowledged anything; where both hold no batch, nobody was told anything, and what was
+    // wiped before it was formed, or after, held nothing either. One alone proves that only while it says forming.
+    let proof = |found: &Found| young(found) || found.identity().is_some_and(|identity| identity.state == ZoneState::Forming);
+    let nothing_was_told = found.iter().filter(|found| proof(found)).count() >= 2;
+    if found.iter().all(|found| young(found) || forming(found)) && found.iter().any(forming) && nothing_was_told {
         return Start::Form { store: identities.first().map(|identity| identity.store) };
     }
     let Some(store) = identities.first().map(|identity| identity.store) else {
@@ -151,11 +155,7 @@ pub fn decide(names: &[ZoneName; ZONE_COUNT], found: &[Found; ZONE_COUNT]) -> St
     };
     let voters: Vec<(ZoneIndex, &Member)> =
         ZoneIndex::ALL.iter().filter_map(|zone| votes(*zone).map(|member| (*zone, member))).collect();
-    // L3: an older epoch with more batches loses against a newer one with fewer.
-    let rank = |member: &Member| {
-        if holds(Rule::L3) { (member.last.epoch, member.last.index) } else { (member.last.index, member.last.epoch) }
-    };
-    let source = voters.iter().max_by_key(|(_, member)| rank(member)).map(|(zone, _)| *zone);
+    let source = voters.iter().max_by_key(|(_, member)| rank(member.last)).map(|(zone, _)| *zone);
     let (Some(source), 2..) = (source, voters.len()) else {
         let reason = format!("The store needs two zones that can vote, and {} can.", voters.len());
         let mut start = refuse(reason, names, &found);
@@ -187,6 +187,11 @@ pub fn decide(names: &[ZoneName; ZONE_COUNT], found: &[Found; ZONE_COUNT]) -> St
         (Found::Away(reason) | Found::Refused(reason), None) => Role::Out(reason.clone()),
     });
     Start::Serve { store, source, epoch, roles }
+}
+
+/// L3: an older epoch with more batches loses against a newer one with fewer.
+pub(super) fn rank(last: Position) -> (u64, u64) {
+    if holds(Rule::L3) { (last.epoch, last.index) } else { (last.index, last.epoch) }
 }
 
 /// Turns zones of another store, or of another name, into refused ones (L9). The store is the one that two zones belong to.

@@ -80,8 +80,20 @@ fn nothing_is_served_before_all_three_were_seen_formed() {
     let mut found = members([(0, 0); 3]);
     found[2] = Found::Away("timed out".to_owned());
     assert!(refused(&found).contains("needs all three zones once"));
+    // Whoever was told anything was told by two zones, and one of them is here: nobody was. It is formed again, and then there are three.
     found[2] = Found::Empty;
-    assert!(refused(&found).contains("needs all three zones once"));
+    assert_eq!(decide(&names(), &found), Start::Form { store: Some(StoreId(1)) });
+    // One of them says nothing about what the other two may have told, and lost.
+    found[1] = Found::Empty;
+    assert!(refused(&found).contains("needs two zones that can vote"));
+    // Unless it was never formed.
+    let Found::Member(member) = &mut found[0] else { unreachable!() };
+    member.identity.state = ZoneState::Forming;
+    assert_eq!(decide(&names(), &found), Start::Form { store: Some(StoreId(1)) });
+    // One batch anywhere, and somebody may have been told.
+    let mut found = members([(1, 1), (0, 0), (0, 0)]);
+    found[2] = Found::Empty;
+    assert!(!matches!(decide(&names(), &found), Start::Form { .. }));
 }
 
 /// L8, L9: one formed zone among empty ones is a store that lost two zones, not a new one.

@@ -186,6 +186,8 @@ pub(super) struct Shared {
     pub reader: RwLock<Option<Arc<dyn KeyValue>>>,
     /// Logs may be trimmed up to here.
     pub trim_floor: Arc<AtomicU64>,
+    /// Rises whenever a zone's store has applied something that it lacked.
+    pub applying: Arc<AtomicU64>,
     /// Catalog time as it was last told, ms (T1).
     pub time_ms: AtomicU64,
     /// The zones' present incarnations and the durable positions of their segments in them (L7), told by whoever runs those.

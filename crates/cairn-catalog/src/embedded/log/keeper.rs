@@ -4,24 +4,25 @@
 //! others, L7) and from one that must not be touched (L9). A zone votes only once its log is complete and its identity says so.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use cairn_disk::Environment;
-use cairn_disk::zone_directory::{self, IDENTITY_FORMAT, Identity, Inspection, ZoneDirectory, ZoneState};
+use cairn_disk::zone_directory::{self, IDENTITY_FORMAT, Identity, Inspection, ZoneDirectory, ZoneLock, ZoneState};
 use cairn_types::ids::ZONE_COUNT;
-use cairn_types::{Incarnation, StoreId, ZoneIndex, ZoneName};
+use cairn_types::{Incarnation, StoreId};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::applier::{Applier, ApplierSettings, Parts, Told};
 use super::batch::{Batch, Position};
-use super::decide::{Found, Member};
+use super::decide::Found;
 use super::events::{Ended, Event, History, Linked, Linking, Machine, Shared};
+use super::place::{Looked, Place};
 use super::rules::{Rule, holds};
 use super::worker::{LogWorker, Report};
-use super::zone_log::{LogSettings, OpenError, ZoneLog};
+use super::zone_log::{OpenError, ZoneLog};
 use crate::embedded::keyvalue::{Applied, KeyValue, KeyValueEngine, KeyValueError, Table, Write};
 
 /// What a zone is doing, in words a person can read and states a program can.
@@ -75,6 +76,11 @@ pub struct KeeperSettings {
     pub copy_bytes: u64,
     /// Rows of a checkpoint that are copied at a time.
     pub copy_rows: usize,
+    /// A start goes on without a zone that makes no progress for so long.
+    pub look_timeout: Duration,
+    /// A directory that is found empty, or without its identity, is rebuilt only when it has been so for this long: one that is being mounted, moved or
+    /// restored has time to show what it holds.
+    pub empty_grace: Duration,
 }
 
 impl Default for KeeperSettings {
@@ -86,70 +92,8 @@ impl Default for KeeperSettings {
             look_every: Duration::from_millis(500),
             copy_bytes: 4 << 20,
             copy_rows: 2000,
-        }
-    }
-}
-
-/// Looks at a zone's path without changing more than a torn tail, and opens its log where there is one.
-pub(super) struct Opened {
-    pub found: Found,
-    pub member: Option<(Arc<ZoneDirectory>, ZoneLog)>,
-}
-
-/// What a zone's place is, and how to open it.
-#[derive(Clone)]
-pub(super) struct Place {
-    pub zone: ZoneIndex,
-    pub names: [ZoneName; ZONE_COUNT],
-    pub path: PathBuf,
-    pub environment: Environment,
-    pub log_settings: LogSettings,
-}
-
-impl Place {
-    /// `was_mount_point` is what the other zones remember of this one (L9).
-    /// A zone that does not belong to `store` is not touched.
-    pub(super) async fn open(&self, store: Option<StoreId>, was_mount_point: bool, trusted_index: Option<u64>) -> Opened {
-        match self.try_open(store, was_mount_point, trusted_index).await {
-            Ok(opened) => opened,
-            Err(error) => Opened { found: Found::Away(error.to_string()), member: None },
-        }
-    }
-
-    pub(super) async fn inspect(&self) -> io::Result<Inspection> {
-        zone_directory::inspect(&*self.environment.disk, &self.path).await
-    }
-
-    async fn try_open(&self, store: Option<StoreId>, was_mount_point: bool, trusted_index: Option<u64>) -> io::Result<Opened> {
-        let only = |found| Ok(Opened { found, member: None });
-        let identity = match self.inspect().await? {
-            Inspection::Identity(identity) => identity,
-            Inspection::Foreign(reason) => return only(Found::Refused(reason)),
-            Inspection::Empty { exists } => {
-                let mounted = exists && self.environment.disk.is_mount_point(&self.path).await?;
-                if was_mount_point && !mounted && holds(Rule::L9) {
-                    let reason = "its file system is not mounted: the directory was a mount point and now lies on its parent's file system";
-                    return only(Found::Refused(reason.to_owned()));
-                }
-                return only(Found::Empty);
-            }
-            Inspection::NoIdentity(reason) => return only(Found::NoMemory(reason)),
-        };
-        if identity.zone != self.names[self.zone.get()] || store.is_some_and(|store| store != identity.store) {
-            // Decided on by its identity (L9); its log is not ours to open.
-            return only(Found::Voteless(identity, "it is another zone or of another store".to_owned()));
-        }
-        if identity.state == ZoneState::Rebuilding {
-            return only(Found::Voteless(identity, "its rebuild was not finished".to_owned()));
-        }
-        let directory = Arc::new(ZoneDirectory::open(self.environment.disk.clone(), &self.path, &identity).await?);
-        match ZoneLog::open(directory.clone(), self.log_settings, trusted_index).await {
-            Ok(log) => {
-                let member = Member { identity, last: log.last(), cut_epoch: log.cut_epoch(), marks: log.last_marks() };
-                Ok(Opened { found: Found::Member(member), member: Some((directory, log)) })
-            }
-            Err(OpenError::Io(error)) => Err(error),
-            Err(error) => only(Found::Voteless(identity, error.to_string())),
+            look_timeout: Duration::from_secs(10),
+            empty_grace: Duration::from_secs(2),
         }
     }
 }
@@ -181,6 +125,10 @@ pub(super) struct Keeper<M: Machine> {
     pub link: u64,
     /// The last index whose sync this process saw succeed.
     pub trusted_index: Option<u64>,
+    /// Keeps other processes out for as long as this one keeps the zone (L10).
+    pub lock: Option<Arc<ZoneLock>>,
+    /// Since when the directory has been found empty.
+    pub empty_since: Option<Instant>,
 }
 
 /// Why a zone could not be joined.
@@ -270,7 +218,10 @@ impl<M: Machine> Keeper<M> {
             task = if let Some(task) = rebuild {
                 task
             } else {
-                tokio::time::sleep(pause).await;
+                tokio::select! {
+                    () = self.events.closed() => return,
+                    () = tokio::time::sleep(pause) => {}
+                }
                 pause = (pause * 2).min(self.settings.retry_max);
                 self.look().await
             };
@@ -284,11 +235,16 @@ impl<M: Machine> Keeper<M> {
         };
         let index = self.place.zone.get();
         let was_mount_point = self.mount_points.borrow()[index];
-        let Opened { found, member } = self.place.open(Some(self.store), was_mount_point, self.trusted_index).await;
+        let progress = AtomicU64::new(0);
+        let Looked { found, lock, log } = self.place.look(Some(self.store), was_mount_point, self.lock.take(), &progress).await;
+        self.lock = lock;
+        if !matches!(found, Found::Empty | Found::NoMemory(_)) {
+            self.empty_since = None;
+        }
         let mark = history.marks[index];
         let identity = match &found {
-            Found::Empty => return Task::NewLife("its directory is empty".to_owned(), None),
-            Found::NoMemory(reason) => return Task::NewLife(reason.clone(), None),
+            Found::Empty => return self.lost("its directory is empty"),
+            Found::NoMemory(reason) => return self.lost(reason),
             Found::Away(reason) => return Task::LookAgain(ZonePhase::Away(reason.clone())),
             Found::Refused(reason) => return Task::LookAgain(ZonePhase::Refused(reason.clone())),
             Found::Member(member) => &member.identity,
@@ -310,17 +266,34 @@ impl<M: Machine> Keeper<M> {
         if identity.incarnation.0 < mark.incarnation && holds(Rule::L7) {
             return Task::NewLife(format!("it is of incarnation {}, which was retired", identity.incarnation), None);
         }
-        match (found, member) {
-            (Found::Member(found), Some((directory, log))) => {
+        match (found, log) {
+            (Found::Member(found), Some(log)) => {
                 if found.last.index < mark.log_index && holds(Rule::L7) {
                     let (has, had) = (found.last.index, mark.log_index);
                     return Task::NewLife(format!("its log ends with batch {has}, and it had batch {had}: an old copy?"), None);
                 }
-                Task::Join(directory, log)
+                match self.place.take(&found.identity, self.lock.clone(), log, self.trusted_index).await {
+                    Ok((directory, log)) => {
+                        self.lock = Some(directory.lock().clone());
+                        Task::Join(directory, log)
+                    }
+                    Err(OpenError::Io(error)) => Task::LookAgain(ZonePhase::Away(error.to_string())),
+                    Err(error) => Task::NewCatalog(error.to_string()),
+                }
             }
             (Found::Voteless(_, reason), _) => Task::NewCatalog(reason),
             _ => Task::LookAgain(ZonePhase::Opening),
         }
+    }
+
+    /// Without memory: rebuilt, once it has been so for a while.
+    fn lost(&mut self, reason: &str) -> Task {
+        let since = *self.empty_since.get_or_insert_with(Instant::now);
+        if since.elapsed() < self.settings.empty_grace {
+            return Task::LookAgain(ZonePhase::Away(reason.to_owned()));
+        }
+        self.empty_since = None;
+        Task::NewLife(reason.to_owned(), None)
     }
 
     fn tell(&self, phase: ZonePhase, directory: Option<Arc<ZoneDirectory>>) {
@@ -418,6 +391,8 @@ impl<M: Machine> Keeper<M> {
             state: state.clone(),
             log: worker.clone(),
             trim_floor: self.shared.trim_floor.clone(),
+            applying: self.shared.applying.clone(),
+            progress: Arc::default(),
             settings: self.applier_settings,
         };
         let (applier, running) = Applier::new(parts, move |told| {
@@ -433,9 +408,16 @@ impl<M: Machine> Keeper<M> {
                 drop(applier_ended_sender);
             }),
         );
+        let applied = state.applied();
         let result = async {
             let mut ended = loop {
                 self.catch_up(worker, last, durable).await?;
+                if let Some(applied) = applied.filter(|applied| applied.index > 0)
+                    && !is_of_history(applied, &self.history().await?, worker).await?
+                {
+                    let index = applied.index;
+                    return Err(Failure::StateLost(format!("its key-value store holds another batch {index} than the log")));
+                }
                 let linking = Linking {
                     zone,
                     link: number,
@@ -461,8 +443,9 @@ impl<M: Machine> Keeper<M> {
                 self.events.send(Event::Vote(zone, number)).map_err(gone)?;
                 self.events.send(Event::Hold(zone, None)).map_err(gone)?;
             }
-            let mounted = self.place.environment.disk.is_mount_point(&self.place.path).await.unwrap_or(false);
-            self.mount_points.send_modify(|mount_points| mount_points[zone.get()] = mounted);
+            if let Ok(mounted) = self.place.environment.disk.is_mount_point(&self.place.path).await {
+                self.mount_points.send_modify(|mount_points| mount_points[zone.get()] = mounted);
+            }
             let mount_points = *self.mount_points.borrow();
             directory.update(|identity| identity.mount_points = mount_points).await?;
             self.tell(ZonePhase::Voting, Some(directory.clone()));
@@ -502,6 +485,7 @@ impl<M: Machine> Keeper<M> {
 
     /// Brings the zone's log to what the sequencer still has in memory, from the logs of linked zones (L3).
     async fn catch_up(&self, worker: &LogWorker, last: &mut Position, durable: &mut watch::Receiver<u64>) -> Result<(), Failure> {
+        let mut copy_bytes = self.settings.copy_bytes;
         loop {
             let history = self.history().await?;
             let common = common_position(&history, worker, *last, self.settings.source_timeout).await?;
@@ -516,12 +500,12 @@ impl<M: Machine> Keeper<M> {
             if last.index >= first_recent || !holds(Rule::L1) {
                 return Ok(());
             }
-            let mut copied = None;
+            let (mut copied, mut timed_out) = (None, false);
             for (source, log) in &history.sources {
                 if *source == self.place.zone {
                     continue;
                 }
-                let read = log.read(last.index + 1, self.settings.copy_bytes);
+                let read = log.read(last.index + 1, copy_bytes);
                 match tokio::time::timeout(self.settings.source_timeout, read).await {
                     Ok(Ok(batches)) if !batches.is_empty() => {
                         copied = Some(batches);
@@ -535,9 +519,16 @@ impl<M: Machine> Keeper<M> {
                         tracing::warn!(%zone, %damage, "a log is damaged; another zone's is read instead");
                     }
                     // Nothing there, or not now: the next one.
-                    Ok(Ok(_) | Err(_)) | Err(_) => {}
+                    Ok(Ok(_) | Err(_)) => {}
+                    Err(_) => timed_out = true,
                 }
             }
+            if copied.is_none() && timed_out && copy_bytes > 1 {
+                // A slow disk, perhaps, and not a hung one: it is asked for less.
+                copy_bytes = (copy_bytes / 64).max(1);
+                continue;
+            }
+            copy_bytes = (copy_bytes * 4).min(self.settings.copy_bytes);
             let Some(batches) = copied else {
                 return Err(Failure::Retry("no other zone can be read from".to_owned()));
             };
@@ -582,7 +573,8 @@ impl<M: Machine> Keeper<M> {
             promise: history.epoch,
             catalog: 0,
         };
-        let directory = Arc::new(ZoneDirectory::create(disk, &path, identity).await?);
+        let directory = Arc::new(ZoneDirectory::create_with(disk, &path, identity, self.lock.take()).await?);
+        self.lock = Some(directory.lock().clone());
         self.copy_catalog(directory, reason, false).await
     }
 
@@ -596,7 +588,8 @@ impl<M: Machine> Keeper<M> {
         let Inspection::Identity(identity) = self.place.inspect().await? else {
             return Err(Failure::Retry("its identity is gone".to_owned()));
         };
-        let directory = Arc::new(ZoneDirectory::open(disk, &path, &identity).await?);
+        let directory = Arc::new(ZoneDirectory::open_with(disk, &path, &identity, self.lock.take()).await?);
+        self.lock = Some(directory.lock().clone());
         let epoch = self.history().await?.epoch;
         // No vote from here until the copy is complete, whatever happens in between.
         let no_vote = |identity: &mut Identity| {
@@ -615,7 +608,8 @@ impl<M: Machine> Keeper<M> {
         let Inspection::Identity(identity) = self.place.inspect().await? else {
             return Err(Failure::Retry("its identity is gone".to_owned()));
         };
-        let directory = Arc::new(ZoneDirectory::open(disk, &path, &identity).await?);
+        let directory = Arc::new(ZoneDirectory::open_with(disk, &path, &identity, self.lock.take()).await?);
+        self.lock = Some(directory.lock().clone());
         self.copy_catalog(directory, reason, true).await
     }
 
@@ -697,6 +691,18 @@ impl<M: Machine> Keeper<M> {
         directory.remove_other_catalogs().await?;
         self.take_part(directory, log, state, has_vote).await
     }
+}
+
+/// Whether what a zone's store holds is the history, as far as can be told: of batches that were trimmed everywhere nothing is known.
+async fn is_of_history(applied: Applied, history: &History, worker: &LogWorker) -> Result<bool, Failure> {
+    let known = match worker.position_at(applied.index).await? {
+        Some(position) => Some(position),
+        None => history.recent.iter().map(|batch| batch.position).find(|position| position.index == applied.index),
+    };
+    Ok(match known {
+        Some(known) => (known.epoch, known.checksum) == (applied.epoch, applied.checksum),
+        None => applied.index <= history.last.index,
+    })
 }
 
 /// The last position that the zone's log shares with the history.

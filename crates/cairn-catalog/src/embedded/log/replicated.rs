@@ -6,20 +6,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cairn_disk::Environment;
-use cairn_disk::zone_directory::{IDENTITY_FORMAT, Identity, Inspection, ZoneDirectory, ZoneState};
 use cairn_types::ids::ZONE_COUNT;
 use cairn_types::{Incarnation, StoreId, ZoneIndex, ZoneName};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 use super::applier::ApplierSettings;
-use super::decide::{Found, Refusal, Role, Start, decide, majority};
+use super::decide::{Found, Refusal, Role, Start, decide};
 use super::events::{Event, Life, Machine, SequencerSettings, Shared, Unavailable};
-use super::keeper::{Keeper, KeeperSettings, Opened, Place, Task, ZonePhase, ZoneStatus};
-use super::rules::{Rule, holds};
+use super::keeper::{Keeper, KeeperSettings, Task, ZonePhase, ZoneStatus};
+use super::place::{Looked, Place};
 use super::sequencer::{Sequencer, Surroundings};
+use super::start::{Ready, form, look_at_all, make_ready, newest};
 use super::work::{Slot, watch as watch_sequencer};
-use super::zone_log::{Base, LogSettings, ZoneLog};
+use super::zone_log::{Base, LogSettings};
 use crate::embedded::keyvalue::{KeyValue, KeyValueEngine};
 
 /// A zone's name and where its directory is.
@@ -67,8 +68,10 @@ pub struct Replicated<M: Machine> {
     epoch: u64,
 }
 
-/// How long a start waits for two zones to agree before it says that they do not.
+/// How long a start waits for two zones to agree, while nothing moves, before it says that they do not.
 const ESTABLISH_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long making a store may take.
+const FORM_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a stop waits for a zone's last checkpoint.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 const QUEUE_LENGTH: usize = 4096;
@@ -82,35 +85,46 @@ impl<M: Machine> Replicated<M> {
         engine: Arc<dyn KeyValueEngine>,
         machine: M,
     ) -> Result<Self, StartError> {
-        let mut settings = settings;
-        settings.log.nonce_seed = environment.random.next_u64();
-        let names = places.each_ref().map(|place| place.name.clone());
-        let places = ZoneIndex::ALL.map(|zone| Place {
-            zone,
-            names: names.clone(),
-            path: places[zone.get()].path.clone(),
-            environment: environment.clone(),
-            log_settings: settings.log,
-        });
-        let (mut opened, mut mount_points) = look_at_all(&places).await;
-        let mut start = decide(&names, &opened.each_ref().map(|opened| opened.found.clone()));
-        if let Start::Form { store } = start {
-            drop(opened);
-            form(&environment, &places, store).await.map_err(|error| StartError::Failed(error.to_string()))?;
-            (opened, mount_points) = look_at_all(&places).await;
-            start = decide(&names, &opened.each_ref().map(|opened| opened.found.clone()));
+        let machine = Arc::new(machine);
+        let mut passed_over = [false; ZONE_COUNT];
+        loop {
+            let mut settings = settings.clone();
+            settings.log.nonce_seed = environment.random.next_u64();
+            let names = places.each_ref().map(|place| place.name.clone());
+            let places = ZoneIndex::ALL.map(|zone| Place {
+                zone,
+                names: names.clone(),
+                path: places[zone.get()].path.clone(),
+                environment: environment.clone(),
+                log_settings: settings.log,
+            });
+            let decided = Decided::find(&environment, &places, &settings, passed_over).await?;
+            let (source, others) = (decided.source, decided.ready.iter().flatten().count() - 1);
+            let replicated = Self::spawn(&environment, places, &settings, &engine, machine.clone(), decided);
+            match replicated.establish(source, others >= 2, settings.keeper.look_timeout).await {
+                Established::Yes => return Ok(replicated),
+                Established::No => {
+                    return Err(StartError::Failed("two zones have not agreed on the log within 60 s".to_owned()));
+                }
+                Established::WithoutSource(reason) => {
+                    // What it alone has, nobody was told; without it the other two begin.
+                    tracing::warn!(zone = %names[source.get()], %reason, "the zone with the newest log cannot join");
+                    passed_over[source.get()] = true;
+                    replicated.abandon(source).await;
+                }
+            }
         }
-        let (store, source, epoch, roles) = match start {
-            Start::Serve { store, source, epoch, roles } => (store, source, epoch, roles),
-            Start::Refuse(refusal) => return Err(StartError::Refused(refusal)),
-            Start::Form { .. } => return Err(StartError::Failed("the store was made and is not there".to_owned())),
-        };
-        promise(epoch, &opened).await?;
-        let history = opened[source.get()]
-            .member
-            .as_ref()
-            .map(|(_, log)| Base { position: log.last(), time_ms: log.last_time_ms(), marks: log.last_marks() })
-            .ok_or_else(|| StartError::Failed("the zone with the newest log went away".to_owned()))?;
+    }
+
+    fn spawn(
+        environment: &Environment,
+        places: [Place; ZONE_COUNT],
+        settings: &Settings,
+        engine: &Arc<dyn KeyValueEngine>,
+        machine: Arc<M>,
+        decided: Decided,
+    ) -> Self {
+        let Decided { store, epoch, history, roles, looked, ready, mount_points, .. } = decided;
         tracing::info!(%store, epoch, batch = history.position.index, "starting");
         let lives = history
             .marks
@@ -118,6 +132,7 @@ impl<M: Machine> Replicated<M> {
         let shared = Arc::new(Shared {
             reader: RwLock::new(None),
             trim_floor: Arc::default(),
+            applying: Arc::default(),
             time_ms: AtomicU64::new(history.time_ms),
             lives,
         });
@@ -126,7 +141,7 @@ impl<M: Machine> Replicated<M> {
         let slot = Arc::new(Slot::new());
         let watching = watch_sequencer(Arc::downgrade(&slot), settings.sequencer.move_after);
         let surroundings = Surroundings {
-            machine: Arc::new(machine),
+            machine,
             settings: settings.sequencer.clone(),
             clock: environment.clock.clone(),
             executor: environment.executor.clone(),
@@ -139,11 +154,13 @@ impl<M: Machine> Replicated<M> {
         environment.executor.spawn_worker("sequencer", Box::pin(sequencer.run()));
         environment.executor.spawn_worker("watch sequencer", Box::pin(watching));
         let mount_points = watch::Sender::new(mount_points);
-        let mut statuses = Vec::new();
-        for (place, (opened, role)) in places.into_iter().zip(opened.into_iter().zip(roles)) {
-            let status = watch::Sender::new(ZoneStatus { phase: ZonePhase::Opening, directory: None });
-            statuses.push(status.subscribe());
+        let statuses = [(); ZONE_COUNT].map(|()| watch::Sender::new(ZoneStatus { phase: ZonePhase::Opening, directory: None }));
+        let zones = statuses.each_ref().map(watch::Sender::subscribe);
+        let parts = places.into_iter().zip(statuses).zip(looked.into_iter().zip(ready).zip(roles));
+        for ((place, status), ((looked, ready), role)) in parts {
             let name = format!("keep {}", place.names[place.zone.get()]);
+            let lock = ready.as_ref().map(|(directory, _)| directory.lock().clone()).or(looked.lock);
+            let task = first_task(&looked.found, ready, role);
             let keeper = Keeper {
                 place,
                 store,
@@ -156,14 +173,61 @@ impl<M: Machine> Replicated<M> {
                 mount_points: mount_points.clone(),
                 link: 0,
                 trusted_index: None,
+                lock,
+                empty_since: None,
             };
-            environment.executor.spawn_worker(&name, Box::pin(keeper.run(first_task(opened, role))));
+            environment.executor.spawn_worker(&name, Box::pin(keeper.run(task)));
         }
-        let zones = statuses.try_into().map_err(|_| StartError::Failed("a zone has no keeper".to_owned()))?;
-        let replicated = Self { commands, events, shared, zones, store, epoch };
-        match tokio::time::timeout(ESTABLISH_TIMEOUT, replicated.wait_until_serving()).await {
-            Ok(()) => Ok(replicated),
-            Err(_) => Err(StartError::Failed("two zones have not agreed on the log within 60 s".to_owned())),
+        Self { commands, events, shared, zones, store, epoch }
+    }
+
+    /// Waits for two zones to agree. Gives up only when nothing has moved for a while, however long a copy takes.
+    async fn establish(&self, source: ZoneIndex, others_can: bool, stuck_after: Duration) -> Established {
+        let mut furthest = [(0, 0); ZONE_COUNT];
+        let (mut moved, mut applying) = (Instant::now(), 0);
+        let mut source_waits_since = Instant::now();
+        while self.shared.reader.read().is_none() {
+            for (zone, furthest) in self.zones.iter().zip(&mut furthest) {
+                let now = match zone.borrow().phase {
+                    ZonePhase::CatchingUp { at, .. } => (at, furthest.1),
+                    ZonePhase::Rebuilding { rows, .. } => (furthest.0, rows),
+                    _ => *furthest,
+                };
+                if now.0 > furthest.0 || now.1 > furthest.1 {
+                    *furthest = (now.0.max(furthest.0), now.1.max(furthest.1));
+                    moved = Instant::now();
+                }
+            }
+            let applied = self.shared.applying.load(Ordering::Relaxed);
+            if std::mem::replace(&mut applying, applied) != applied {
+                moved = Instant::now();
+            }
+            let stuck = match self.zones[source.get()].borrow().phase.clone() {
+                ZonePhase::Away(reason) | ZonePhase::Refused(reason) | ZonePhase::Rebuilding { reason, .. } => Some(reason),
+                ZonePhase::Voting => {
+                    source_waits_since = Instant::now();
+                    None
+                }
+                _ => (source_waits_since.elapsed() >= stuck_after).then(|| "it does not answer".to_owned()),
+            };
+            if let Some(reason) = stuck.filter(|_| others_can) {
+                return Established::WithoutSource(reason);
+            }
+            if moved.elapsed() >= ESTABLISH_TIMEOUT {
+                return Established::No;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        Established::Yes
+    }
+
+    /// Ends what was begun, so that it can be begun without this zone.
+    async fn abandon(self, without: ZoneIndex) {
+        let _ = self.events.send(Event::Abandon);
+        for zone in ZoneIndex::ALL {
+            let limit = if zone == without { Duration::from_millis(200) } else { STOP_TIMEOUT };
+            let mut status = self.zones[zone.get()].clone();
+            let _ = tokio::time::timeout(limit, async { while status.changed().await.is_ok() {} }).await;
         }
     }
 
@@ -262,105 +326,91 @@ impl<M: Machine> Replicated<M> {
     }
 }
 
-async fn look_at_all(places: &[Place; ZONE_COUNT]) -> ([Opened; ZONE_COUNT], [bool; ZONE_COUNT]) {
-    // What any zone remembers of the others' being mount points.
-    let mut mount_points = [false; ZONE_COUNT];
-    let mut stores = Vec::new();
-    for place in places {
-        if let Ok(Inspection::Identity(identity)) = place.inspect().await {
-            stores.push(identity.store);
-            for (known, told) in mount_points.iter_mut().zip(identity.mount_points) {
-                *known |= told;
-            }
-        }
-    }
-    let store = majority(&stores);
-    let [first, second, third] = places;
-    let opened = futures::join!(
-        first.open(store, mount_points[0], None),
-        second.open(store, mount_points[1], None),
-        third.open(store, mount_points[2], None),
-    );
-    (opened.into(), mount_points)
+/// What a start found, and has made ready.
+struct Decided {
+    store: StoreId,
+    epoch: u64,
+    source: ZoneIndex,
+    history: Base,
+    roles: [Role; ZONE_COUNT],
+    looked: [Looked; ZONE_COUNT],
+    ready: [Option<Ready>; ZONE_COUNT],
+    mount_points: [bool; ZONE_COUNT],
 }
 
-/// L8: every zone says *forming* durably before any says *formed*, and all say *formed* before anything is acknowledged.
-async fn form(environment: &Environment, places: &[Place; ZONE_COUNT], store: Option<StoreId>) -> std::io::Result<()> {
-    let disk = environment.disk.clone();
-    let store = store.unwrap_or_else(|| {
-        let mut bytes = [0; 16];
-        environment.random.fill(&mut bytes);
-        StoreId(u128::from_le_bytes(bytes))
-    });
-    let mut mount_points = [false; ZONE_COUNT];
-    for (place, mount_point) in places.iter().zip(&mut mount_points) {
-        disk.create_directory(&place.path).await?;
-        *mount_point = disk.is_mount_point(&place.path).await?;
-    }
-    let mut directories = Vec::new();
-    for place in places {
-        if let Inspection::Identity(identity) = place.inspect().await?
-            && identity.state == ZoneState::Formed
-        {
-            continue;
+enum Established {
+    Yes,
+    No,
+    /// The zone with the newest log cannot join, and two others that vote can.
+    WithoutSource(String),
+}
+
+impl Decided {
+    /// Looks first, decides, and touches only then.
+    async fn find(
+        environment: &Environment,
+        places: &[Place; ZONE_COUNT],
+        settings: &Settings,
+        passed_over: [bool; ZONE_COUNT],
+    ) -> Result<Self, StartError> {
+        let limit = settings.keeper.look_timeout;
+        let names = &places[0].names;
+        let (mut looked, mut mount_points) = look_at_all(places, Default::default(), limit).await;
+        let mut start = decide(names, &looked.each_ref().map(|looked| looked.found.clone()));
+        if let Start::Form { store } = start {
+            let locks = looked.map(|looked| looked.lock);
+            let formed = form(environment.clone(), places.clone(), locks, store, FORM_TIMEOUT).await;
+            let locks = formed.map_err(|error| StartError::Failed(error.to_string()))?;
+            (looked, mount_points) = look_at_all(places, locks, limit).await;
+            start = decide(names, &looked.each_ref().map(|looked| looked.found.clone()));
         }
-        let identity = Identity {
-            format: IDENTITY_FORMAT,
-            store,
-            zone: place.names[place.zone.get()].clone(),
-            zones: place.names.clone(),
-            mount_points,
-            incarnation: Incarnation(1),
-            state: ZoneState::Forming,
-            promise: 0,
-            catalog: 0,
+        let (store, epoch, mut roles) = match start {
+            Start::Serve { store, epoch, roles, .. } => (store, epoch, roles),
+            Start::Refuse(refusal) => return Err(StartError::Refused(refusal)),
+            Start::Form { .. } => return Err(StartError::Failed("the store was made and is not there".to_owned())),
         };
-        let directory = Arc::new(ZoneDirectory::create(disk.clone(), &place.path, identity).await?);
-        let time_ms = u64::try_from(environment.clock.wall().as_millis()).unwrap_or(u64::MAX);
-        let mut base = Base { time_ms, ..Base::default() };
-        for mark in &mut base.marks {
-            mark.incarnation = 1;
+        for (role, _) in roles.iter_mut().zip(passed_over).filter(|(role, passed_over)| *passed_over && **role == Role::Voter) {
+            *role = Role::Out("it could not join with the newest log".to_owned());
         }
-        ZoneLog::create(directory.clone(), directory.log_path(), place.log_settings, base, 0).await?;
-        directories.push(directory);
-        if !holds(Rule::L8) {
-            break;
-        }
-    }
-    for directory in &directories {
-        directory.update(|identity| identity.state = ZoneState::Formed).await?;
-    }
-    Ok(())
-}
-
-/// L2: the epoch is promised in two zones before a batch of it is written.
-async fn promise(epoch: u64, opened: &[Opened; ZONE_COUNT]) -> Result<(), StartError> {
-    if !holds(Rule::L2) {
-        return Ok(());
-    }
-    let mut promised = 0;
-    let mut reasons = Vec::new();
-    for opened in opened {
-        if let (Found::Member(_), Some((directory, _))) = (&opened.found, &opened.member) {
-            match directory.update(|identity| identity.promise = epoch).await {
-                Ok(()) => promised += 1,
-                Err(error) => reasons.push(error.to_string()),
+        let mut logs = looked.each_mut().map(|looked| looked.log.take());
+        let mut making = Vec::new();
+        for place in places {
+            let index = place.zone.get();
+            let log = logs[index].take();
+            if roles[index] == Role::Voter {
+                let Looked { found, lock, .. } = &looked[index];
+                making.push(async move { (index, make_ready(place, found, lock.clone(), log, epoch, limit).await) });
             }
         }
+        let mut ready = [const { None }; ZONE_COUNT];
+        let mut reasons = Vec::new();
+        for (index, made) in futures::future::join_all(making).await {
+            match made {
+                Ok(made) => ready[index] = Some(made),
+                Err(reason) => {
+                    reasons.push(format!("{}: {reason}", names[index]));
+                    roles[index] = Role::Out(reason);
+                }
+            }
+        }
+        match newest(&ready) {
+            Some((source, history)) if ready.iter().flatten().count() >= 2 => {
+                Ok(Self { store, epoch, source, history, roles, looked, ready, mount_points })
+            }
+            _ => Err(StartError::Failed(format!("the new epoch could not be promised in two zones: {}", reasons.join("; ")))),
+        }
     }
-    if promised < 2 {
-        return Err(StartError::Failed(format!("the new epoch could not be promised in two zones: {}", reasons.join("; "))));
-    }
-    Ok(())
 }
 
-fn first_task(opened: Opened, role: Role) -> Task {
-    match (role, opened.member) {
+fn first_task(found: &Found, ready: Option<Ready>, role: Role) -> Task {
+    match (role, ready) {
         (Role::Voter, Some((directory, log))) => Task::Join(directory, log),
         (Role::Voter, None) => Task::LookAgain(ZonePhase::Opening),
+        // Looked at again before it is rebuilt.
+        (Role::Lost(reason), _) if matches!(found, Found::Empty | Found::NoMemory(_)) => Task::LookAgain(ZonePhase::Away(reason)),
         (Role::Lost(reason), _) => Task::NewLife(reason, None),
         (Role::RebuildCatalog(reason), _) => Task::NewCatalog(reason),
-        (Role::Out(reason), _) if matches!(opened.found, Found::Refused(_)) => Task::LookAgain(ZonePhase::Refused(reason)),
+        (Role::Out(reason), _) if matches!(found, Found::Refused(_)) => Task::LookAgain(ZonePhase::Refused(reason)),
         (Role::Out(reason), _) => Task::LookAgain(ZonePhase::Away(reason)),
     }
 }

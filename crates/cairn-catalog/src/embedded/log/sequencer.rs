@@ -46,6 +46,8 @@ struct Link {
     ended: Option<oneshot::Sender<Ended>>,
     /// When reads and evaluation were last moved away from it, because it did not answer.
     moved_at: Option<Instant>,
+    /// How far its applier was when that was last looked at.
+    seen_progress: u64,
 }
 
 /// The zone whose state reads use.
@@ -309,7 +311,18 @@ impl<M: Machine> Sequencer<M> {
         let (ended, receiver) = oneshot::channel();
         self.unlink(zone, Ended::Away("it was opened anew".to_owned()));
         let (durable, moved_at) = (last.index, None);
-        let link = Link { number, worker, applier, state, durable, votes, waiting_since, ended: Some(ended), moved_at };
+        let link = Link {
+            number,
+            worker,
+            applier,
+            state,
+            durable,
+            votes,
+            waiting_since,
+            ended: Some(ended),
+            moved_at,
+            seen_progress: 0,
+        };
         self.links[zone.get()] = Some(link);
         self.holds[zone.get()] = None;
         self.marks[zone.get()].log_index = last.index;
@@ -701,6 +714,13 @@ impl<M: Machine> Sequencer<M> {
     fn move_away_if_slow(&mut self, now: Instant) {
         let move_after = self.settings.move_after;
         let since = |link: &Link| link.waiting_since.is_some_and(|since| now.duration_since(since) >= move_after);
+        if let Primary::TakingOver(zone, _, since) = &mut self.primary
+            && let Some(link) = self.links[zone.get()].as_mut()
+            && std::mem::replace(&mut link.seen_progress, link.applier.progress()) != link.applier.progress()
+        {
+            // It has much to apply, and does.
+            *since = now;
+        }
         let (zone, slow) = match self.primary {
             Primary::None => return,
             Primary::TakingOver(zone, _, since) => (zone, now.duration_since(since) >= move_after),

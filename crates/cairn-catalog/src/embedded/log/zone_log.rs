@@ -12,10 +12,12 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use cairn_disk::zone_directory::ZoneDirectory;
 use cairn_disk::{Disk, File, OpenMode};
+use cairn_types::StoreId;
 
 use super::batch::{
     Batch, FILE_HEADER_LENGTH, FRAME_ALIGNMENT, FRAME_HEADER_LENGTH, FileHeader, FrameHeader, Marks, Position, frame_length,
@@ -103,6 +105,38 @@ struct LogFile {
     length: u64,
 }
 
+/// A zone's log as it was found; nothing has been changed.
+pub struct LogFound {
+    path: PathBuf,
+    files: VecDeque<LogFile>,
+    last: Position,
+    last_time_ms: u64,
+    last_marks: Marks,
+    /// Whether frames follow the torn one.
+    stale: bool,
+    vouched_index: u64,
+    generation_next: u64,
+    /// Files that are no part of the log: half made, or replaced by others.
+    useless: Vec<String>,
+}
+
+impl LogFound {
+    /// The last batch of the log; the base where there is none yet.
+    pub fn last(&self) -> Position {
+        self.last
+    }
+
+    /// The marks that the last batch carries (L7).
+    pub fn last_marks(&self) -> Marks {
+        self.last_marks
+    }
+
+    /// The epoch of the last cut, 0 if there was none that the log remembers.
+    pub fn cut_epoch(&self) -> u64 {
+        self.files.iter().map(|file| file.header.cut_epoch).max().unwrap_or(0)
+    }
+}
+
 /// One zone's log.
 pub struct ZoneLog {
     directory: Arc<ZoneDirectory>,
@@ -179,8 +213,12 @@ impl ZoneLog {
         settings: LogSettings,
         trusted_index: Option<u64>,
     ) -> Result<Self, OpenError> {
-        let disk = directory.disk().clone();
-        let path = directory.log_path();
+        let found = Self::look(&**directory.disk(), directory.log_path(), directory.identity().store, &AtomicU64::new(0)).await?;
+        Self::take(directory, settings, trusted_index, found).await
+    }
+
+    /// Reads and verifies the log in this directory and changes nothing. `progress` rises while it reads.
+    pub async fn look(disk: &dyn Disk, path: PathBuf, store: StoreId, progress: &AtomicU64) -> Result<LogFound, OpenError> {
         let names = match disk.read_directory(&path).await {
             Ok(names) => names,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(OpenError::Missing),
@@ -188,19 +226,16 @@ impl ZoneLog {
         };
         let mut generations: Vec<u64> = names.iter().filter_map(|name| generation_of(name)).collect();
         generations.sort_unstable();
-        for name in names.iter().filter(|name| name.strip_suffix(".new").is_some()) {
-            disk.remove_file(&path.join(name)).await?;
-        }
-        let spares = Spares::find(disk.clone(), path.clone(), settings).await?;
-        let generation_next = generations.last().map_or(1, |generation| generation + 1).max(spares.number_next());
+        let mut useless: Vec<String> = names.into_iter().filter(|name| name.strip_suffix(".new").is_some()).collect();
+        let generation_next = generations.last().map_or(1, |generation| generation + 1);
         let mut scans: Vec<Scan> = Vec::new();
         for generation in generations.iter().copied() {
             let name = file_name(generation);
             let file = disk.open(&path.join(&name), OpenMode::Write).await?;
-            let scan = scan_file(file, name.clone(), generation).await?;
+            let scan = scan_file(file, name.clone(), generation, progress).await?;
             // A cut leaves two files with one base when the process ends before the older is removed.
             if let Some(before) = scans.pop_if(|before| before.file.header.base.index >= scan.file.header.base.index) {
-                disk.remove_file(&path.join(&before.file.name)).await?;
+                useless.push(before.file.name);
             }
             // Damage in a frame, or a tail cut short before a later file that vouches for it.
             if let Some(before) = scans.last()
@@ -222,25 +257,32 @@ impl ZoneLog {
             let what = format!("batch {} was synced here and cannot be read", last_scan.end().index + 1);
             return Err(damage(&last_scan.file.name, last_scan.file.end, &what).into());
         }
-        let identity = directory.identity();
-        if let Some(stranger) = scans.iter().find(|scan| scan.file.header.store != identity.store) {
+        if let Some(stranger) = scans.iter().find(|scan| scan.file.header.store != store) {
             return Err(damage(&stranger.file.name, 0, "the file belongs to another store").into());
         }
         let (last, last_time_ms, last_marks, stale) =
             (last_scan.end(), last_scan.time_ms, last_scan.marks, last_scan.stale_follows);
         let vouched_index = last_scan.vouched_index;
-        let mut log = Self {
-            directory,
-            path,
-            settings,
-            spares,
-            files: scans.into_iter().map(|scan| scan.file).collect(),
-            last,
-            last_time_ms,
-            last_marks,
-            synced_index: 0,
-            generation_next,
-        };
+        let files = scans.into_iter().map(|scan| scan.file).collect();
+        Ok(LogFound { path, files, last, last_time_ms, last_marks, stale, vouched_index, generation_next, useless })
+    }
+
+    /// Takes the log that was found: cuts a torn tail, and makes durable all that is left.
+    pub async fn take(
+        directory: Arc<ZoneDirectory>,
+        settings: LogSettings,
+        trusted_index: Option<u64>,
+        found: LogFound,
+    ) -> Result<Self, OpenError> {
+        let disk = directory.disk().clone();
+        let LogFound { path, files, last, last_time_ms, last_marks, stale, vouched_index, generation_next, useless } = found;
+        for name in useless {
+            disk.remove_file(&path.join(name)).await?;
+        }
+        let spares = Spares::find(disk.clone(), path.clone(), settings).await?;
+        let generation_next = generation_next.max(spares.number_next());
+        let mut log =
+            Self { directory, path, settings, spares, files, last, last_time_ms, last_marks, synced_index: 0, generation_next };
         let trusted_index = trusted_index.map_or(last.index, |trusted| trusted.clamp(log.active().header.base.index, last.index));
         if trusted_index < last.index {
             let cut_epoch = log.cut_epoch();
@@ -586,7 +628,7 @@ impl Scan {
 const SCAN_BYTES: usize = 1 << 20;
 
 /// Reads a file's frames.
-async fn scan_file(file: Arc<dyn File>, name: String, generation: u64) -> Result<Scan, OpenError> {
+async fn scan_file(file: Arc<dyn File>, name: String, generation: u64, progress: &AtomicU64) -> Result<Scan, OpenError> {
     let length = file.metadata().await?.length;
     let header =
         FileHeader::decode(&file.read_at(0, FILE_HEADER_LENGTH as usize).await?).filter(|header| header.generation == generation);
@@ -604,6 +646,7 @@ async fn scan_file(file: Arc<dyn File>, name: String, generation: u64) -> Result
     };
     let mut window = Window { file: &*file, start: 0, bytes: Bytes::new() };
     loop {
+        progress.fetch_add(1, Ordering::Relaxed);
         let offset = scan.file.end;
         let Some(frame) = window.get(offset, FRAME_HEADER_LENGTH).await? else {
             break;
@@ -626,7 +669,7 @@ async fn scan_file(file: Arc<dyn File>, name: String, generation: u64) -> Result
         scan.time_ms = batch.time_ms;
         scan.marks = batch.marks;
     }
-    if let Some(vouched) = later_frames(&*file, scan.file.end, length, header).await? {
+    if let Some(vouched) = later_frames(&*file, scan.file.end, length, header, progress).await? {
         scan.stale_follows = true;
         scan.vouched_index = scan.vouched_index.max(vouched);
     }
@@ -634,12 +677,19 @@ async fn scan_file(file: Arc<dyn File>, name: String, generation: u64) -> Result
 }
 
 /// The highest synced index that frames of this generation record from `offset` on; `None` when there is no such frame.
-async fn later_frames(file: &dyn File, offset: u64, length: u64, header: FileHeader) -> io::Result<Option<u64>> {
+async fn later_frames(
+    file: &dyn File,
+    offset: u64,
+    length: u64,
+    header: FileHeader,
+    progress: &AtomicU64,
+) -> io::Result<Option<u64>> {
     let (generation, nonce) = (header.generation, header.nonce);
     let mut window = Window { file, start: 0, bytes: Bytes::new() };
     let mut found = None;
     let mut offset = offset;
     while offset < length {
+        progress.fetch_add(1, Ordering::Relaxed);
         if let Some(bytes) = window.get(offset, FRAME_HEADER_LENGTH).await?
             && let Some(header) = FrameHeader::decode(&bytes, nonce)
             && header.generation == generation
