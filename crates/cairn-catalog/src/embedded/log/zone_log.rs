@@ -25,6 +25,10 @@ use super::batch::{
 use super::rules::{Rule, holds};
 use super::spares::Spares;
 
+/// What file systems read and write at once, bytes.
+const BLOCK_BYTES: u64 = 4096;
+static ZEROS: [u8; BLOCK_BYTES as usize] = [0; BLOCK_BYTES as usize];
+
 /// Sizes of a zone's log.
 #[derive(Debug, Clone, Copy)]
 pub struct LogSettings {
@@ -507,9 +511,14 @@ impl ZoneLog {
         self.files.back_mut().unwrap_or_else(|| unreachable!("a log has at least one file"))
     }
 
+    /// Writes frames that end where the active file ends now, and zeros up to the end of the file system's block: a block that is written
+    /// in part and not in memory, as in a recycled file, would first be read from the disk, and every append waits for its write.
     async fn write_pieces(&self, offset: u64, pieces: &mut Vec<Bytes>) -> io::Result<()> {
         if !pieces.is_empty() {
-            self.active().file.write_at(offset, pieces).await?;
+            let active = self.active();
+            let block_end = active.end.next_multiple_of(BLOCK_BYTES).min(active.length);
+            pieces.push(Bytes::from_static(&ZEROS[..block_end.saturating_sub(active.end) as usize]));
+            active.file.write_at(offset, pieces).await?;
             pieces.clear();
         }
         Ok(())

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use cairn_disk::Disk;
 use cairn_disk::zone_directory::{IDENTITY_FORMAT, Identity, ZoneDirectory, ZoneState};
 use cairn_testkit::sim_disk::SimDisk;
@@ -60,6 +61,28 @@ async fn check(log: &ZoneLog, model: &BTreeMap<u64, Arc<Batch>>, context: &str) 
         assert_eq!(model.get(&expected), Some(found), "{context}");
         assert_eq!(log.position_at(expected).await.unwrap(), Some(found.position));
     }
+}
+
+/// A recycled file holds old bytes; a block of it that an append writes in part must not be read from the disk first.
+#[test]
+fn an_append_ends_with_its_block_whatever_the_file_held() {
+    simulate(async {
+        let disk = SimDisk::new(3);
+        let mut log = create(&disk).await;
+        let mut random = ChaCha8Rng::seed_from_u64(3);
+        let file = log.active().file.clone();
+        let length = log.active().length;
+        file.write_at(log.active().end, &[Bytes::from(vec![0xFF; (length - log.active().end) as usize])]).await.unwrap();
+        for _ in 0..3 {
+            let next = batch(&mut random, log.last(), 1);
+            log.append(&[next]).await.unwrap();
+            let (end, block_end) = (log.active().end, log.active().end.next_multiple_of(super::BLOCK_BYTES));
+            let rest = file.read_at(end, (length - end) as usize).await.unwrap();
+            let (block, beyond) = rest.split_at((block_end - end) as usize);
+            assert!(block.iter().all(|byte| *byte == 0), "the block that ends at {block_end}");
+            assert!(beyond.iter().all(|byte| *byte == 0xFF), "nothing beyond {block_end} is touched");
+        }
+    });
 }
 
 /// Appends, syncs, cuts and trims at random, with power losses and kills between and within, and returns what went wrong.
