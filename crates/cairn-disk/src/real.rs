@@ -1,17 +1,23 @@
 //! The machine's own file systems.
 
+mod read_buffers;
+
 use std::fs::{self, OpenOptions};
 use std::io::{self, IoSlice};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use rustix::fs::{FallocateFlags, FlockOperation};
 
 use crate::{Disk, File, LockGuard, Metadata, OpenMode};
+use read_buffers::ReadBuffers;
+
+/// One for the process: the zones' disks read in turns.
+static READ_BUFFERS: LazyLock<ReadBuffers> = LazyLock::new(ReadBuffers::default);
 
 /// [`Disk`] on the machine's file systems. Its futures block.
 #[derive(Debug, Clone, Copy, Default)]
@@ -122,18 +128,18 @@ impl Disk for RealDisk {
 impl File for RealFile {
     fn read_at(&self, offset: u64, length: usize) -> BoxFuture<'_, io::Result<Bytes>> {
         Box::pin(async move {
-            let mut buffer = vec![0; length];
-            let mut filled = 0;
-            while filled < length {
-                match self.file.read_at(&mut buffer[filled..], offset + filled as u64) {
-                    Ok(0) => break,
-                    Ok(count) => filled += count,
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) => return Err(error),
+            READ_BUFFERS.read(length, |buffer| {
+                let mut filled = 0;
+                while filled < buffer.len() {
+                    match self.file.read_at(&mut buffer[filled..], offset + filled as u64) {
+                        Ok(0) => break,
+                        Ok(count) => filled += count,
+                        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                        Err(error) => return Err(error),
+                    }
                 }
-            }
-            buffer.truncate(filled);
-            Ok(Bytes::from(buffer))
+                Ok(filled)
+            })
         })
     }
 
