@@ -49,6 +49,9 @@ pub struct Arguments {
     /// Send bodies without a signed hash (`UNSIGNED-PAYLOAD`, as tools do over HTTPS) in place of a signed one (as they do over HTTP).
     #[arg(long)]
     unsigned: bool,
+    /// Use the binaries that are built already.
+    #[arg(long)]
+    no_build: bool,
     /// Write the results as JSON to this file too.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -72,7 +75,8 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> anyhow::Result<ExitC
     let mut context = Context { name: "bench", workspace, long: false, deadline, log };
     println!("building, and providing the peer; its output is in {}", log_path.display());
     // One after the other, so that the service is built with the features that it is released with.
-    for package in ["cairn", "cairn-load"] {
+    let packages: &[&str] = if arguments.no_build { &[] } else { &["cairn", "cairn-load"] };
+    for package in packages {
         let mut build = workspace.cargo(&["build", "--locked", "--release", "--package", package]);
         context.run(&mut build).with_context(|| format!("{package} cannot be built"))?;
     }
