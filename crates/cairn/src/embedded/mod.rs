@@ -81,7 +81,8 @@ impl Engines {
     ) -> Result<Self, ServeError> {
         let EngineSettings { key_value, log, limits, wait_max, segments, supervision } = settings;
         let machine = CatalogMachine::new(limits.clone());
-        let log = Replicated::open(environment.clone(), places.clone(), log, key_value, machine).await;
+        // Boxed: it is large, and every future that opens a store would carry it.
+        let log = Box::pin(Replicated::open(environment.clone(), places.clone(), log, key_value, machine)).await;
         let log = Arc::new(log.map_err(|error| match error {
             StartError::Refused(refusal) => ServeError(format!(
                 "{}\nPut right what is said of a zone (mount its disk, or put its directory back), then start again.",
