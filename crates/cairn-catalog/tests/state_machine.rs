@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use cairn_catalog::embedded::state::InMemoryCatalog;
 use cairn_catalog::{Catalog, CopyVersion, Limits, NewBlob, NewContent, WriteCondition};
-use cairn_testkit::catalog_conformance::random::{agrees_with_the_reference, operations};
+use cairn_testkit::catalog_conformance::random::{Operation, agrees_with_the_reference, operations};
 use cairn_testkit::catalog_conformance::{self, Subject, World, attributes, key};
 use cairn_testkit::catalog_invariants::violations;
 use cairn_testkit::sim_environment::SimClock;
@@ -91,6 +91,24 @@ async fn the_largest_body_fits_in_one_commit() {
     world.delete("b", None).await.unwrap();
     let more = world.catalog.put_version(world.put_request("c", 1, body(limits.content_chunks_max + 1))).await;
     catalog_conformance::expect_refused(more);
+}
+
+/// The copies of a completed upload name its parts together, however they came to name a blob.
+#[test]
+fn copies_of_a_completed_upload_refer_to_its_blobs_once() {
+    let operations = [
+        Operation::Put { key: 2, size: 3, condition: 0 },
+        Operation::CreateUpload { key: 1 },
+        Operation::CopyPart { upload: 0, number: 1, from: 2, version: 0, range: (0, 1) },
+        Operation::Complete { upload: 0, parts: 2, condition: 0 },
+        Operation::Copy { from: 1, version: 0, to: 2, condition: 0 },
+    ];
+    for length in 1..=operations.len() {
+        run(async {
+            let subject = InMemory::new(1, Limits::default());
+            agrees_with_the_reference(&World::new(&subject).await, &operations[..length]).await;
+        });
+    }
 }
 
 fn run(future: impl Future<Output = ()>) {

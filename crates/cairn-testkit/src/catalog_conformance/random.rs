@@ -202,7 +202,7 @@ impl Run<'_> {
 
     fn object(&self, content: Content) -> Object {
         let given = attributes(self.number);
-        Object { etag: given.etag, content, content_type: given.metadata.content_type }
+        Object { etag: given.etag, content, content_type: given.metadata.content_type, completion: None }
     }
 
     fn source(&self, name: &str, id: VersionId) -> SourceVersion {
@@ -210,8 +210,8 @@ impl Run<'_> {
         SourceVersion { bucket: self.world.bucket, key: key(name), version_id: id, sequence }
     }
 
-    fn source_content(&self, name: &str, id: VersionId) -> Option<Content> {
-        self.model.find(name, id)?.object.as_ref().map(|object| object.content.clone())
+    fn source_object(&self, name: &str, id: VersionId) -> Option<Object> {
+        self.model.find(name, id)?.object.clone()
     }
 
     fn wrote(&mut self, name: &str, result: CatalogResult<cairn_catalog::Written>, expected: CatalogResult<Object>) {
@@ -289,9 +289,11 @@ impl Run<'_> {
     async fn copy(&mut self, from: &str, version: u8, to: &str, condition: u8) {
         let id = self.version(from, version);
         let condition = self.condition(to, condition);
-        let expected = match self.source_content(from, id) {
+        let expected = match self.source_object(from, id) {
             None => Err(CatalogError::SourceChanged),
-            Some(content) => self.model.check(to, &condition).map(|()| self.object(content)),
+            Some(source) => {
+                self.model.check(to, &condition).map(|()| Object { completion: source.completion, ..self.object(source.content) })
+            }
         };
         let request = CopyVersion {
             session: self.world.session,
@@ -388,7 +390,7 @@ impl Run<'_> {
     async fn copy_part(&mut self, upload: u8, part_number: u32, from: &str, version: u8, range: (u8, u8)) {
         let Some(upload) = choose(&self.model.uploads, upload).cloned() else { return };
         let id = self.version(from, version);
-        let content = self.source_content(from, id);
+        let content = self.source_object(from, id).map(|object| object.content);
         let length = content.as_ref().map_or(0, Content::length);
         let (one, other) = (u64::from(range.0) % (length + 1), u64::from(range.1) % (length + 1));
         let range: Range<u64> = one.min(other)..one.max(other);
@@ -431,7 +433,8 @@ impl Run<'_> {
         for (_, part) in chosen {
             content.append(part.content.clone());
         }
-        let object = Object { content_type: Some(Bytes::from_static(b"test/upload")), ..self.object(content) };
+        let content_type = Some(Bytes::from_static(b"test/upload"));
+        let object = Object { content_type, completion: Some(upload.id), ..self.object(content) };
         if check.is_ok() {
             self.model.uploads.retain(|other| other.id != upload.id);
             // Again, at once: the same answer, nothing done.

@@ -1,6 +1,6 @@
 //! S3's versioned buckets, as simply as they can be said: per key a list of versions, oldest first. Obviously right, and slow.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use cairn_catalog::{CatalogError, CatalogResult, ListPosition, ListScope, UploadPosition, VersionPosition, WriteCondition};
@@ -116,6 +116,8 @@ pub struct Object {
     pub content: Content,
     /// One mark, kept as the content type.
     pub content_type: Option<Bytes>,
+    /// Which completed upload it is, or was copied from: the copies refer to that upload's parts together, and those to the blobs.
+    pub completion: Option<UploadId>,
 }
 
 /// An open upload.
@@ -274,9 +276,11 @@ impl ReferenceBucket {
         usage
     }
 
-    /// Every reference to a blob that versions and parts have.
+    /// Every reference to a blob that versions and parts have. The parts of a completed upload have theirs once, however often it was copied.
     pub fn blobs(&self) -> impl Iterator<Item = BlobId> {
-        let versions = self.keys.values().flatten().filter_map(|version| version.object.as_ref());
+        let mut completions = BTreeSet::new();
+        let own = move |object: &&Object| object.completion.is_none_or(|upload| completions.insert(upload.0));
+        let versions = self.keys.values().flatten().filter_map(|version| version.object.as_ref()).filter(own);
         let parts = self.uploads.iter().flat_map(|upload| upload.parts.values());
         versions.chain(parts).flat_map(|object| object.content.blobs())
     }
