@@ -8,17 +8,23 @@ mod machine;
 mod world;
 
 use std::io::ErrorKind;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use cairn_catalog::Limits;
 use cairn_catalog::embedded::keyvalue::model::ModelEngine;
-use cairn_catalog::embedded::keyvalue::{Applied, KeyValue, KeyValueEngine, KeyValueError, Snapshot, Statistics, Table, Write};
+use cairn_catalog::embedded::keyvalue::{
+    Applied, KeyValue, KeyValueEngine, KeyValueError, Rows, Snapshot, Statistics, Table, Write,
+};
 use cairn_catalog::embedded::log::keeper::ZonePhase;
 use cairn_catalog::embedded::log::replicated::{Replicated, Settings, ZonePlace};
 use cairn_catalog::embedded::log::sequencer::{Context, Machine, Unavailable};
+use cairn_catalog::embedded::machine::{CatalogMachine, LogMachine};
+use cairn_catalog::embedded::state::{Query, StateMachine};
 use cairn_disk::zone_directory::Identity;
 use cairn_disk::{Disk, Environment};
 use cairn_testkit::sim_disk::Operation;
@@ -77,11 +83,26 @@ impl KeyValue for Troubled {
         self.0.get(table, key)
     }
     fn snapshot(&self) -> Box<dyn Snapshot> {
-        self.0.snapshot()
+        Box::new(TroubledView(self.0.snapshot(), self.1.clone()))
     }
     /// Tells which zone's store this is.
     fn statistics(&self) -> Statistics {
         Statistics { table_files: self.2, ..Statistics::default() }
+    }
+}
+
+struct TroubledView(Box<dyn Snapshot>, Arc<Trouble>);
+
+impl Snapshot for TroubledView {
+    fn applied(&self) -> Option<Applied> {
+        self.0.applied()
+    }
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, KeyValueError> {
+        wait_while(&self.1.reads_hang);
+        self.0.get(table, key)
+    }
+    fn range(&self, table: Table, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Rows<'_> {
+        self.0.range(table, from, to)
     }
 }
 
@@ -152,6 +173,55 @@ async fn writes_and_reads_leave_a_zone_that_hangs() {
         assert!(same, "the zone that hung does not follow");
         store.stop().await;
     }
+}
+
+/// The zone that reads come from hangs while nothing is written, and as many requests as ever read: none of them waits for the disk, although the
+/// runtime has two threads only.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reads_leave_a_zone_that_hangs_while_nothing_is_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let places = ZONES.map(|zone| ZonePlace { name: zone.parse().unwrap(), path: directory.path().join(zone) });
+    let troubles: Vec<_> = places.iter().map(|place| (place.path.clone(), Arc::<Trouble>::default())).collect();
+    let engine = Arc::new(TroubleIn(ModelEngine::new(), troubles.clone()));
+    let own = Settings { sequencer: Settings::default().sequencer, ..settings() };
+    let own_idle = own.sequencer.idle_mark_after;
+    let environment = Environment::real();
+    let executor = environment.executor.clone();
+    let machine = CatalogMachine::new(Limits::default());
+    let log = Arc::new(Replicated::open(environment, places, own, engine, machine).await.unwrap());
+    let catalog = Arc::new(LogMachine::new(log.clone(), Limits::default(), Duration::from_secs(30), executor).await.unwrap());
+    all_vote(&log).await;
+    let primary = log.reader().unwrap().statistics().table_files as usize;
+    // The log's own last word about what was written.
+    tokio::time::sleep(own_idle * 2).await;
+    let written = log.reader().unwrap().applied();
+    troubles[primary].1.reads_hang.store(true, Ordering::Release);
+    // The disk comes back by itself, so that a runtime without a free thread ends this test, too.
+    let switch = troubles[primary].1.clone();
+    std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_secs(6));
+        switch.reads_hang.store(false, Ordering::Release);
+    });
+    #[allow(clippy::disallowed_methods, reason = "the delay that people feel")]
+    let began = Instant::now();
+    let reads: Vec<_> = (0..200)
+        .map(|_| {
+            let catalog = catalog.clone();
+            tokio::spawn(async move { catalog.ask(Query::Zones(())).await.map(drop) })
+        })
+        .collect();
+    for read in reads {
+        assert_eq!(read.await.unwrap(), Ok(()));
+    }
+    let took = began.elapsed();
+    assert!(took > Duration::from_millis(900), "nothing hung: {took:?}");
+    assert!(took < Duration::from_secs(2), "it took {took:?}");
+    let now = log.reader().unwrap();
+    assert_ne!(now.statistics().table_files as usize, primary, "reads still come from the zone that hangs");
+    assert_eq!(now.applied(), written, "reads went on only because something was written");
+    assert_eq!(log.zones()[primary].borrow().phase, ZonePhase::Voting);
+    troubles[primary].1.reads_hang.store(false, Ordering::Release);
+    log.stop().await;
 }
 
 /// Puts as many bytes as it is asked to, and does not say how many they are.

@@ -4,21 +4,27 @@ mod reads;
 #[cfg(test)]
 mod tests;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cairn_disk::Executor;
 use cairn_types::ids::ZONE_COUNT;
 use cairn_types::{CatalogTime, Incarnation, Now, WallTime, ZoneIndex};
+use tokio::time::Instant;
 
-use self::reads::{ScanRoom, Watched, is_point_read};
+pub use self::reads::Unreadable;
+use self::reads::{PointRoom, ScanRoom, Watched, is_point_read};
 use super::keyvalue::{KeyValue, KeyValueError, Write};
 use super::log::replicated::Replicated;
 use super::log::sequencer::{Context, Machine, Unavailable};
 use super::log::writes::encoded_length;
 use super::state::{Answer, Command, EmbeddedCatalog, Outcome, Overlay, Query, StateMachine, answer, sequence};
 use crate::{CatalogError, CatalogFuture, CatalogResult, Limits, RetireIncarnation};
+
+/// After so long without an answer to a read it is looked what is with it.
+const LOOK_AFTER: Duration = Duration::from_millis(200);
+/// How often it is looked for another zone to read from, while a read hangs.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(10);
 
 /// The catalog on a replicated log.
 pub type LogCatalog = EmbeddedCatalog<LogMachine>;
@@ -35,7 +41,7 @@ pub enum Asked {
     /// A change.
     Change(Command),
     /// To read from another zone's state: this one could not be read.
-    Suspect(Arc<dyn KeyValue>, String),
+    Suspect(Arc<dyn KeyValue>, Unreadable),
 }
 
 /// The writes of one batch in the making.
@@ -57,17 +63,13 @@ impl CatalogMachine {
     /// An error is about the state's store, and leaves nothing of the command in the batch.
     fn run(&self, batch: &mut Making, command: Command) -> Result<CatalogResult<Outcome>, KeyValueError> {
         let sequenced = sequence(&batch.view, &batch.pending, &self.limits, batch.now, command);
-        if let Some(detail) = batch.view.failure() {
-            return Err(unreadable(detail));
+        if let Some(unreadable) = batch.view.failure() {
+            return Err(unreadable.into());
         }
         batch.size_bytes += sequenced.writes.iter().map(encoded_length).sum::<usize>();
         batch.pending.absorb(0, &sequenced.writes);
         Ok(sequenced.result)
     }
-}
-
-fn unreadable(detail: String) -> KeyValueError {
-    KeyValueError::Damaged { file: PathBuf::from("the checkpoint"), detail }
 }
 
 impl Machine for CatalogMachine {
@@ -84,7 +86,7 @@ impl Machine for CatalogMachine {
     fn evaluate(&self, batch: &mut Making, asked: &Asked) -> Result<CatalogResult<Outcome>, KeyValueError> {
         match asked {
             Asked::Change(command) => self.run(batch, command.clone()),
-            Asked::Suspect(state, detail) if Arc::ptr_eq(state, &batch.state) => Err(unreadable(detail.clone())),
+            Asked::Suspect(state, unreadable) if Arc::ptr_eq(state, &batch.state) => Err(unreadable.clone().into()),
             Asked::Suspect(..) => Ok(Err(CatalogError::Refused("reads come from another zone already".to_owned()))),
         }
     }
@@ -105,7 +107,7 @@ impl Machine for CatalogMachine {
 }
 
 /// A state that could not be read, and what is wrong with it.
-type Suspect = Option<(Arc<dyn KeyValue>, String)>;
+type Suspect = Option<(Arc<dyn KeyValue>, Unreadable)>;
 
 /// [`StateMachine`] on the log.
 pub struct LogMachine {
@@ -114,6 +116,7 @@ pub struct LogMachine {
     /// How long a request waits for two zones, and a scan for its turn.
     wait_max: Duration,
     scans: ScanRoom,
+    points: PointRoom,
 }
 
 impl LogMachine {
@@ -124,7 +127,7 @@ impl LogMachine {
         wait_max: Duration,
         executor: Arc<dyn Executor>,
     ) -> CatalogResult<Self> {
-        let machine = Self { log, limits, wait_max, scans: ScanRoom::new(executor) };
+        let machine = Self { log, limits, wait_max, scans: ScanRoom::new(executor.clone()), points: PointRoom::new(executor) };
         for zone in ZoneIndex::ALL {
             loop {
                 let incarnation = machine.log.incarnation(zone);
@@ -156,20 +159,49 @@ impl LogMachine {
         }
     }
 
-    /// Answers from the state that reads come from now, and gives that state back where it could not be read.
-    async fn ask_once(&self, query: Query) -> CatalogResult<(CatalogResult<Answer>, Suspect)> {
+    /// Answers from the state that reads come from now, and gives that state back where it could not be read. `None`: it hung, and reads come
+    /// from another one now.
+    async fn ask_once(&self, query: Query) -> CatalogResult<Option<(CatalogResult<Answer>, Suspect)>> {
         let turn = if is_point_read(&query) { None } else { Some(self.scans.turn(self.wait_max).await?) };
         // Taken only now, so that nothing is held for those who wait; it shows all that was acknowledged before the question (R1).
         let state = self.reader().await?;
-        let view = Watched::new(state.snapshot());
         let (limits, now) = (self.limits.clone(), CatalogTime(self.log.time_ms()));
+        let read = state.clone();
         let walk = move || {
+            let view = Watched::new(state.snapshot());
             let answer = answer(&view, &limits, now, query);
             (answer, view.failure().map(|detail| (state, detail)))
         };
         match turn {
-            None => Ok(walk()),
-            Some(turn) => self.scans.run(turn, walk).await,
+            None => self.read_points(read, walk).await,
+            Some(turn) => self.scans.run(turn, walk).await.map(Some),
+        }
+    }
+
+    /// Waits for a read of a few rows. Where it hangs, the log is told, and once reads come from another zone the answer is that this state is
+    /// to be left.
+    async fn read_points(
+        &self,
+        state: Arc<dyn KeyValue>,
+        walk: impl FnOnce() -> (CatalogResult<Answer>, Suspect) + Send + 'static,
+    ) -> CatalogResult<Option<(CatalogResult<Answer>, Suspect)>> {
+        let give_up_at = Instant::now() + self.wait_max;
+        let mut read = self.points.start(&state, walk);
+        let mut limit = LOOK_AFTER;
+        loop {
+            if let Ok(answered) = read.wait(limit).await {
+                return answered.map(Some);
+            }
+            if self.log.reader().is_ok_and(|reader| !Arc::ptr_eq(&reader, &state)) {
+                return Ok(None);
+            }
+            if Instant::now() >= give_up_at {
+                return Err(CatalogError::Unavailable("the catalog's store does not answer".to_owned()));
+            }
+            if read.hangs() {
+                self.log.read_hangs(&state);
+                limit = LOOK_AGAIN_AFTER;
+            }
         }
     }
 
@@ -200,13 +232,16 @@ impl StateMachine for LogMachine {
     fn ask(&self, query: Query) -> CatalogFuture<'_, Answer> {
         Box::pin(async move {
             for _ in 0..ZONE_COUNT {
-                let (answer, suspect) = self.ask_once(query.clone()).await?;
-                let Some((state, detail)) = suspect else { return answer };
+                let Some((answer, suspect)) = self.ask_once(query.clone()).await? else { continue };
+                let Some((state, unreadable)) = suspect else { return answer };
                 // R2: complete or an error. Another zone holds the same, and may be whole.
-                tracing::error!(%detail, "a zone's state of the catalog cannot be read");
-                let _ = tokio::time::timeout(self.wait_max, self.log.submit(Asked::Suspect(state, detail))).await;
+                tracing::error!(detail = unreadable.detail, "a zone's state of the catalog cannot be read");
+                let _ = tokio::time::timeout(self.wait_max, self.log.submit(Asked::Suspect(state, unreadable))).await;
             }
-            self.ask_once(query).await?.0
+            match self.ask_once(query).await? {
+                Some((answer, _)) => answer,
+                None => Err(CatalogError::Unavailable("the catalog's stores do not answer".to_owned())),
+            }
         })
     }
 }

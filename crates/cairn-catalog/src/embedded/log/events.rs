@@ -172,6 +172,8 @@ pub(super) enum Event<M: Machine> {
     Unlink(ZoneIndex, u64, Ended),
     /// A zone's state has everything up to this index, and waits; answers the request of this number.
     TakenOver(ZoneIndex, u64, u64),
+    /// A read of this state has not come back for long.
+    ReadHangs(Arc<dyn KeyValue>),
     Snapshot(Reply<Copyable>),
     /// Keeps logs from being trimmed above this index while a zone is copied; `None` ends it.
     Hold(ZoneIndex, Option<u64>),

@@ -246,6 +246,13 @@ impl<M: Machine> Replicated<M> {
         reader.ok_or_else(|| Unavailable::Refused("no zone's state can be read now".to_owned()))
     }
 
+    /// Tells that a read of this state has not come back for long: reads and evaluation move to another zone, where one votes that can take
+    /// over. Of a state that reads do not come from any more it changes nothing.
+    pub fn read_hangs(&self, state: &Arc<dyn KeyValue>) {
+        // A sequencer that has ended reads from nothing.
+        let _ = self.events.send(Event::ReadHangs(state.clone()));
+    }
+
     /// Waits until the state can be read.
     pub async fn wait_until_serving(&self) {
         loop {

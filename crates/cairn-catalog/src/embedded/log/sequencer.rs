@@ -32,7 +32,7 @@ use super::rules::{Rule, holds};
 use super::work::{Done, Evaluate, Evaluated, Slot, Work};
 use super::worker::{LogWorker, Report};
 use super::zone_log::Base;
-use crate::embedded::keyvalue::{Applied, KeyValue, Write};
+use crate::embedded::keyvalue::{Applied, KeyValue, KeyValueError, Write};
 
 struct Link {
     number: u64,
@@ -271,6 +271,7 @@ impl<M: Machine> Sequencer<M> {
                 }
             }
             Event::TakenOver(zone, request, applied) => self.taken_over(zone, request, applied),
+            Event::ReadHangs(state) => self.read_hangs(&state),
             Event::Snapshot(reply) => self.snapshots.push_back(reply),
             Event::Hold(zone, index) => {
                 self.holds[zone.get()] = index.map(|index| (index, self.appended_bytes));
@@ -360,6 +361,16 @@ impl<M: Machine> Sequencer<M> {
         self.primary = Primary::None;
         *self.shared.reader.write() = None;
         self.choose_primary();
+    }
+
+    /// A read of this state does not come back. Without another zone to read from it stays: it may come back yet.
+    fn read_hangs(&mut self, state: &Arc<dyn KeyValue>) {
+        let Primary::Ready(zone) = self.primary else { return };
+        let is_primary = |link: &Link| Arc::ptr_eq(&link.state, state);
+        let better = |other: &ZoneIndex| *other != zone && self.links[other.get()].as_ref().is_some_and(|link| link.votes);
+        if self.links[zone.get()].as_ref().is_some_and(is_primary) && ZoneIndex::ALL.iter().any(better) {
+            self.move_away(zone);
+        }
     }
 
     fn handle_report(&mut self, zone: ZoneIndex, number: u64, report: Report) {
@@ -616,8 +627,18 @@ impl<M: Machine> Sequencer<M> {
             // What it still holds is of an ended life; its keeper begins the next.
             self.unlink(zone, Ended::Retired(next));
         }
-        if let Some(reason) = evaluated.failed {
-            self.unlink(primary, Ended::Away(format!("its key-value store failed: {reason}")));
+        if let Some(error) = evaluated.failed {
+            self.unlink(primary, self.ended_by_reading(primary, &error));
+        }
+    }
+
+    /// What an error in reading a zone's store means for the zone. Its rows, damaged as some are, are given up for a copy only where two others
+    /// vote meanwhile: damage in different rows of several zones must not leave nothing to copy from.
+    fn ended_by_reading(&self, zone: ZoneIndex, error: &KeyValueError) -> Ended {
+        let votes = |other: &ZoneIndex| *other != zone && self.links[other.get()].as_ref().is_some_and(|link| link.votes);
+        match Ended::by(error) {
+            Ended::StateLost(words) if ZoneIndex::ALL.iter().filter(|other| votes(other)).count() < 2 => Ended::Away(words),
+            ended => ended,
         }
     }
 

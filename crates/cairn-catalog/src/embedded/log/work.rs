@@ -59,7 +59,7 @@ pub(super) struct Evaluated<M: Machine> {
     pub writes: Arc<Vec<Write>>,
     pub payload: Bytes,
     /// The zone's store failed, and why.
-    pub failed: Option<String>,
+    pub failed: Option<KeyValueError>,
     /// The command after these was refused for it.
     pub command_failed: bool,
     /// Why these writes cannot be a batch.
@@ -92,7 +92,7 @@ impl<M: Machine> Evaluate<M> {
         let mut batch = self.machine.begin(self.state, self.context);
         for (zone, next) in &self.retirements {
             if let Err(error) = self.machine.retire(&mut batch, *zone, *next) {
-                failed = Some(error.to_string());
+                failed = Some(error);
                 break;
             }
             retired += 1;
@@ -103,7 +103,7 @@ impl<M: Machine> Evaluate<M> {
             }
             match self.machine.evaluate(&mut batch, command) {
                 Ok(outcome) => outcomes.push(outcome),
-                Err(error) => (failed, command_failed) = (Some(error.to_string()), true),
+                Err(error) => (failed, command_failed) = (Some(error), true),
             }
         }
         let writes = self.machine.finish(batch);
