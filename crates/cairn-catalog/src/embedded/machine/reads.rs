@@ -159,14 +159,14 @@ impl PointRoom {
         if self.threads.available_permits() == 0 && turns.available_permits() > 0 {
             // All in use, or (in a simulation) none.
             if let Ok(turn) = turns.clone().try_acquire_owned() {
-                executor.spawn_blocking(Box::pin(finish(read, reply, begun, turn)));
+                executor.spawn_blocking(Box::pin(async move { finish(read, reply, &begun, turn) }));
                 return point_read;
             }
         }
         let threads = self.threads.clone();
         tokio::spawn(async move {
             if let Ok(thread) = threads.try_acquire_owned() {
-                return finish(read, reply, begun, thread).await;
+                return finish(read, reply, &begun, thread);
             }
             let turn = tokio::select! {
                 biased;
@@ -174,7 +174,7 @@ impl PointRoom {
                 () = reply.closed() => return,
             };
             if let Ok(turn) = turn {
-                executor.spawn_blocking(Box::pin(finish(read, reply, begun, turn)));
+                executor.spawn_blocking(Box::pin(async move { finish(read, reply, &begun, turn) }));
             }
         });
         point_read
@@ -211,12 +211,7 @@ impl<T> PointRead<T> {
     }
 }
 
-async fn finish<T>(
-    read: impl FnOnce() -> T + Send,
-    reply: oneshot::Sender<T>,
-    begun: Arc<OnceLock<Instant>>,
-    room: OwnedSemaphorePermit,
-) {
+fn finish<T>(read: impl FnOnce() -> T + Send, reply: oneshot::Sender<T>, begun: &OnceLock<Instant>, room: OwnedSemaphorePermit) {
     if !reply.is_closed() {
         begun.get_or_init(Instant::now);
         let answer = read();
