@@ -27,6 +27,8 @@ pub struct ReplicatorConfig {
     pub read_memory: usize,
     /// Chunks in a blob; a longer body becomes several blobs.
     pub blob_chunks_max: usize,
+    /// Chunks of one body, which the catalog would refuse with more; a body whose length was declared keeps within it.
+    pub content_chunks_max: usize,
     /// How chunks are placed.
     pub placement: PlacementConfig,
     /// How reads are hedged.
@@ -52,6 +54,7 @@ impl Default for ReplicatorConfig {
             write_memory: 192 * 1024 * 1024,
             read_memory: 96 * 1024 * 1024,
             blob_chunks_max: 512,
+            content_chunks_max: 40 * 1024,
             placement: PlacementConfig::default(),
             hedge: HedgeConfig::default(),
             preference: ZoneIndex::ALL,

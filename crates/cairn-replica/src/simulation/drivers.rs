@@ -244,6 +244,48 @@ async fn a_waiting_client_gives_its_memory_to_others() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn short_memory_does_not_make_more_chunks_than_a_commit_takes() {
+    const LENGTH: usize = 8_000;
+    const CHUNKS_MAX: usize = 10;
+    // Memory for less than three shares of 40 uploads, and for less than one.
+    for write_memory in [2_000, 500] {
+        let config = ReplicatorConfig { write_memory, content_chunks_max: CHUNKS_MAX, ..configuration() };
+        let bench = Arc::new(Bench::new(config).await);
+        let uploads: Vec<_> = (0..40)
+            .map(|number| {
+                let bench = Arc::clone(&bench);
+                tokio::spawn(async move {
+                    let mut writer = bench.replicator.writer(Some(LENGTH as u64)).unwrap();
+                    for piece in body(number, LENGTH).chunks(70) {
+                        // The client takes its time, and others want the memory.
+                        tokio::select! {
+                            biased;
+                            () = tokio::time::sleep(Duration::from_millis(number % 7)) => {}
+                            () = writer.pressed() => writer.flush().unwrap(),
+                        }
+                        writer.push(Bytes::copy_from_slice(piece)).await.unwrap();
+                    }
+                    let finished = writer.finish().await.unwrap();
+                    let chunks: usize = finished.contents().iter().map(|(_, content)| content.chunks.len()).sum();
+                    let length: u64 = finished.contents().iter().map(|(_, content)| content.length()).sum();
+                    assert_eq!(length, LENGTH as u64);
+                    finished.discard();
+                    chunks
+                })
+            })
+            .collect();
+        let mut most = 0;
+        for upload in uploads {
+            most = most.max(tokio::time::timeout(Duration::from_secs(3_600), upload).await.expect("no deadlock").unwrap());
+        }
+        assert!(most <= CHUNKS_MAX, "{most} chunks");
+        assert!(most > 4, "{most} chunks: memory was not short");
+        bench.replicator.drain(Duration::from_secs(60)).await;
+        assert_eq!(bench.replicator.budget().free(), write_memory);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_two_zones_a_write_fails_in_words_and_leaves_nothing() {
     let bench = Bench::new(configuration()).await;
     bench.zones[0].set_mood(Mood::Full);
