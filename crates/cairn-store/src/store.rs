@@ -110,7 +110,7 @@ pub struct ReplicaCounts {
     pub copies_discarded: u64,
     /// Reads that asked a second zone for lack of an answer.
     pub reads_hedged: u64,
-    /// Copies found damaged.
+    /// Copies found damaged, each once.
     pub damage_found: u64,
 }
 

@@ -394,12 +394,18 @@ async fn scrub_finds_what_nobody_reads_and_a_lost_chunk_is_left_as_it_is() {
     }
     let scrub = ScrubWorker::new(Arc::clone(&bench.replicator), ScrubConfig::default(), None);
     while scrub.tick().await.unwrap() {}
-    assert!(scrub.progress().copies_damaged >= 12);
-    assert_eq!((scrub.progress().walks, scrub.progress().copies_good), (1, 0));
+    let damaged = scrub.progress().copies_damaged;
+    assert!(damaged >= 12);
+    while scrub.tick().await.unwrap() {}
+    let found = || bench.replicator.counters().damage_found.load(Ordering::Relaxed);
+    assert_eq!(found(), damaged, "a copy is counted once, however often it is found");
+    assert_eq!((scrub.progress().walks, scrub.progress().copies_good), (2, 0));
     let repair = RepairWorker::new(Arc::clone(&bench.replicator), RepairConfig::default());
+    assert_eq!(repair.progress().damage_waiting, damaged);
     for _ in 0..5 {
         repair.tick().await.unwrap();
     }
+    assert_eq!((repair.progress().damage_waiting, found()), (0, damaged));
     assert!(repair.progress().chunks_without_copy > 0);
     assert_eq!(repair.progress().damage_cleared, 0, "no place is given up without another good copy");
     assert_eq!(bench.catalog.get(1).await.unwrap(), named);
