@@ -412,6 +412,59 @@ async fn scrub_finds_what_nobody_reads_and_a_lost_chunk_is_left_as_it_is() {
     assert_eq!(bench.get(1).await, Err(ReadError::Lost(0)));
 }
 
+/// Starts a scrub; gives its progress so long after.
+fn start_scrub(bench: &Bench) -> (Arc<ScrubWorker>, tokio::sync::watch::Sender<bool>) {
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let config = ScrubConfig { page: 2, ..ScrubConfig::default() };
+    let scrub = Arc::new(ScrubWorker::new(Arc::clone(&bench.replicator), config, None));
+    let running = Arc::clone(&scrub);
+    tokio::spawn(async move { running.run(stopped).await });
+    (scrub, stop)
+}
+
+#[tokio::test(start_paused = true)]
+async fn scrub_waits_for_zones_that_are_being_opened() {
+    let bench = Bench::new(configuration()).await;
+    bench.put(1, 7_000).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    bench.zones[1].set_mood(Mood::Away);
+    let (scrub, _stop) = start_scrub(&bench);
+    tokio::time::sleep(Duration::from_secs(50)).await;
+    assert_eq!((scrub.progress().walks, scrub.progress().blobs), (0, 0), "a zone is still being opened");
+    bench.zones[1].set_mood(Mood::Well);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!((scrub.progress().walks, scrub.progress().copies_skipped), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_scrub_skipped_is_looked_at_when_its_zone_is_back() {
+    let bench = Bench::new(configuration()).await;
+    for object in 0..5 {
+        bench.put(object, 7_000).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    bench.rot(ZoneIndex::ALL[1]);
+    let copies = bench.stored()[1] as u64;
+    bench.zones[1].set_mood(Mood::Away);
+    let (scrub, _stop) = start_scrub(&bench);
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    let without = scrub.progress();
+    assert_eq!((without.walks, without.copies_damaged, without.copies_skipped), (1, 0, copies), "it is not waited for longer");
+    bench.zones[1].set_mood(Mood::Well);
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    let with = scrub.progress();
+    assert_eq!((with.walks, with.copies_damaged), (1, copies));
+    assert_eq!(
+        (with.copies_good, with.copies_skipped),
+        (without.copies_good, without.copies_skipped),
+        "nothing else is read again"
+    );
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    assert_eq!(scrub.progress(), with, "and once only");
+    tokio::time::sleep(Duration::from_secs(24 * 3_600)).await;
+    assert_eq!(scrub.progress().walks, 2);
+}
+
 #[tokio::test(start_paused = true)]
 async fn s4_an_old_read_rechecks_its_version_before_each_piece() {
     let bench = Bench::new(configuration()).await;
