@@ -184,7 +184,7 @@ impl BlobWriter {
     /// Returns once others wait for memory while this writer holds an unfilled chunk that may be sent: whoever waits for a client's next bytes
     /// should wait for this too, and [`BlobWriter::flush`]. Never returns when nothing is held, or less than the body's chunks must have.
     pub async fn pressed(&self) {
-        if !self.chunk.as_ref().is_some_and(|filling| filling.encoder.data_length() >= filling.least) {
+        if self.chunk.as_ref().is_none_or(|filling| filling.encoder.data_length() < filling.least) {
             std::future::pending::<()>().await;
         }
         self.replicator.budget.pressed().await;
