@@ -2,7 +2,20 @@
 //!
 //! Bytes are acquired before they are buffered, and given back when every zone has answered or been abandoned. An upload that
 //! cannot have more sends what it holds, and so does one that waits for its client while others wait for memory
-//! ([`MemoryBudget::pressed`]): no upload waits for memory with an unsent chunk in its hands, so every wait ends when zones answer.
+//! ([`MemoryBudget::pressed`]).
+//!
+//! # Why no wait is for ever
+//!
+//! *No upload waits for memory with an unsent chunk in its hands.* It waits ([`MemoryBudget::acquire`]) only before it begins a chunk, when all
+//! that it holds is with zones, and those answer or are given up at a deadline. What a chunk must have before it may be sent (its even share
+//! of a body whose length is known, so that the body fits into the chunks it may have) is acquired whole in that one wait; beyond it, an
+//! upload takes more only if that is free at once, and else sends. So a holder of memory waits for zones or for its client, never for
+//! another holder, and there is no cycle. Waiters are served in their order, so that a large request is not starved by small ones; one that
+//! asks for more than there is gets all there is, once all others have given theirs back.
+//!
+//! What an upload cannot give back while its client is silent is less than one such share: at most 128 KiB with the greatest body of one request
+//! (5 GiB) and the most chunks of one (40 Ki), and next to nothing for smaller bodies. It comes back when the client goes on, or when the
+//! front gives the silent client up.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -19,6 +19,7 @@ pub mod collect;
 pub mod collector;
 pub mod condemned;
 mod copy;
+mod damage;
 pub mod gate;
 pub mod latency;
 pub mod pace;

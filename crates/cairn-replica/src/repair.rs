@@ -7,7 +7,7 @@
 //! A place is taken off a record only after another copy of the same chunk has been read whole and verified in that moment: a zone that
 //! wrongly says "no such chunk" to everything costs work, and no data.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use bytes::Bytes;
 use cairn_types::{BlobId, ChunkId, ZoneIndex};
 use futures::stream::{self, StreamExt};
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use crate::catalog_port::{
     AddLocators, AddOutcome, Blob, ChunkRecord, ClearLocators, Incarnations, PortResult, Replica, ZoneSet,
@@ -72,6 +72,8 @@ pub struct RepairProgress {
     pub copies_refused: u64,
     /// Copies that could not be made now; they are tried again.
     pub copies_failed: u64,
+    /// Copies that were reported as damaged and have not been seen to.
+    pub damage_waiting: u64,
     /// Damaged copies that were taken off their records.
     pub damage_cleared: u64,
     /// Reports of damage that a second look did not confirm.
@@ -83,7 +85,6 @@ pub struct RepairProgress {
 }
 
 struct State {
-    damage: Option<mpsc::Receiver<DamageReport>>,
     from: Option<Bytes>,
     /// When incomplete blobs were first seen, for those that may still settle.
     first_seen: BTreeMap<BlobId, Duration>,
@@ -109,15 +110,14 @@ pub fn zones_to_fill(chunk: &ChunkRecord, incarnations: &Incarnations, available
 }
 
 impl RepairWorker {
-    /// A worker over this gateway's replica layer. One per gateway: it takes the reports of damage.
+    /// A worker over this gateway's replica layer. One per gateway: it sees to the reports of damage.
     #[must_use]
     pub fn new(replicator: Arc<Replicator>, config: RepairConfig) -> Self {
-        let damage = replicator.take_damage();
         let pace = Pace::new(config.bytes_per_second, config.bytes_per_second);
         Self {
             replicator,
             config,
-            state: tokio::sync::Mutex::new(State { damage, from: None, first_seen: BTreeMap::new(), seen_in_walk: 0 }),
+            state: tokio::sync::Mutex::new(State { from: None, first_seen: BTreeMap::new(), seen_in_walk: 0 }),
             pace: Mutex::new(pace),
             progress: Mutex::new(RepairProgress::default()),
         }
@@ -126,7 +126,7 @@ impl RepairWorker {
     /// How it is going.
     #[must_use]
     pub fn progress(&self) -> RepairProgress {
-        *self.progress.lock()
+        RepairProgress { damage_waiting: self.replicator.damage.lock().len() as u64, ..*self.progress.lock() }
     }
 
     /// Ticks until told to stop.
@@ -143,7 +143,7 @@ impl RepairWorker {
         let Some(session) = self.replicator.session().filter(|session| session.is_open()) else {
             return Ok(false);
         };
-        let more_damage = self.see_to_damage(&mut state, &session).await?;
+        let more_damage = self.see_to_damage(&session).await?;
         let rebuilding = self.replicator.catalog.advance_rebuilds(self.config.page).await?;
         self.progress.lock().rebuilding = rebuilding;
         let available = self.available(&incarnations);
@@ -250,12 +250,14 @@ impl RepairWorker {
             };
             match copy::read_stored(&self.replicator.zones, zone, replica, blob, ordinal, chunk).await {
                 Ok(pieces) => return Some((zone, pieces)),
-                Err(CopyError::Damaged(_)) => self.replicator.report_damage(DamageReport {
-                    id: blob.chunk_id(ordinal),
-                    zone,
-                    incarnation: replica.incarnation,
-                    locator: replica.locator.clone(),
-                }),
+                Err(CopyError::Damaged(_)) => {
+                    let (incarnation, locator) = (replica.incarnation, replica.locator.clone());
+                    let report = DamageReport { id: blob.chunk_id(ordinal), zone, incarnation, locator };
+                    // Copies of a chunk that is damaged everywhere would else have each other looked at again without end.
+                    if except.is_empty() || !self.replicator.damage.lock().knows(&report) {
+                        self.replicator.report_damage(report);
+                    }
+                }
                 Err(error) => tracing::debug!(?zone, %error, "a copy cannot be read for repair"),
             }
         }
@@ -324,20 +326,16 @@ impl RepairWorker {
     }
 
     /// Sees to some reports of damage; says whether more wait.
-    async fn see_to_damage(&self, state: &mut State, session: &Arc<WriterSession>) -> PortResult<bool> {
-        let Some(queue) = state.damage.as_mut() else {
-            return Ok(false);
-        };
-        let mut reports = BTreeSet::new();
-        while reports.len() < self.config.damage_at_once {
-            let Ok(report) = queue.try_recv() else { break };
-            reports.insert(report);
-        }
-        let more = !queue.is_empty();
+    async fn see_to_damage(&self, session: &Arc<WriterSession>) -> PortResult<bool> {
+        let queue = &self.replicator.damage;
+        let reports = queue.lock().first(self.config.damage_at_once);
         for report in reports {
-            self.see_to_one(&report, session).await?;
+            let seen = self.see_to_one(&report, session).await;
+            // Also after an error: one row that cannot be read must not keep the others waiting. Scrub or the next read finds the copy again.
+            queue.lock().done(&report);
+            seen?;
         }
-        Ok(more)
+        Ok(queue.lock().len() > 0)
     }
 
     async fn see_to_one(&self, report: &DamageReport, session: &Arc<WriterSession>) -> PortResult<()> {

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 use crate::budget::MemoryBudget;
 use crate::catalog_port::{BlobCatalog, Incarnations, PerZone, PortResult, Replica};
+use crate::damage::DamageQueue;
 use crate::placement::PlacementConfig;
 use crate::read_plan::HedgeConfig;
 use crate::session::WriterSession;
@@ -27,6 +28,8 @@ pub struct ReplicatorConfig {
     pub read_memory: usize,
     /// Chunks in a blob; a longer body becomes several blobs.
     pub blob_chunks_max: usize,
+    /// Chunks of one body, which the catalog would refuse with more; a body whose length was declared keeps within it.
+    pub content_chunks_max: usize,
     /// How chunks are placed.
     pub placement: PlacementConfig,
     /// How reads are hedged.
@@ -52,6 +55,7 @@ impl Default for ReplicatorConfig {
             write_memory: 192 * 1024 * 1024,
             read_memory: 96 * 1024 * 1024,
             blob_chunks_max: 512,
+            content_chunks_max: 40 * 1024,
             placement: PlacementConfig::default(),
             hedge: HedgeConfig::default(),
             preference: ZoneIndex::ALL,
@@ -102,7 +106,7 @@ pub struct Counters {
     pub copies_discarded: AtomicU64,
     /// Reads that asked a second zone for lack of an answer.
     pub reads_hedged: AtomicU64,
-    /// Copies found damaged.
+    /// Copies found damaged, each once.
     pub damage_found: AtomicU64,
 }
 
@@ -148,8 +152,7 @@ pub struct Replicator {
     hedge_credit: AtomicI64,
     folds: mpsc::Sender<Fold>,
     deletes: PerZone<mpsc::Sender<(Replica, ChunkId)>>,
-    damage: mpsc::Sender<DamageReport>,
-    damage_taken: Mutex<Option<mpsc::Receiver<DamageReport>>>,
+    pub(crate) damage: Mutex<DamageQueue>,
 }
 
 /// What a hedge costs, in the unit in which a read earns `per_hundred`.
@@ -162,7 +165,7 @@ impl Replicator {
     #[must_use]
     pub fn start(zones: Arc<Zones>, catalog: Arc<dyn BlobCatalog>, config: ReplicatorConfig) -> Arc<Self> {
         let (folds, folds_taken) = mpsc::channel(config.queue_max.max(1));
-        let (damage, damage_taken) = mpsc::channel(config.queue_max.max(1));
+        let damage = Mutex::new(DamageQueue::new(config.queue_max));
         let (deletes, deletes_taken): (Vec<_>, Vec<_>) =
             ZoneIndex::ALL.into_iter().map(|_| mpsc::channel(config.queue_max.max(1))).unzip();
         let deletes: PerZone<_> = deletes.try_into().unwrap_or_else(|_| unreachable!("one queue for each zone"));
@@ -183,7 +186,6 @@ impl Replicator {
             folds,
             deletes,
             damage,
-            damage_taken: Mutex::new(Some(damage_taken)),
         });
         replicator.tasks.spawn(stragglers::fold_late_copies(Arc::downgrade(&replicator), folds_taken));
         for (zone, taken) in ZoneIndex::ALL.into_iter().zip(deletes_taken) {
@@ -296,15 +298,10 @@ impl Replicator {
 
     /// Reports a damaged copy to the repair worker.
     pub fn report_damage(&self, report: DamageReport) {
-        Counters::add(&self.counters.damage_found, 1);
         tracing::warn!(chunk = ?report.id, zone = %report.zone, locator = ?report.locator, "a copy is damaged");
-        // When the queue is full the scrub finds it again.
-        let _ = self.damage.try_send(report);
-    }
-
-    /// The reports of damage; for the repair worker, once.
-    pub(crate) fn take_damage(&self) -> Option<mpsc::Receiver<DamageReport>> {
-        self.damage_taken.lock().take()
+        if self.damage.lock().report(report) {
+            Counters::add(&self.counters.damage_found, 1);
+        }
     }
 
     /// A read earns credit for hedges.

@@ -1,7 +1,12 @@
 //! Re-reading everything, so that silent damage is found while other copies are still good (B1).
 //!
 //! A walk over all blobs; of each the stored frames of each chunk in each zone are read and verified, at a pace that leaves the zones to the
-//! clients. What is found goes to the repair worker.
+//! clients. What is found goes to the repair worker. Copies whose zone did not answer are looked at soon after it does again, and not only by
+//! the next walk.
+
+mod skipped;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +15,11 @@ use cairn_types::{BlobId, ZoneIndex};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::catalog_port::{Blob, PortResult};
+use crate::catalog_port::{Blob, PortResult, ZoneSet};
 use crate::copy::{self, CopyError};
 use crate::pace::Pace;
 use crate::replicator::{DamageReport, Replicator};
+use skipped::{Skipped, Stretch};
 
 /// How much scrubbing may take.
 #[derive(Debug, Clone)]
@@ -32,7 +38,7 @@ impl Default for ScrubConfig {
     }
 }
 
-/// How scrubbing is going. Counts are of the present walk.
+/// How scrubbing is going. Counts are since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ScrubProgress {
     /// Whole walks so far.
@@ -45,7 +51,7 @@ pub struct ScrubProgress {
     pub copies_good: u64,
     /// Copies that were reported.
     pub copies_damaged: u64,
-    /// Copies whose zone did not answer: the next walk's.
+    /// Copies whose zone did not answer; they are looked at once it does again.
     pub copies_skipped: u64,
     /// Stored bytes that were read.
     pub bytes: u64,
@@ -55,12 +61,15 @@ pub struct ScrubProgress {
 const OPENING_MAX: Duration = Duration::from_secs(60);
 /// How often it looks whether they are.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// How often it looks, between walks, whether a zone is back whose copies were skipped.
+const LOOK_FOR_SKIPPED_EVERY: Duration = Duration::from_secs(10);
 
 /// Scrubs.
 pub struct ScrubWorker {
     replicator: Arc<Replicator>,
     config: ScrubConfig,
     pace: Mutex<Pace>,
+    skipped: Mutex<Skipped>,
     progress: Mutex<ScrubProgress>,
 }
 
@@ -73,6 +82,7 @@ impl ScrubWorker {
             replicator,
             config,
             pace: Mutex::new(pace),
+            skipped: Mutex::default(),
             progress: Mutex::new(ScrubProgress { after, ..ScrubProgress::default() }),
         }
     }
@@ -97,15 +107,23 @@ impl ScrubWorker {
             _ = shutdown.wait_for(|stop| *stop) => return,
             _ = tokio::time::timeout(OPENING_MAX, opening) => {}
         }
+        let mut next_walk = Duration::ZERO;
         loop {
-            let pause = match self.tick().await {
-                Ok(true) => Duration::ZERO,
-                Ok(false) => self.config.pause,
-                Err(error) => {
-                    tracing::warn!(%error, "scrubbing waits for the catalog");
-                    self.config.pause.min(Duration::from_secs(60))
-                }
+            let result = match self.tick_skipped().await {
+                Ok(true) => Ok(Duration::ZERO),
+                Ok(false) if zones.now() < next_walk => Ok(LOOK_FOR_SKIPPED_EVERY.min(next_walk.saturating_sub(zones.now()))),
+                Ok(false) => self.tick().await.map(|goes_on| {
+                    if !goes_on {
+                        next_walk = zones.now() + self.config.pause;
+                    }
+                    Duration::ZERO
+                }),
+                Err(error) => Err(error),
             };
+            let pause = result.unwrap_or_else(|error| {
+                tracing::warn!(%error, "scrubbing waits for the catalog");
+                self.config.pause.min(Duration::from_secs(60))
+            });
             tokio::select! {
                 biased;
                 _ = shutdown.wait_for(|stop| *stop) => return,
@@ -114,13 +132,40 @@ impl ScrubWorker {
         }
     }
 
+    /// Scrubs one page of what was skipped in a zone that answers again; says whether there was any.
+    async fn tick_skipped(&self) -> PortResult<bool> {
+        let zones = &self.replicator.zones;
+        // Whether a zone that is there answers is found out by asking: what shut its gate may have been these very reads.
+        let there: ZoneSet = ZoneIndex::ALL.into_iter().filter(|zone| zones.incarnation(*zone).is_some()).collect();
+        let Some((zone, stretch)) = self.skipped.lock().due(there, zones.now()) else {
+            return Ok(false);
+        };
+        self.replicator.refresh_incarnations().await?;
+        let page = self.replicator.catalog.blobs(stretch.after, self.config.page).await?;
+        let mut before = stretch.after;
+        for blob in page.blobs.iter().take_while(|blob| blob.id <= stretch.last) {
+            self.scrub_blob(blob, before, [zone].into_iter().collect()).await;
+            before = Some(blob.id);
+            if self.skipped.lock().is_skipped_again(zone) {
+                break;
+            }
+        }
+        let reached_end = page.next.is_none() && before == page.blobs.last().map(|blob| blob.id);
+        let goes_on = !reached_end && before > stretch.after && before < Some(stretch.last);
+        let rest = goes_on.then_some(Stretch { after: before, ..stretch });
+        self.skipped.lock().walked(zone, rest, zones.now(), self.config.pause);
+        Ok(true)
+    }
+
     /// Scrubs one page; says whether the walk goes on.
     pub async fn tick(&self) -> PortResult<bool> {
         self.replicator.refresh_incarnations().await?;
         let after = self.progress.lock().after;
         let page = self.replicator.catalog.blobs(after, self.config.page).await?;
+        let mut before = after;
         for blob in &page.blobs {
-            self.scrub_blob(blob).await;
+            self.scrub_blob(blob, before, ZoneIndex::ALL.into_iter().collect()).await;
+            before = Some(blob.id);
             let mut progress = self.progress.lock();
             progress.blobs += 1;
             progress.after = Some(blob.id);
@@ -134,10 +179,11 @@ impl ScrubWorker {
         Ok(false)
     }
 
-    async fn scrub_blob(&self, blob: &Blob) {
+    /// Scrubs a blob's copies in these zones; `before` is the blob before it.
+    async fn scrub_blob(&self, blob: &Blob, before: Option<BlobId>, among: ZoneSet) {
         let incarnations = self.replicator.incarnations();
         for (ordinal, chunk) in blob.numbered_chunks() {
-            for zone in ZoneIndex::ALL {
+            for zone in among.iter() {
                 let Some(replica) = chunk.replica(zone, &incarnations) else {
                     continue;
                 };
@@ -161,7 +207,13 @@ impl ScrubWorker {
                             locator: replica.locator.clone(),
                         });
                     }
-                    Err(CopyError::Away(_) | CopyError::Record(_)) => progress.copies_skipped += 1,
+                    Err(error) => {
+                        progress.copies_skipped += 1;
+                        // A record that cannot be read is not a zone's.
+                        if matches!(error, CopyError::Away(_)) {
+                            self.skipped.lock().skip(zone, before, blob.id);
+                        }
+                    }
                 }
             }
         }

@@ -28,6 +28,15 @@ pub fn chunk_data_length(kind: FrameKind, budget: usize, uploads: usize, remaini
     even.next_multiple_of(FRAME_DATA_LENGTH).min(target)
 }
 
+/// Data bytes below which the next chunk of a body must not be sent before its end: with fewer, the rest need not fit into the chunks that are
+/// left. As each chunk has at least its even share of the rest, the share never rises, and the last chunk that is left takes all of
+/// what is left. 0 where the length is not known.
+#[must_use]
+pub fn least_data_length(remaining: Option<u64>, chunks_left: usize) -> usize {
+    let share = remaining.unwrap_or(0).div_ceil(chunks_left.max(1) as u64);
+    usize::try_from(share).unwrap_or(usize::MAX)
+}
+
 /// Data bytes of the next piece of a read: small at first, so that the first byte leaves soon, then as large as the readers'
 /// memory allows. A reader holds up to three pieces: one handed out, one read ahead, one hedged.
 #[must_use]
@@ -95,6 +104,27 @@ mod tests {
             assert!(chunks == 1 || last >= length / chunks / 2, "the last of {chunks} chunks holds {last} bytes");
         }
         assert_eq!(chunk_data_length(KIND, 192 * MIB, 1, None, 1_000), KIND.data_length_within(1_000), "a zone's own limit");
+    }
+
+    #[test]
+    fn chunks_of_the_least_length_suffice() {
+        const GIB: u64 = 1024 * 1024 * 1024;
+        for (length, chunks_max) in [(5 * GIB, 40 * 1024), (5 * GIB - 1, 40 * 1024), (5 * GIB + 1, 40 * 1024), (1_000, 7), (3, 7)]
+        {
+            let first = least_data_length(Some(length), chunks_max);
+            let (mut rest, mut chunks) = (length, 0);
+            while rest > 0 {
+                let least = least_data_length(Some(rest), chunks_max - chunks);
+                assert!(least > 0 && least <= first, "{least} bytes, and {first} at first");
+                // A larger one now and then.
+                let taken = if chunks % 5 == 0 { least as u64 * 2 } else { least as u64 };
+                rest -= taken.min(rest);
+                chunks += 1;
+            }
+            assert!(chunks <= chunks_max, "{chunks} chunks for {length} bytes");
+        }
+        assert_eq!(least_data_length(Some(5 * GIB), 40 * 1024), 128 * 1024);
+        assert_eq!((least_data_length(None, 1), least_data_length(Some(9), 0)), (0, 9));
     }
 
     #[test]

@@ -4,6 +4,10 @@
 //! task of its own, so that a client that goes away, or a zone that answers late, is seen to the end: what was stored and will not be
 //! named is deleted (best effort; the collector finds the rest), what was stored late is folded in (B4).
 //!
+//! However short memory is, a body of declared length is never cut into more chunks than the catalog takes: each chunk gets at least its even
+//! share of the rest ([`sizing::least_data_length`]) before it is sent, and the memory for that before it is begun. Why uploads that wait
+//! for memory do not wait for each other is argued in [`crate::budget`].
+//!
 //! [`BlobWriter::finish`] gives the contents to commit. Whoever commits must say how it went: [`FinishedWrite::committed`] only after the
 //! catalog confirmed, [`FinishedWrite::discard`] only after a definite refusal. A [`FinishedWrite`] that is dropped says neither, as when the
 //! request's future is dropped while its commit is under way: nothing that the commit may name is deleted then.
@@ -12,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cairn_types::frame::{ChunkEncoder, EncodedChunk, FRAME_DATA_LENGTH, FrameKind};
+use cairn_types::frame::{CHUNK_STORED_LENGTH_MAX, ChunkEncoder, EncodedChunk, FRAME_DATA_LENGTH, FrameKind};
 use cairn_types::{BlobId, ChunkId, SessionId, ZoneIndex};
 use cairn_zone::{Placed, ZoneError};
 use futures::future::BoxFuture;
@@ -103,6 +107,7 @@ impl Replicator {
             replicator: Arc::clone(self),
             session,
             remaining: length,
+            sent: 0,
             chunk: None,
             blobs: Vec::new(),
             under_way: Arc::new(Semaphore::new(CHUNKS_UNDER_WAY_MAX)),
@@ -115,6 +120,8 @@ impl Replicator {
 /// A chunk being filled, with the memory it takes and its place among the chunks under way.
 struct Filling {
     encoder: ChunkEncoder,
+    /// Data bytes that it gets before it is sent, if the body does not end first.
+    least: usize,
     memory: MemoryPermit,
     place: OwnedSemaphorePermit,
 }
@@ -124,6 +131,8 @@ pub struct BlobWriter {
     replicator: Arc<Replicator>,
     session: Arc<WriterSession>,
     remaining: Option<u64>,
+    /// Chunks of all blobs.
+    sent: usize,
     chunk: Option<Filling>,
     blobs: Vec<Arc<BlobUnderWay>>,
     under_way: Arc<Semaphore>,
@@ -152,7 +161,9 @@ impl BlobWriter {
                 self.send()?;
                 continue;
             }
-            let free = filling.memory.bytes().saturating_sub(filling.encoder.data_length());
+            // A share above all the memory there is gets all of it, and is alone then.
+            let held = filling.memory.bytes().max(filling.least);
+            let free = held.saturating_sub(filling.encoder.data_length());
             if free == 0 {
                 match self.replicator.budget.try_acquire(MEMORY_STEP.min(room)) {
                     Some(more) => filling.memory.merge(more),
@@ -170,16 +181,16 @@ impl BlobWriter {
         Ok(())
     }
 
-    /// Returns once others wait for memory while this writer holds an unfilled chunk: whoever waits for a client's next bytes should wait
-    /// for this too, and [`BlobWriter::flush`]. Never returns when nothing is held.
+    /// Returns once others wait for memory while this writer holds an unfilled chunk that may be sent: whoever waits for a client's next bytes
+    /// should wait for this too, and [`BlobWriter::flush`]. Never returns when nothing is held, or less than the body's chunks must have.
     pub async fn pressed(&self) {
-        if self.chunk.is_none() {
+        if self.chunk.as_ref().is_none_or(|filling| filling.encoder.data_length() < filling.least) {
             std::future::pending::<()>().await;
         }
         self.replicator.budget.pressed().await;
     }
 
-    /// Sends what is held, however little, so that its memory comes free.
+    /// Sends what is held, however little, so that its memory comes free: at the body's end, and once [`BlobWriter::pressed`] has returned.
     pub fn flush(&mut self) -> Result<(), WriteError> {
         self.check()?;
         if self.chunk.is_some() { self.send() } else { Ok(()) }
@@ -230,15 +241,13 @@ impl BlobWriter {
             return Err(WriteError::Unavailable);
         };
         self.check()?;
-        let memory = self.replicator.budget.acquire(first).await;
+        let chunks_left = self.replicator.config.content_chunks_max.saturating_sub(self.sent);
+        let stored_max = self.replicator.zones.chunk_bytes_max().min(CHUNK_STORED_LENGTH_MAX);
+        // Zones that cannot hold the share of a body cannot hold the body: the commit says so.
+        let least = sizing::least_data_length(self.remaining, chunks_left).min(KIND.data_length_within(stored_max).max(1));
+        let memory = self.replicator.budget.acquire(first.max(least)).await;
         let budget = &self.replicator.budget;
-        let length = sizing::chunk_data_length(
-            KIND,
-            budget.size(),
-            budget.uploads(),
-            self.remaining,
-            self.replicator.zones.chunk_bytes_max(),
-        );
+        let length = sizing::chunk_data_length(KIND, budget.size(), budget.uploads(), self.remaining, stored_max).max(least);
         let chunks_max = self.replicator.config.blob_chunks_max.max(1);
         let blob = match self.blobs.last() {
             Some(blob) if blob.progress.lock().chunk_count() < chunks_max => Arc::clone(blob),
@@ -255,17 +264,19 @@ impl BlobWriter {
         };
         // The ordinal is given when the chunk is sent; chunks are sent in order, one at a time.
         let ordinal = blob.progress.lock().chunk_count() as u32;
-        self.chunk = Some(Filling { encoder: ChunkEncoder::new(blob.chunk_id(ordinal), KIND, length), memory, place });
+        let encoder = ChunkEncoder::new(blob.chunk_id(ordinal), KIND, length);
+        self.chunk = Some(Filling { encoder, least, memory, place });
         Ok(())
     }
 
     fn send(&mut self) -> Result<(), WriteError> {
-        let Some(Filling { encoder, mut memory, place }) = self.chunk.take() else {
+        let Some(Filling { encoder, mut memory, place, .. }) = self.chunk.take() else {
             return Ok(());
         };
         let (Some(blob), Some(chunk)) = (self.blobs.last(), encoder.finish()) else {
             return Ok(());
         };
+        self.sent += 1;
         memory.shrink_to(chunk.shape.data_length() as usize);
         let ordinal = blob.change(|progress| progress.begin_chunk(chunk.shape));
         let task = place_chunk(Arc::clone(&self.replicator), Arc::clone(blob), ordinal, chunk, memory, place);

@@ -110,7 +110,7 @@ pub struct ReplicaCounts {
     pub copies_discarded: u64,
     /// Reads that asked a second zone for lack of an answer.
     pub reads_hedged: u64,
-    /// Copies found damaged.
+    /// Copies found damaged, each once.
     pub damage_found: u64,
 }
 
@@ -124,6 +124,9 @@ impl Store {
         // S4 and B5 are about one and the same grace.
         config.replicator.garbage_grace = limits.garbage_grace;
         config.replicator.blob_chunks_max = config.replicator.blob_chunks_max.min(limits.blob_chunks_max);
+        let content_chunks_max =
+            limits.content_chunks_max.min(limits.extents_max.saturating_mul(config.replicator.blob_chunks_max));
+        config.replicator.content_chunks_max = config.replicator.content_chunks_max.min(content_chunks_max);
         let adapter = CatalogAdapter::new(Arc::clone(&catalog), &config);
         let zones = Zones::new(zones, config.zones.clone());
         let replicator = Replicator::start(zones, Arc::new(adapter), config.replicator.clone());

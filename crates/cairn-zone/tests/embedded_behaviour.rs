@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use cairn_disk::Disk;
 use cairn_testkit::sim_disk::Operation;
 use cairn_testkit::sim_environment::simulate;
 use cairn_testkit::zone_conformance::{WRITER, chunk_id, delete, expect, payload, put, walk};
@@ -167,15 +168,25 @@ fn an_answer_counts_only_while_the_directory_is_there() {
         assert!(matches!(zone.read(&locator, chunk_id(1), 0, 1).await, Err(ZoneError::Away(_))), "and it stays away");
         zone.close().await;
 
-        // The directory is emptied by somebody's hand; the sync on the removed file succeeds all the same (L6).
-        let here = Arc::new(Here::default());
-        let opening = Opening { presence: here, ..machine.opening(no_reserve()) };
-        let (zone, _) = ready(opening).await;
-        put(&zone, chunk_id(1), &payload(1, 10)).await;
-        machine.disk.remove_tree(Path::new(DIRECTORY));
-        let answer = zone.write(WRITER, chunk_id(2), vec![payload(2, 10)]).await;
-        assert!(matches!(&answer, Err(ZoneError::Away(words)) if words.contains("removed")), "{answer:?}");
-        zone.close().await;
+        // The directory is emptied or removed by somebody's hand; the sync on the removed file succeeds all the same (L6).
+        for only_files in [true, false] {
+            let here = Arc::new(Here::default());
+            let opening = Opening { presence: here, ..machine.opening(no_reserve()) };
+            let (zone, _) = ready(opening).await;
+            put(&zone, chunk_id(1), &payload(1, 10)).await;
+            if only_files {
+                let disk = machine.disk.boot();
+                for (path, _) in machine.files() {
+                    disk.remove_file(&path).await.expect("removing");
+                }
+            } else {
+                machine.disk.remove_tree(Path::new(DIRECTORY));
+            }
+            let answer = zone.write(WRITER, chunk_id(2), vec![payload(2, 10)]).await;
+            let said = if only_files { "file was removed" } else { "segments was removed" };
+            assert!(matches!(&answer, Err(ZoneError::Away(words)) if words.contains(said)), "{answer:?}");
+            zone.close().await;
+        }
     });
 }
 

@@ -92,6 +92,51 @@ async fn is_whole(zone: &EmbeddedZone, chunks: &[Chunk]) {
     }
 }
 
+/// More than the segment in use and those in reserve have room for.
+async fn write_much(zone: &EmbeddedZone, first: u64) -> u64 {
+    let mut confirmed = 0;
+    for number in first..first + 100 {
+        confirmed += u64::from(zone.write(WRITER, chunk_id(number), vec![payload(number, 30_000)]).await.is_ok());
+    }
+    confirmed
+}
+
+#[test]
+fn l6_no_new_segment_is_made_in_a_directory_that_was_swapped_in() {
+    for reserve_bytes in [0, 1024 * 1024] {
+        for seed in 0..4 {
+            simulate(async move {
+                let mut machine = Machine::new(seed);
+                let (one, _) = ready(open_as(&mut machine, None, reserve_bytes)).await;
+                let (two, _) = ready(open_as(&mut machine, Some(StoreId(0xca11)), reserve_bytes)).await;
+                let (of_one, of_two) = (fill(&one, 1000).await, fill(&two, 2000).await);
+                // The other zone has fewer files, so that names which are new here are new there.
+                write_much(&one, 2000).await;
+                tokio::time::sleep(Duration::from_secs(60)).await;
+                two.close().await;
+                let disk = machine.disk.boot();
+                let before = machine.disk.files(Path::new(TWO));
+                // `identity` stays in its place, and says that the zone is there: only the directories of segments are swapped.
+                swap(&disk).await;
+                assert_eq!(write_much(&one, 3000).await, 0, "a write is confirmed that a restart would not find");
+                tokio::time::sleep(Duration::from_secs(60)).await;
+                one.close().await;
+                swap(&disk).await;
+                assert_eq!(machine.disk.files(Path::new(TWO)), before, "seed {seed}");
+                let (one, damage_one) = ready(open_as(&mut machine, None, reserve_bytes)).await;
+                let (two, damage_two) = ready(open_as(&mut machine, Some(StoreId(0xca11)), reserve_bytes)).await;
+                assert_eq!((damage_one, damage_two), (Vec::new(), Vec::new()), "seed {seed}");
+                for (zone, chunks) in [(&one, &of_one), (&two, &of_two)] {
+                    for chunk in chunks {
+                        expect(zone, &chunk.locator, chunk.id, &chunk.bytes).await;
+                    }
+                }
+                futures::join!(one.close(), two.close());
+            });
+        }
+    }
+}
+
 #[test]
 fn l9_swapped_directories_are_neither_believed_nor_changed() {
     for store in [StoreId(0xca11), StoreId(0xca12)] {

@@ -244,6 +244,48 @@ async fn a_waiting_client_gives_its_memory_to_others() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn short_memory_does_not_make_more_chunks_than_a_commit_takes() {
+    const LENGTH: usize = 8_000;
+    const CHUNKS_MAX: usize = 10;
+    // Memory for less than three shares of 40 uploads, and for less than one.
+    for write_memory in [2_000, 500] {
+        let config = ReplicatorConfig { write_memory, content_chunks_max: CHUNKS_MAX, ..configuration() };
+        let bench = Arc::new(Bench::new(config).await);
+        let uploads: Vec<_> = (0..40)
+            .map(|number| {
+                let bench = Arc::clone(&bench);
+                tokio::spawn(async move {
+                    let mut writer = bench.replicator.writer(Some(LENGTH as u64)).unwrap();
+                    for piece in body(number, LENGTH).chunks(70) {
+                        // The client takes its time, and others want the memory.
+                        tokio::select! {
+                            biased;
+                            () = tokio::time::sleep(Duration::from_millis(number % 7)) => {}
+                            () = writer.pressed() => writer.flush().unwrap(),
+                        }
+                        writer.push(Bytes::copy_from_slice(piece)).await.unwrap();
+                    }
+                    let finished = writer.finish().await.unwrap();
+                    let chunks: usize = finished.contents().iter().map(|(_, content)| content.chunks.len()).sum();
+                    let length: u64 = finished.contents().iter().map(|(_, content)| content.length()).sum();
+                    assert_eq!(length, LENGTH as u64);
+                    finished.discard();
+                    chunks
+                })
+            })
+            .collect();
+        let mut most = 0;
+        for upload in uploads {
+            most = most.max(tokio::time::timeout(Duration::from_secs(3_600), upload).await.expect("no deadlock").unwrap());
+        }
+        assert!(most <= CHUNKS_MAX, "{most} chunks");
+        assert!(most > 4, "{most} chunks: memory was not short");
+        bench.replicator.drain(Duration::from_secs(60)).await;
+        assert_eq!(bench.replicator.budget().free(), write_memory);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_two_zones_a_write_fails_in_words_and_leaves_nothing() {
     let bench = Bench::new(configuration()).await;
     bench.zones[0].set_mood(Mood::Full);
@@ -352,16 +394,75 @@ async fn scrub_finds_what_nobody_reads_and_a_lost_chunk_is_left_as_it_is() {
     }
     let scrub = ScrubWorker::new(Arc::clone(&bench.replicator), ScrubConfig::default(), None);
     while scrub.tick().await.unwrap() {}
-    assert!(scrub.progress().copies_damaged >= 12);
-    assert_eq!((scrub.progress().walks, scrub.progress().copies_good), (1, 0));
+    let damaged = scrub.progress().copies_damaged;
+    assert!(damaged >= 12);
+    while scrub.tick().await.unwrap() {}
+    let found = || bench.replicator.counters().damage_found.load(Ordering::Relaxed);
+    assert_eq!(found(), damaged, "a copy is counted once, however often it is found");
+    assert_eq!((scrub.progress().walks, scrub.progress().copies_good), (2, 0));
     let repair = RepairWorker::new(Arc::clone(&bench.replicator), RepairConfig::default());
+    assert_eq!(repair.progress().damage_waiting, damaged);
     for _ in 0..5 {
         repair.tick().await.unwrap();
     }
+    assert_eq!((repair.progress().damage_waiting, found()), (0, damaged));
     assert!(repair.progress().chunks_without_copy > 0);
     assert_eq!(repair.progress().damage_cleared, 0, "no place is given up without another good copy");
     assert_eq!(bench.catalog.get(1).await.unwrap(), named);
     assert_eq!(bench.get(1).await, Err(ReadError::Lost(0)));
+}
+
+/// Starts a scrub; gives its progress so long after.
+fn start_scrub(bench: &Bench) -> (Arc<ScrubWorker>, tokio::sync::watch::Sender<bool>) {
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let config = ScrubConfig { page: 2, ..ScrubConfig::default() };
+    let scrub = Arc::new(ScrubWorker::new(Arc::clone(&bench.replicator), config, None));
+    let running = Arc::clone(&scrub);
+    tokio::spawn(async move { running.run(stopped).await });
+    (scrub, stop)
+}
+
+#[tokio::test(start_paused = true)]
+async fn scrub_waits_for_zones_that_are_being_opened() {
+    let bench = Bench::new(configuration()).await;
+    bench.put(1, 7_000).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    bench.zones[1].set_mood(Mood::Away);
+    let (scrub, _stop) = start_scrub(&bench);
+    tokio::time::sleep(Duration::from_secs(50)).await;
+    assert_eq!((scrub.progress().walks, scrub.progress().blobs), (0, 0), "a zone is still being opened");
+    bench.zones[1].set_mood(Mood::Well);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!((scrub.progress().walks, scrub.progress().copies_skipped), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_scrub_skipped_is_looked_at_when_its_zone_is_back() {
+    let bench = Bench::new(configuration()).await;
+    for object in 0..5 {
+        bench.put(object, 7_000).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    bench.rot(ZoneIndex::ALL[1]);
+    let copies = bench.stored()[1] as u64;
+    bench.zones[1].set_mood(Mood::Away);
+    let (scrub, _stop) = start_scrub(&bench);
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    let without = scrub.progress();
+    assert_eq!((without.walks, without.copies_damaged, without.copies_skipped), (1, 0, copies), "it is not waited for longer");
+    bench.zones[1].set_mood(Mood::Well);
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    let with = scrub.progress();
+    assert_eq!((with.walks, with.copies_damaged), (1, copies));
+    assert_eq!(
+        (with.copies_good, with.copies_skipped),
+        (without.copies_good, without.copies_skipped),
+        "nothing else is read again"
+    );
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    assert_eq!(scrub.progress(), with, "and once only");
+    tokio::time::sleep(Duration::from_secs(24 * 3_600)).await;
+    assert_eq!(scrub.progress().walks, 2);
 }
 
 #[tokio::test(start_paused = true)]

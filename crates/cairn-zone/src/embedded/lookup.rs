@@ -120,7 +120,7 @@ pub(super) async fn read_failed(shared: &Shared, segment: &Segment, error: io::E
     if segment.inner.lock().retired {
         return ZoneError::NotFound;
     }
-    match shared.presence.check().await {
+    match shared.check_present().await {
         Ok(()) => ZoneError::Damaged(format!("reading segment {} failed: {error}", segment.generation)),
         Err(gone) => ZoneError::Away(gone.to_string()),
     }

@@ -5,6 +5,7 @@
 //! taken again by the next opening. Writing goes on in a new generation, whose base makes the decision final.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -16,7 +17,7 @@ use super::inspect::{Candidate, Content, Inspected, inspect_all};
 use super::scan::read_whole;
 use super::segment::{Index, Inner, Segment, Table};
 use super::settle::{Behind, Kept, Settled, settle};
-use super::shared::{Owner, Shared, file_name, is_full};
+use super::shared::{Owner, Shared, directory_id, file_name, is_full};
 use super::{Damage, OpenError, Opening, index_file};
 
 /// What opening gives to the workers.
@@ -36,6 +37,7 @@ pub(super) async fn open(opening: Opening) -> Result<Result<Start, Behind>, Open
     let Opening { environment, directory, store, zone, incarnation, recorded_position, presence, settings } = opening;
     settings.check().map_err(OpenError::Refused)?;
     let owner = Owner { store, zone, incarnation };
+    let found = directory_id(&*environment.disk, &directory).await.ok();
     let inspected = inspect_all(&environment, &directory, owner, settings.open_parallelism).await?;
 
     let mut candidates = Vec::new();
@@ -97,8 +99,12 @@ pub(super) async fn open(opening: Opening) -> Result<Result<Start, Behind>, Open
     }));
 
     // From here on things are changed.
-    let shared = Shared::new(environment.clone(), directory, owner, settings, presence, position);
-    prepare_directory(&environment, &shared).await?;
+    prepare_directory(&environment, &directory).await?;
+    let opened = directory_id(&*environment.disk, &directory).await?;
+    if found.is_some_and(|found| found != opened) {
+        return Err(OpenError::Refused(format!("{} was replaced by another while it was opened", directory.display())));
+    }
+    let shared = Shared::new(environment.clone(), directory, owner, settings, presence, opened, position);
     for slot in leftovers {
         environment.disk.remove_file(&shared.path(slot)).await?;
     }
@@ -137,10 +143,10 @@ pub(super) async fn open(opening: Opening) -> Result<Result<Start, Behind>, Open
 }
 
 /// Makes the directory and its name durable.
-async fn prepare_directory(environment: &Environment, shared: &Shared) -> Result<(), OpenError> {
-    environment.disk.create_directory(&shared.directory).await?;
-    environment.disk.sync_directory(&shared.directory).await?;
-    if let Some(parent) = shared.directory.parent() {
+async fn prepare_directory(environment: &Environment, directory: &Path) -> Result<(), OpenError> {
+    environment.disk.create_directory(directory).await?;
+    environment.disk.sync_directory(directory).await?;
+    if let Some(parent) = directory.parent() {
         environment.disk.sync_directory(parent).await?;
     }
     Ok(())

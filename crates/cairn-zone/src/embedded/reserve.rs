@@ -92,8 +92,9 @@ async fn prepare(shared: &Shared, slot: u32, exists: bool, zeros: &Bytes, begun:
     let file: Arc<dyn File> = if exists {
         shared.file_if(slot, is_over).await?
     } else {
+        shared.check_present().await?;
         let file = shared.environment.disk.open(&shared.path(slot), OpenMode::CreateNew).await?;
-        shared.presence.check().await?;
+        shared.check_named(slot, &*file).await?;
         file
     };
     *begun = true;
@@ -114,5 +115,6 @@ async fn prepare(shared: &Shared, slot: u32, exists: bool, zeros: &Bytes, begun:
     file.write_at(0, &[Bytes::from(header.encode_block())]).await?;
     shared.sync(&*file).await?;
     shared.environment.disk.sync_directory(&shared.directory).await?;
+    shared.check_named(slot, &*file).await?;
     Ok(true)
 }

@@ -3,12 +3,12 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::future::Future;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use bytes::Bytes;
-use cairn_disk::{Environment, File, OpenMode};
+use cairn_disk::{Disk, Environment, File, OpenMode};
 use cairn_types::{Incarnation, StoreId, ZoneIndex};
 use futures::future::BoxFuture;
 use parking_lot::{Mutex, RwLock};
@@ -74,7 +74,9 @@ pub(super) struct Shared {
     pub(super) directory: PathBuf,
     pub(super) owner: Owner,
     pub(super) settings: Settings,
-    pub(super) presence: Arc<dyn Presence>,
+    presence: Arc<dyn Presence>,
+    /// Device and inode of the directory that was opened.
+    opened: (u64, u64),
     pub(super) table: RwLock<Table>,
     pub(super) pool: Mutex<Pool>,
     pub(super) pool_changed: Notify,
@@ -97,6 +99,7 @@ impl Shared {
         owner: Owner,
         settings: Settings,
         presence: Arc<dyn Presence>,
+        opened: (u64, u64),
         position: u64,
     ) -> Self {
         Self {
@@ -104,6 +107,7 @@ impl Shared {
             directory,
             owner,
             presence,
+            opened,
             table: RwLock::default(),
             pool: Mutex::default(),
             pool_changed: Notify::new(),
@@ -149,6 +153,29 @@ impl Shared {
         }
     }
 
+    /// L6: whether the paths still lead to the zone and to the directory that were opened. The second does not follow from the first: only this
+    /// directory may have been exchanged, for one with the same names.
+    pub(super) async fn check_present(&self) -> io::Result<()> {
+        self.presence.check().await?;
+        let found = directory_id(&*self.environment.disk, &self.directory).await.map_err(|error| {
+            io::Error::new(error.kind(), format!("the directory {} was removed, or is away: {error}", self.directory.display()))
+        })?;
+        if found != self.opened {
+            return Err(io::Error::other(format!("the directory {} was replaced by another", self.directory.display())));
+        }
+        Ok(())
+    }
+
+    /// L6 for a file that was just made: whether a restart would find it by its name in the directory that was opened.
+    pub(super) async fn check_named(&self, slot: u32, file: &dyn File) -> io::Result<()> {
+        // The device is that of the directory.
+        let (found, made) = (self.environment.disk.metadata(&self.path(slot)).await?, file.metadata().await?);
+        if found.inode != made.inode {
+            return Err(io::Error::other(format!("{} was made in another directory", file_name(slot))));
+        }
+        self.check_present().await
+    }
+
     pub(super) fn path(&self, slot: u32) -> PathBuf {
         self.directory.join(file_name(slot))
     }
@@ -181,7 +208,7 @@ impl Shared {
                     header.generation
                 )));
             }
-            Err(_) => self.presence.check().await?,
+            Err(_) => self.check_present().await?,
         }
         self.files.insert(slot, file.clone());
         Ok(file)
@@ -190,7 +217,7 @@ impl Shared {
     /// Removes a file of which nothing counts, if the name still leads to it.
     pub(super) async fn remove_file(&self, slot: u32) -> io::Result<()> {
         self.forget_file(slot);
-        self.presence.check().await?;
+        self.check_present().await?;
         self.environment.disk.remove_file(&self.path(slot)).await
     }
 
@@ -206,7 +233,7 @@ impl Shared {
     /// the file since its last good sync, and the sync is never tried again.
     pub(super) async fn sync(&self, file: &dyn File) -> io::Result<()> {
         file.sync_data().await?;
-        self.presence.check().await?;
+        self.check_present().await?;
         if file.metadata().await?.links == 0 {
             return Err(io::Error::other("the segment file was removed while it was in use"));
         }
@@ -273,6 +300,11 @@ impl Shared {
     pub(super) fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Acquire)
     }
+}
+
+/// What tells a directory from any other that its path may lead to: device and inode.
+pub(super) async fn directory_id(disk: &dyn Disk, path: &Path) -> io::Result<(u64, u64)> {
+    disk.metadata(path).await.map(|metadata| (metadata.device, metadata.inode))
 }
 
 /// Runs disk work where it may block; `None` when the runtime dropped it.

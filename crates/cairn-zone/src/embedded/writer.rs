@@ -252,14 +252,17 @@ impl Writer {
 
 /// Makes an allocated file with a spare's header, durable with its name.
 async fn create(shared: &Shared, slot: u32, capacity: u64) -> io::Result<Arc<dyn File>> {
+    shared.check_present().await?;
     let file = shared.environment.disk.open(&shared.path(slot), OpenMode::CreateNew).await?;
     // Before it gets a header: one of ours in another zone's directory would have that zone refuse to open.
-    shared.presence.check().await?;
+    shared.check_named(slot, &*file).await?;
     allocate_or_extend(&*file, capacity).await?;
     let header = shared.owner.header(SegmentState::Spare, 0, 0, 0);
     file.write_at(0, &[Bytes::from(header.encode_block())]).await?;
     shared.sync(&*file).await?;
     shared.environment.disk.sync_directory(&shared.directory).await?;
+    // What was synced is the directory that the path leads to.
+    shared.check_named(slot, &*file).await?;
     Ok(file)
 }
 

@@ -193,8 +193,10 @@ pub struct Repair {
     pub copies_failed: u64,
     /// Chunks of which no good copy was found. Anything but 0 needs a person.
     pub chunks_without_copy: u64,
-    /// Copies that were found damaged.
+    /// Copies that were found damaged, each once.
     pub damage_found: u64,
+    /// Copies that were reported as damaged and that repair has not seen to.
+    pub damage_waiting: u64,
     /// Damaged copies that were taken off their records.
     pub damage_cleared: u64,
 }

@@ -155,8 +155,14 @@ fn repair(repair: &Repair) -> String {
         let at_least = if repair.incomplete_blobs >= 1000 { "at least " } else { "" };
         let incomplete = count(repair.incomplete_blobs, "blob has", "blobs have");
         let _ = writeln!(text, "Chunks: {at_least}{incomplete} less than three copies now{copied}.");
-    } else {
+    } else if repair.damage_waiting == 0 {
         let _ = writeln!(text, "Chunks: nothing to repair{copied}.");
+    } else {
+        let _ = writeln!(text, "Chunks: all have three copies, of which some may be damaged{copied}.");
+    }
+    if repair.damage_waiting > 0 {
+        let waiting = count(repair.damage_waiting, "copy that was found damaged waits", "copies that were found damaged wait");
+        let _ = writeln!(text, "Chunks: {waiting} to be looked at again and replaced.");
     }
     if repair.copies_failed > 0 {
         let failed = count(repair.copies_failed, "copy", "copies");

@@ -95,6 +95,7 @@ async fn repair(open: &Open, status: &StoreStatus) -> api::Repair {
         copied_bytes: progress.bytes_copied,
         copies_failed: progress.copies_failed,
         chunks_without_copy: progress.chunks_without_copy,
+        damage_waiting: progress.damage_waiting,
         damage_found: status.counts.damage_found,
         damage_cleared: progress.damage_cleared,
     }

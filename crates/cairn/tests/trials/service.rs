@@ -198,7 +198,11 @@ pub fn is_whole(status: &Value) -> bool {
     let zones = status["zones"].as_array().unwrap();
     let is_in = |zone: &Value| zone["phase"] == "voting" && zone["chunks"].is_object() && zone["takesWrites"] == true;
     let repair = &status["repair"];
-    zones.iter().all(is_in) && repair["known"] == true && repair["rebuilding"] == false && repair["incompleteBlobs"] == 0
+    zones.iter().all(is_in)
+        && repair["known"] == true
+        && repair["rebuilding"] == false
+        && repair["incompleteBlobs"] == 0
+        && repair["damageWaiting"] == 0
 }
 
 impl Drop for Service {

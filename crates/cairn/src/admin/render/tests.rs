@@ -87,6 +87,25 @@ fn trouble_is_said_plainly() {
 }
 
 #[test]
+fn damage_that_waits_for_repair_is_something_to_repair() {
+    let mut waiting = status(Vec::new());
+    waiting.repair = Repair { damage_found: 13, damage_waiting: 13, ..waiting.repair };
+    let text = store_status(&waiting);
+    assert!(!text.contains("nothing to repair"), "{text}");
+    assert!(text.contains("\nChunks: all have three copies, of which some may be damaged.\n"), "{text}");
+    assert!(text.contains("\nChunks: 13 copies that were found damaged wait to be looked at again and replaced.\n"), "{text}");
+    assert!(text.contains("\nChunks: 13 damaged copies found since the start, 0 replaced.\n"), "{text}");
+    waiting.repair = Repair { damage_waiting: 1, incomplete_blobs: 2, ..waiting.repair };
+    let text = store_status(&waiting);
+    assert!(
+        text.contains("Chunks: 2 blobs have less than three copies now.\nChunks: 1 copy that was found damaged waits to"),
+        "{text}"
+    );
+    waiting.repair.damage_waiting = 0;
+    assert!(!store_status(&waiting).contains("looked at again"));
+}
+
+#[test]
 fn numbers_and_sizes_are_for_people() {
     assert_eq!([0, 999, 1000, 1_234_567].map(number), ["0", "999", "1,000", "1,234,567"]);
     let sizes = [0, 1023, 1024, 1_048_575, 1 << 20, 5 << 40, u64::MAX];
