@@ -41,7 +41,7 @@ pub struct Limits {
     pub blob_chunks_max: usize,
     /// The most chunks of all blobs that one version or part refers to: copying it rewrites their records in one commit, which must hold
     /// them. The largest body that one request writes (AWS: 5 GiB) comes to half as many when all of its chunks are of the smallest size that
-    /// uploads aim at, 256 KiB.
+    /// uploads aim at, 256 KiB; where memory is short, a writer sends none that would let it run out of chunks.
     pub content_chunks_max: usize,
     /// The most extents of a version or part. (A version in parts has no bound: it has a manifest.)
     pub extents_max: usize,
