@@ -158,7 +158,8 @@ pub fn flip(directory: &Path, run: usize) -> usize {
     flipped
 }
 
-/// Flips one bit in the middle of what was written to the fullest file below a directory.
+/// Flips one bit in the middle of what was written to the fullest file below a directory: of a byte that is not zero, for between
+/// frames there are zeros that mean nothing.
 pub fn flip_one_bit(directory: &Path) {
     let written = |file: &PathBuf| {
         let bytes = std::fs::read(file).unwrap();
@@ -166,7 +167,7 @@ pub fn flip_one_bit(directory: &Path) {
     };
     let file = files(directory).into_iter().max_by_key(written).unwrap();
     let (middle, mut bytes) = (written(&file) / 2, std::fs::read(&file).unwrap());
-    bytes[middle] ^= 0x10;
+    *bytes[middle..].iter_mut().find(|byte| **byte != 0).unwrap() ^= 0x10;
     std::fs::write(&file, bytes).unwrap();
 }
 
