@@ -4,6 +4,8 @@
 //! A part whose tool cannot be had is skipped, and the report says so where nobody can miss it; where the environment says `CI=true`,
 //! it has failed.
 
+mod failures;
+
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::path::Path;
@@ -87,7 +89,7 @@ pub fn run(workspace: &Workspace, mode: Mode, only: &[String]) -> anyhow::Result
         };
         rows.push(row);
     }
-    let counts = report(&rows, started.elapsed());
+    let counts = report(&rows, started.elapsed(), |row| log_of(workspace, row));
     Ok(if counts.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -223,7 +225,14 @@ fn show_tail(path: &Path) {
     println!("    ----");
 }
 
-fn report(rows: &[Row], took: Duration) -> Counts {
+/// What a part left in its log.
+fn log_of(workspace: &Workspace, row: &Row) -> String {
+    let bytes = std::fs::read(workspace.logs().join(format!("{}.log", row.name))).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Prints what each part took and how it ended, and once more at the end why parts failed: of a long run, some keep the end alone.
+fn report(rows: &[Row], took: Duration, log_of: impl Fn(&Row) -> String) -> Counts {
     println!("\n{:<16} {:>9} {:>7} {:>7}", "part", "took", "passed", "failed");
     let mut all = Counts::default();
     for row in rows {
@@ -242,7 +251,12 @@ fn report(rows: &[Row], took: Duration) -> Counts {
     for row in rows {
         match &row.outcome {
             Outcome::Passed(_) => {}
-            Outcome::Failed(_, why) => println!("FAILED  {}: {why}", row.name),
+            Outcome::Failed(_, why) => {
+                println!("FAILED  {}: {why}", row.name);
+                for line in failures::told(&log_of(row)) {
+                    println!("        | {line}");
+                }
+            }
             Outcome::Skipped(why) => println!("SKIPPED {}: {why}", row.name),
         }
     }

@@ -154,7 +154,7 @@ async fn writes_and_reads_leave_a_zone_that_hangs() {
         let answers: Vec<_> =
             answers.expect("two zones are healthy and nothing is written").into_iter().map(Result::unwrap).collect();
         assert!(took > Duration::from_millis(500), "nothing hung: {took:?}");
-        assert!(took < Duration::from_millis(2500), "it took {took:?}");
+        assert!(took < Duration::from_secs(8), "it took {took:?}");
         let mut lengths: Vec<usize> = answers.iter().map(Vec::len).collect();
         lengths.sort_unstable();
         assert_eq!(lengths, (1..19).collect::<Vec<_>>(), "something was done twice or not at all");
@@ -199,7 +199,7 @@ async fn reads_leave_a_zone_that_hangs_while_nothing_is_written() {
     // The disk comes back by itself, so that a runtime without a free thread ends this test, too.
     let switch = troubles[primary].1.clone();
     std::thread::spawn(move || {
-        std::thread::sleep(Duration::from_secs(6));
+        std::thread::sleep(Duration::from_secs(20));
         switch.reads_hang.store(false, Ordering::Release);
     });
     #[allow(clippy::disallowed_methods, reason = "the delay that people feel")]
@@ -215,7 +215,7 @@ async fn reads_leave_a_zone_that_hangs_while_nothing_is_written() {
     }
     let took = began.elapsed();
     assert!(took > Duration::from_millis(900), "nothing hung: {took:?}");
-    assert!(took < Duration::from_secs(2), "it took {took:?}");
+    assert!(took < Duration::from_secs(10), "it took {took:?}");
     let now = log.reader().unwrap();
     assert_ne!(now.statistics().table_files as usize, primary, "reads still come from the zone that hangs");
     assert_eq!(now.applied(), written, "reads went on only because something was written");

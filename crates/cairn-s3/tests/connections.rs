@@ -28,7 +28,7 @@ impl Raw {
     /// Whether the server closes, with nothing more to read.
     async fn is_closed(&mut self) -> bool {
         let mut rest = Vec::new();
-        matches!(tokio::time::timeout(Duration::from_secs(3), self.0.read_to_end(&mut rest)).await, Ok(read) if rest.is_empty() || read.is_err())
+        matches!(tokio::time::timeout(Duration::from_secs(10), self.0.read_to_end(&mut rest)).await, Ok(read) if rest.is_empty() || read.is_err())
     }
 }
 
@@ -221,7 +221,7 @@ async fn stopping_lets_requests_end() {
     busy.write(b"o").await;
     let answer = busy.answer().await;
     assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
-    tokio::time::timeout(Duration::from_secs(1), fixture.server).await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(8), fixture.server).await.unwrap().unwrap();
     assert!(TcpStream::connect(fixture.client.address).await.is_err());
 }
 

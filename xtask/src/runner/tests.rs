@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::{Mode, Outcome, Row, after_what_failed, report, select, tool_row, without_tools};
+use super::{Mode, Outcome, Row, after_what_failed, failures, report, select, tool_row, without_tools};
 use crate::provision;
 use crate::steps::{Counts, Step, When};
 
@@ -57,5 +57,14 @@ fn tests_of_all_parts_are_added_up() {
         row("two", Outcome::Failed(Counts { passed: 2, failed: 3 }, String::new())),
         row("three", Outcome::Skipped(String::new())),
     ];
-    assert_eq!(report(&rows, Duration::ZERO), Counts { passed: 6, failed: 3 });
+    assert_eq!(report(&rows, Duration::ZERO, |_| String::new()), Counts { passed: 6, failed: 3 });
+}
+
+#[test]
+fn the_tests_that_failed_are_told_once_more() {
+    let ran = "test a ... ok\ntest b ... FAILED\n\nfailures:\n\n";
+    let failed = "---- b stdout ----\nthread 'b' panicked at x.rs:1:\nboom\n\n\nfailures:\n    b\n\n";
+    let log = format!("{ran}{failed}test result: FAILED. 1 passed; 1 failed\n");
+    assert_eq!(failures::told(&log), ["---- b stdout ----", "thread 'b' panicked at x.rs:1:", "boom"]);
+    assert_eq!(failures::told("one\n\ntwo\n"), ["one", "two"]);
 }

@@ -34,13 +34,13 @@ const SECRET: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
 /// Bounds that tests can reach.
 pub fn small_limits() -> Limits {
     Limits {
-        body_idle_timeout: Duration::from_millis(300),
-        header_timeout: Duration::from_millis(300),
+        body_idle_timeout: Duration::from_secs(1),
+        header_timeout: Duration::from_secs(1),
         part_bytes_min: 100,
         object_bytes_max: 1 << 20,
         put_bytes_max: 1 << 20,
         drain_bytes_max: 64 << 10,
-        shutdown_timeout: Duration::from_secs(2),
+        shutdown_timeout: Duration::from_secs(10),
         ..Limits::default()
     }
 }

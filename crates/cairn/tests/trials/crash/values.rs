@@ -143,9 +143,4 @@ impl Values {
         }
         if left.is_empty() { Ok(id) } else { Err(format!("the object {id} has {} bytes too many", left.len())) }
     }
-
-    /// How many bytes a value has.
-    pub fn length(value: &Value) -> usize {
-        value.pieces.iter().map(|(_, length)| length).sum()
-    }
 }
