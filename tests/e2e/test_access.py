@@ -19,7 +19,7 @@ from service import ENDPOINT, TestCase, client
 TLS = ssl.create_default_context(cafile=os.environ["AWS_CA_BUNDLE"]) if ENDPOINT.startswith("https") else None
 
 
-def fetch(url, method="GET", body=None):
+def fetch(url, method="GET", body=None, headers=None):
     """Status, headers and body of a plain HTTP request that knows nothing of S3 and adds no header of its own."""
     parts = urllib.parse.urlsplit(url)
     if TLS:
@@ -27,7 +27,7 @@ def fetch(url, method="GET", body=None):
     else:
         connection = http.client.HTTPConnection(parts.hostname, parts.port)
     with contextlib.closing(connection):
-        connection.request(method, f"{parts.path}?{parts.query}", body)
+        connection.request(method, f"{parts.path}?{parts.query}", body, headers or {})
         answer = connection.getresponse()
         return answer.status, answer.headers, answer.read()
 

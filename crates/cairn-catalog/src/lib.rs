@@ -20,7 +20,7 @@ pub mod embedded;
 mod error;
 mod requests;
 
-use cairn_types::records::{BucketRecord, UsageRecord};
+use cairn_types::records::{BucketRecord, Tags, UsageRecord};
 use cairn_types::{AccountId, BlobId, BucketId, BucketName, CatalogTime, SessionId, TenantId, UploadId};
 use futures::future::BoxFuture;
 
@@ -99,6 +99,9 @@ pub trait Catalog: Send + Sync + 'static {
 
     /// Whether this content is still its key's under that version id, so that its blobs cannot be on their way out (S4).
     fn version_exists(&self, version: SourceVersion) -> CatalogFuture<'_, bool>;
+
+    /// Sets a version's tags; nothing else of it changes. Errors: as [`Catalog::get_version`].
+    fn tag_version(&self, request: TagVersion) -> CatalogFuture<'_, Tagged>;
 
     /// Deletes a version for good, or hides a key behind a delete marker, as S3 prescribes for the bucket's versioning. What is not there is
     /// no error without a condition. Errors: [`CatalogError::PreconditionFailed`], [`CatalogError::NoSuchKey`] (with a condition).
@@ -261,6 +264,10 @@ pub trait Catalog: Send + Sync + 'static {
     fn delete_bucket(&self, request: DeleteBucket) -> CatalogFuture<'_, ()>;
     /// Enables or suspends versioning.
     fn set_versioning(&self, request: SetVersioning) -> CatalogFuture<'_, BucketRecord>;
+    /// Sets or removes one of a bucket's settings.
+    fn configure_bucket(&self, request: ConfigureBucket) -> CatalogFuture<'_, BucketRecord>;
+    /// A bucket's tags; empty where it has none.
+    fn bucket_tags(&self, bucket: BucketId) -> CatalogFuture<'_, Tags>;
     /// A bucket.
     fn bucket(&self, bucket: BucketId) -> CatalogFuture<'_, Option<FoundBucket>>;
     /// The bucket of this name.

@@ -68,6 +68,7 @@ codes! {
     INVALID_RANGE = "InvalidRange", RANGE_NOT_SATISFIABLE, "The requested range is not satisfiable";
     INVALID_REDIRECT_LOCATION = "InvalidRedirectLocation", BAD_REQUEST, "The website redirect location is not valid.";
     INVALID_REQUEST = "InvalidRequest", BAD_REQUEST, "Invalid Request";
+    INVALID_TAG = "InvalidTag", BAD_REQUEST, "The tag provided was not a valid tag. This error can occur if the tag did not pass input validation.";
     INVALID_TOKEN = "InvalidToken", BAD_REQUEST, "The provided token is malformed or otherwise invalid.";
     INVALID_URI = "InvalidURI", BAD_REQUEST, "Couldn't parse the specified URI.";
     KEY_TOO_LONG = "KeyTooLongError", BAD_REQUEST, "Your key is too long";

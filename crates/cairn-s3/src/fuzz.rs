@@ -2,13 +2,17 @@
 //! hold; the targets in `fuzz/` run them with `cargo fuzz`, and the tests here with a few random inputs each.
 
 use bytes::Bytes;
+use cairn_store::api::{CorsRule, Tags};
 
 use crate::auth::{is_presigned, is_presigned_v2, parse_authorization_header, parse_presigned_query, parse_presigned_v2};
 use crate::body::chunked::{ChunkedDecoder, Event, Framing, TRAILER_LINES_MAX};
 use crate::http::query::{PARAMETERS_MAX, Query};
 use crate::http::range::RangeRequest;
 use crate::http::target::{bucket_of_host, parse_copy_source, parse_target};
-use crate::operation::{parse_delete, parse_location_constraint, parse_part_list, parse_versioning};
+use crate::operation::{
+    TagsOf, parse_cors, parse_delete, parse_location_constraint, parse_part_list, parse_tagging, parse_tagging_header,
+    parse_versioning,
+};
 use crate::text::percent;
 
 /// `Authorization`.
@@ -72,6 +76,33 @@ pub fn fuzz_xml_bodies(data: &[u8]) {
     }
     let _ = parse_location_constraint(data);
     let _ = parse_versioning(data);
+    if let Ok(cors) = parse_cors(data) {
+        assert!((1..=100).contains(&cors.rules.len()));
+        let has_all = |rule: &CorsRule| !rule.allowed_origins.is_empty() && !rule.allowed_methods.is_empty();
+        assert!(cors.rules.iter().all(has_all));
+    }
+    for (of, count_max) in [(TagsOf::Object, 10), (TagsOf::Bucket, 50)] {
+        if let Ok(tags) = parse_tagging(data, of) {
+            assert_are_tags(&tags, count_max);
+        }
+    }
+}
+
+/// `x-amz-tagging`. Tags that were read are read again from their own encoding.
+pub fn fuzz_tagging_header(data: &[u8]) {
+    if let Ok(tags) = parse_tagging_header(data) {
+        assert_are_tags(&tags, 10);
+        let encode = |text: &str| percent::encode(text, false).into_owned();
+        let again: Vec<String> = tags.iter().map(|(key, value)| format!("{}={}", encode(key), encode(value))).collect();
+        assert_eq!(parse_tagging_header(again.join("&").as_bytes()).ok(), Some(tags));
+    }
+}
+
+fn assert_are_tags(tags: &Tags, count_max: usize) {
+    assert!(tags.len() <= count_max);
+    assert!(tags.is_sorted_by(|one, other| one.0 < other.0), "in order, and each once");
+    let is_bounded = |(key, value): &(String, String)| (1..=128).contains(&key.chars().count()) && value.chars().count() <= 256;
+    assert!(tags.iter().all(is_bounded));
 }
 
 /// `Range`, and `x-amz-copy-source-range`: the first bytes are the object's length.
@@ -113,6 +144,7 @@ mod tests {
         fuzz_presigned_query(data);
         fuzz_aws_chunked(data);
         fuzz_xml_bodies(data);
+        fuzz_tagging_header(data);
         fuzz_range_header(data);
         fuzz_copy_source(data);
         fuzz_target(data);

@@ -20,6 +20,7 @@
 //! another one that got its name.
 
 mod body;
+mod multipart;
 
 use std::fmt;
 use std::ops::Range;
@@ -33,7 +34,13 @@ use cairn_types::{
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 
+pub use cairn_types::records::{CorsMethod, CorsRecord, CorsRule, Tags};
+
 pub use body::{BodyFailed, Digests, ObjectBody, ObjectBodyExt};
+pub use multipart::{
+    CompleteUpload, CopyPart, CreateUpload, ListParts, ListUploads, Part, Upload, UploadName, UploadPage, UploadPart,
+    UploadPosition, UploadState,
+};
 
 /// What an operation answers.
 pub type StoreResult<T> = Result<T, StoreError>;
@@ -61,6 +68,15 @@ pub trait ObjectStore: Send + Sync + 'static {
     /// A tenant's buckets in the order of their names.
     fn list_buckets(&self, request: ListBuckets) -> BoxFuture<'_, StoreResult<Page<Arc<Bucket>>>>;
 
+    /// A bucket's tags; empty where it has none. Errors: [`StoreError::NoSuchBucket`].
+    fn bucket_tags(&self, bucket: BucketId) -> BoxFuture<'_, StoreResult<Tags>>;
+
+    /// Sets a bucket's tags; empty to have none. Errors: [`StoreError::NoSuchBucket`].
+    fn set_bucket_tags(&self, bucket: BucketId, tags: Tags) -> BoxFuture<'_, StoreResult<()>>;
+
+    /// Sets a bucket's rules of CORS; empty to have none. Errors: [`StoreError::NoSuchBucket`].
+    fn set_bucket_cors(&self, bucket: BucketId, cors: CorsRecord) -> BoxFuture<'_, StoreResult<()>>;
+
     /// Enables or suspends versioning. Errors: [`StoreError::NoSuchBucket`].
     fn set_versioning(&self, bucket: BucketId, versioning: Versioning) -> BoxFuture<'_, StoreResult<()>>;
 
@@ -77,6 +93,12 @@ pub trait ObjectStore: Send + Sync + 'static {
 
     /// As [`ObjectStore::get_object`], without the bytes.
     fn head_object(&self, request: GetObject) -> BoxFuture<'_, StoreResult<ObjectHead>>;
+
+    /// The parts that a version was made of, without its bytes. Errors: as [`ObjectStore::get_object`].
+    fn object_parts(&self, request: ObjectParts) -> BoxFuture<'_, StoreResult<FoundParts>>;
+
+    /// Sets a version's tags; nothing else of it changes. Errors: as [`ObjectStore::get_object`].
+    fn tag_object(&self, request: TagObject) -> BoxFuture<'_, StoreResult<Tagged>>;
 
     /// Deletes a version for good, or hides a key behind a delete marker, as S3 prescribes for the bucket's versioning. A key or version
     /// that does not exist is no error without a condition. Errors: [`StoreError::NoSuchBucket`], [`StoreError::PreconditionFailed`],
@@ -225,6 +247,8 @@ pub struct Bucket {
     pub created_ms: u64,
     /// Whether versions are kept.
     pub versioning: Versioning,
+    /// Its rules of CORS, where it has any.
+    pub cors: Option<CorsRecord>,
 }
 
 /// Whether a bucket keeps versions.
@@ -298,6 +322,8 @@ pub struct PutObject {
     pub key: ObjectKey,
     /// The headers to keep.
     pub metadata: ObjectMetadata,
+    /// The tags to keep, in the order of their names.
+    pub tags: Tags,
     /// Under which condition.
     pub condition: WriteCondition,
 }
@@ -350,6 +376,8 @@ pub struct ObjectHead {
     pub checksum: Option<Checksum>,
     /// The headers it keeps.
     pub metadata: ObjectMetadata,
+    /// Its tags, in the order of their names.
+    pub tags: Tags,
     /// The part that was asked for.
     pub part: Option<PartExtent>,
 }
@@ -363,6 +391,65 @@ pub struct PartExtent {
     pub part_count: u32,
     /// The part's own checksum.
     pub checksum: Option<Checksum>,
+}
+
+/// See [`ObjectStore::object_parts`].
+#[derive(Debug, Clone)]
+pub struct ObjectParts {
+    /// Where.
+    pub bucket: BucketId,
+    /// Which key.
+    pub key: ObjectKey,
+    /// Which version; `None` for the current one.
+    pub version_id: Option<VersionId>,
+    /// Only numbers above this one; 0 for all.
+    pub after: u32,
+    /// At most so many, at least 1.
+    pub limit: u32,
+}
+
+/// What [`ObjectStore::object_parts`] answers.
+#[derive(Debug, Clone)]
+pub struct FoundParts {
+    /// The version.
+    pub head: ObjectHead,
+    /// How many parts it was made of; 0 where it was written in one piece.
+    pub part_count: u32,
+    /// Some of them, in order.
+    pub page: Page<ObjectPart>,
+}
+
+/// A part of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectPart {
+    /// From 1, without gaps.
+    pub part_number: u32,
+    /// Bytes.
+    pub length: u64,
+    /// Its own checksum.
+    pub checksum: Option<Checksum>,
+}
+
+/// See [`ObjectStore::tag_object`].
+#[derive(Debug, Clone)]
+pub struct TagObject {
+    /// Where.
+    pub bucket: BucketId,
+    /// Which key.
+    pub key: ObjectKey,
+    /// Which version; `None` for the current one.
+    pub version_id: Option<VersionId>,
+    /// Its tags from now on, in the order of their names; empty to have none.
+    pub tags: Tags,
+}
+
+/// A version whose tags were set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tagged {
+    /// Which version.
+    pub version_id: VersionId,
+    /// The bucket's versioning.
+    pub versioning: Versioning,
 }
 
 /// A version and a way to its bytes.
@@ -404,7 +491,7 @@ pub struct DeleteTarget {
     pub key: ObjectKey,
     /// This version for good; `None` to delete as the bucket's versioning prescribes.
     pub version_id: Option<VersionId>,
-    /// Under which condition; [`WriteCondition::Absent`] is not asked, nor is any condition together with a version.
+    /// Under which condition on the key's current version, whichever version is named; [`WriteCondition::Absent`] is not asked.
     pub condition: WriteCondition,
 }
 
@@ -441,6 +528,8 @@ pub struct CopyObject {
     pub key: ObjectKey,
     /// The headers to keep (the source's, or new ones).
     pub metadata: ObjectMetadata,
+    /// The tags to keep (the source's, or new ones), in the order of their names.
+    pub tags: Tags,
     /// The checksum to keep: the source's, or one that the caller computed.
     pub checksum: Option<Checksum>,
     /// Under which condition.
@@ -552,150 +641,6 @@ pub struct VersionContent {
     /// Algorithm and kind of its checksum.
     pub checksum: Option<(ChecksumAlgorithm, ChecksumType)>,
 }
-
-// -- multipart uploads ----------------------------------------------------------------------------------------------------------
-
-/// See [`ObjectStore::create_upload`].
-#[derive(Debug, Clone)]
-pub struct CreateUpload {
-    /// Where.
-    pub bucket: BucketId,
-    /// Under which key.
-    pub key: ObjectKey,
-    /// The headers to keep.
-    pub metadata: ObjectMetadata,
-    /// Which checksum the parts have, and what the object's will cover.
-    pub checksum: Option<(ChecksumAlgorithm, ChecksumType)>,
-    /// Who began it.
-    pub initiator: AccountId,
-}
-
-/// Names an upload as clients do; an upload of another bucket or key is [`StoreError::NoSuchUpload`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UploadName {
-    /// Where.
-    pub bucket: BucketId,
-    /// Under which key.
-    pub key: ObjectKey,
-    /// Which one.
-    pub upload_id: UploadId,
-}
-
-/// An open upload.
-#[derive(Debug, Clone)]
-pub struct Upload {
-    /// Its name.
-    pub name: UploadName,
-    /// The headers to keep.
-    pub metadata: ObjectMetadata,
-    /// Which checksum the parts have, and what the object's will cover.
-    pub checksum: Option<(ChecksumAlgorithm, ChecksumType)>,
-    /// Who began it.
-    pub initiator: AccountId,
-    /// When, milliseconds since 1970.
-    pub initiated_ms: u64,
-}
-
-/// See [`ObjectStore::upload_part`].
-#[derive(Debug, Clone)]
-pub struct UploadPart {
-    /// Of which upload.
-    pub upload: UploadName,
-    /// 1 to 10,000.
-    pub part_number: u32,
-}
-
-/// See [`ObjectStore::copy_part`].
-#[derive(Debug, Clone)]
-pub struct CopyPart {
-    /// Of which upload.
-    pub upload: UploadName,
-    /// 1 to 10,000.
-    pub part_number: u32,
-    /// The bytes.
-    pub source: SourceVersion,
-    /// Which of them.
-    pub range: Range<u64>,
-    /// What the caller knows of that range.
-    pub digests: Digests,
-}
-
-/// A part of an open upload.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Part {
-    /// 1 to 10,000.
-    pub part_number: u32,
-    /// Tells this part from others that had its number: the catalog's sequence.
-    pub revision: u64,
-    /// Bytes.
-    pub length: u64,
-    /// Its entity tag.
-    pub etag: ETag,
-    /// Its checksum.
-    pub checksum: Option<Checksum>,
-    /// When it was committed, milliseconds since 1970.
-    pub last_modified_ms: u64,
-}
-
-/// See [`ObjectStore::list_parts`].
-#[derive(Debug, Clone)]
-pub struct ListParts {
-    /// Of which upload.
-    pub upload: UploadName,
-    /// Only numbers above this one; 0 for all.
-    pub after: u32,
-    /// At most so many, at least 1.
-    pub limit: u32,
-}
-
-/// See [`ObjectStore::upload_for_completion`].
-#[derive(Debug, Clone)]
-pub enum UploadState {
-    /// It is open and has these parts, in the order of their numbers.
-    Open(Arc<Upload>, Vec<Part>),
-    /// It has become this version.
-    Completed(Written),
-}
-
-/// See [`ObjectStore::complete_upload`].
-#[derive(Debug, Clone)]
-pub struct CompleteUpload {
-    /// Which upload.
-    pub upload: UploadName,
-    /// Number and [`Part::revision`] of the parts that make the object, numbers rising, at least one.
-    pub parts: Vec<(u32, u64)>,
-    /// The object's entity tag and checksum, which the caller made from the parts'.
-    pub digests: Digests,
-    /// Under which condition.
-    pub condition: WriteCondition,
-}
-
-/// Where a listing of uploads goes on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum UploadPosition {
-    /// As for objects.
-    Name(ListPosition),
-    /// Behind this upload of this key (which may have ended since).
-    Upload(ObjectKey, UploadId),
-}
-
-/// See [`ObjectStore::list_uploads`].
-#[derive(Debug, Clone)]
-pub struct ListUploads {
-    /// Where.
-    pub bucket: BucketId,
-    /// As for objects.
-    pub prefix: String,
-    /// As for objects.
-    pub delimiter: Option<String>,
-    /// Where to go on.
-    pub after: Option<UploadPosition>,
-    /// At most so many entries, at least 1.
-    pub limit: u32,
-}
-
-/// A page of [`ObjectStore::list_uploads`].
-pub type UploadPage = Page<ListEntry<Arc<Upload>>>;
 
 // -- errors ---------------------------------------------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ pub(crate) fn stored_versioning(versioning: api::Versioning) -> records::Version
 }
 
 pub(crate) fn bucket(found: catalog::FoundBucket) -> Arc<api::Bucket> {
-    let catalog::FoundBucket { id, record, owner_name } = found;
+    let catalog::FoundBucket { id, record, cors, owner_name } = found;
     Arc::new(api::Bucket {
         id,
         tenant: record.tenant,
@@ -33,6 +33,7 @@ pub(crate) fn bucket(found: catalog::FoundBucket) -> Arc<api::Bucket> {
         owner_name: owner_name.into(),
         created_ms: record.created.wall.0,
         versioning: versioning(record.versioning),
+        cors,
     })
 }
 
@@ -87,6 +88,7 @@ pub(crate) fn head(found: catalog::FoundVersion) -> (api::ObjectHead, Option<cat
         etag: summary.etag,
         checksum: summary.checksum,
         metadata: details.metadata,
+        tags: details.tags,
         part: part.as_ref().map(part_extent),
     };
     (head, content)
@@ -96,6 +98,16 @@ fn part_extent(part: &catalog::FoundPart) -> api::PartExtent {
     let span = part.span;
     let range = span.offset..span.offset.saturating_add(span.length);
     api::PartExtent { range, part_count: part.part_count, checksum: part.checksum }
+}
+
+/// Parts without their content.
+pub(crate) fn object_parts(page: catalog::ManifestPage) -> api::Page<api::ObjectPart> {
+    let entry = |part: catalog::ManifestPart| api::ObjectPart {
+        part_number: part.span.ordinal.saturating_add(1),
+        length: part.span.length,
+        checksum: part.checksum,
+    };
+    api::Page { entries: page.parts.into_iter().map(entry).collect(), is_truncated: page.is_truncated }
 }
 
 pub(crate) fn delete_target(target: api::DeleteTarget) -> catalog::DeleteTarget {

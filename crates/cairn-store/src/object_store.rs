@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use cairn_catalog as catalog;
 use cairn_catalog::{CatalogError, VersionAttributes};
-use cairn_types::records::{StorageClass, UploadAttributes};
+use cairn_types::records::{Body, StorageClass, UploadAttributes};
 use cairn_types::{BucketId, TenantId, UploadId};
 use futures::future::BoxFuture;
 use tokio::time::Instant;
 
 use crate::api::{
-    AccessKey, Bucket, CompleteUpload, CopyObject, CopyPart, CreateBucket, CreateUpload, DeleteObject, DeleteTarget, Deleted,
-    GetObject, ListBuckets, ListObjects, ListParts, ListUploads, ListVersions, ObjectBody, ObjectHead, ObjectPage, ObjectStore,
-    OpenObject, Page, Part, PutObject, SourceVersion, StoreError, StoreResult, Upload, UploadName, UploadPage, UploadPart,
-    UploadState, VersionPage, Versioning, Written,
+    AccessKey, Bucket, CompleteUpload, CopyObject, CopyPart, CorsRecord, CreateBucket, CreateUpload, DeleteObject, DeleteTarget,
+    Deleted, FoundParts, GetObject, ListBuckets, ListObjects, ListParts, ListUploads, ListVersions, ObjectBody, ObjectHead,
+    ObjectPage, ObjectParts, ObjectStore, OpenObject, Page, Part, PutObject, SourceVersion, StoreError, StoreResult, TagObject,
+    Tagged, Tags, Upload, UploadName, UploadPage, UploadPart, UploadState, VersionPage, Versioning, Written,
 };
 use crate::convert;
 use crate::error::store_error;
@@ -35,13 +35,13 @@ fn get_version(request: &GetObject, with_content: bool) -> catalog::GetVersion {
 impl Store {
     async fn put(&self, request: PutObject, body: &mut dyn ObjectBody) -> StoreResult<Written> {
         let (stored, digests) = self.core.take_body(body).await?;
-        let PutObject { bucket, key, metadata, condition } = request;
+        let PutObject { bucket, key, metadata, tags, condition } = request;
         let condition = convert::condition(condition);
         let attributes = VersionAttributes {
             etag: digests.etag,
             checksum: digests.checksum,
             metadata,
-            tags: Vec::new(),
+            tags,
             storage_class: StorageClass::Standard,
         };
         let written = self.core.commit_body(stored, |catalog, session, content| {
@@ -94,15 +94,10 @@ impl Store {
     }
 
     async fn copy(&self, request: CopyObject) -> StoreResult<Written> {
-        let CopyObject { source, bucket, key, metadata, checksum, condition } = request;
+        let CopyObject { source, bucket, key, metadata, tags, checksum, condition } = request;
         let summary = self.source(&source, false).await?.version;
-        let attributes = VersionAttributes {
-            etag: summary.summary.etag,
-            checksum,
-            metadata,
-            tags: summary.details.tags,
-            storage_class: StorageClass::Standard,
-        };
+        let attributes =
+            VersionAttributes { etag: summary.summary.etag, checksum, metadata, tags, storage_class: StorageClass::Standard };
         let condition = convert::condition(condition);
         let from = convert::source(source.clone());
         let copied = self.core.commit(|catalog, session| {
@@ -224,6 +219,27 @@ impl Store {
         }
     }
 
+    async fn parts(&self, request: ObjectParts) -> StoreResult<FoundParts> {
+        let ObjectParts { bucket, key, version_id, after, limit } = request;
+        let question = catalog::GetVersion { bucket, key, version_id, part_number: None, with_content: false };
+        let found = self.core.ask(|catalog| catalog.get_version(question.clone())).await?;
+        let body = found.version.details.body.clone();
+        let (head, _) = convert::head(found);
+        let Body::Manifest { id: manifest, part_count } = body else {
+            return Ok(FoundParts { head, part_count: 0, page: Page { entries: Vec::new(), is_truncated: false } });
+        };
+        // Parts are counted from 1, and ordinals from 0.
+        let from = catalog::ManifestPosition::Ordinal(after);
+        let question = catalog::ManifestParts { manifest, from, limit, with_content: false };
+        let page = self.core.ask(|catalog| catalog.manifest_parts(question.clone())).await?;
+        Ok(FoundParts { head, part_count, page: convert::object_parts(page) })
+    }
+
+    async fn configure(&self, bucket: BucketId, setting: catalog::BucketSetting) -> StoreResult<()> {
+        let request = catalog::ConfigureBucket { bucket, setting };
+        self.change_settings(|catalog| catalog.configure_bucket(request.clone())).await.map(|_| ())
+    }
+
     async fn delete_some(&self, bucket: BucketId, targets: Vec<DeleteTarget>) -> StoreResult<Vec<StoreResult<Deleted>>> {
         let at_once = self.core.catalog.limits().delete_count_max.max(1);
         let targets: Vec<catalog::DeleteTarget> = targets.into_iter().map(convert::delete_target).collect();
@@ -278,6 +294,18 @@ impl ObjectStore for Store {
         })
     }
 
+    fn bucket_tags(&self, bucket: BucketId) -> BoxFuture<'_, StoreResult<Tags>> {
+        Box::pin(self.core.ask(move |catalog| catalog.bucket_tags(bucket)))
+    }
+
+    fn set_bucket_tags(&self, bucket: BucketId, tags: Tags) -> BoxFuture<'_, StoreResult<()>> {
+        Box::pin(self.configure(bucket, catalog::BucketSetting::Tags(tags)))
+    }
+
+    fn set_bucket_cors(&self, bucket: BucketId, cors: CorsRecord) -> BoxFuture<'_, StoreResult<()>> {
+        Box::pin(self.configure(bucket, catalog::BucketSetting::Cors(cors)))
+    }
+
     fn set_versioning(&self, bucket: BucketId, versioning: Versioning) -> BoxFuture<'_, StoreResult<()>> {
         Box::pin(async move {
             let request = catalog::SetVersioning { bucket, versioning: convert::stored_versioning(versioning) };
@@ -298,6 +326,19 @@ impl ObjectStore for Store {
             let question = get_version(&request, false);
             let found = self.core.ask(|catalog| catalog.get_version(question.clone())).await?;
             Ok(convert::head(found).0)
+        })
+    }
+
+    fn object_parts(&self, request: ObjectParts) -> BoxFuture<'_, StoreResult<FoundParts>> {
+        Box::pin(self.parts(request))
+    }
+
+    fn tag_object(&self, request: TagObject) -> BoxFuture<'_, StoreResult<Tagged>> {
+        Box::pin(async move {
+            let TagObject { bucket, key, version_id, tags } = request;
+            let request = catalog::TagVersion { bucket, key, version_id, tags };
+            let tagged = self.core.change(|catalog| catalog.tag_version(request.clone())).await?;
+            Ok(Tagged { version_id: tagged.version_id, versioning: convert::versioning(tagged.versioning) })
         })
     }
 
@@ -346,9 +387,9 @@ impl ObjectStore for Store {
 
     fn create_upload(&self, request: CreateUpload) -> BoxFuture<'_, StoreResult<UploadId>> {
         Box::pin(async move {
-            let CreateUpload { bucket, key, metadata, checksum, initiator } = request;
+            let CreateUpload { bucket, key, metadata, tags, checksum, initiator } = request;
             let nonce = self.core.random.next_u64().to_be_bytes();
-            let attributes = UploadAttributes { metadata, checksum, ..UploadAttributes::default() };
+            let attributes = UploadAttributes { metadata, tags, checksum, storage_class: StorageClass::Standard };
             let request = catalog::CreateUpload { bucket, key, initiator, nonce, attributes };
             self.core.change(|catalog| catalog.create_upload(request.clone())).await
         })

@@ -228,7 +228,7 @@ impl Reading {
             return Err(StoreError::Damaged("a version's extents are shorter than the version".to_owned()));
         };
         let limit = self.core.config.manifest_page.max(1);
-        let request = ManifestParts { manifest, from: ManifestPosition::Offset(self.position), limit };
+        let request = ManifestParts { manifest, from: ManifestPosition::Offset(self.position), limit, with_content: true };
         let core = Arc::clone(&self.core);
         let page = core.ask(|catalog| catalog.manifest_parts(request.clone())).await?;
         let blobs = port_blobs(page.blobs);

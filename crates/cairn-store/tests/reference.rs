@@ -10,8 +10,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cairn_store::api::{
     AccessKey, Bucket, CompleteUpload, CopyObject, CopyPart, CreateBucket, CreateUpload, DeleteTarget, Digests, GetObject,
-    ListEntry, ListObjects, ListParts, ListPosition, ListUploads, ListVersions, ObjectStore, Part, PutObject, SecretAccessKey,
-    SourceVersion, StoreError, StoreResult, UploadName, UploadPart, UploadPosition, VersionPosition, Versioning, WriteCondition,
+    ListEntry, ListObjects, ListParts, ListPosition, ListUploads, ListVersions, ObjectParts, ObjectStore, Part, PutObject,
+    SecretAccessKey, SourceVersion, StoreError, StoreResult, TagObject, Tags, UploadName, UploadPart, UploadPosition,
+    VersionPosition, Versioning, WriteCondition,
 };
 use cairn_testkit::memory_store::MemoryStore;
 use cairn_testkit::sim_environment::{SimClock, SimRandom, simulate};
@@ -27,6 +28,7 @@ enum Step {
     Get { name: usize, version: Option<usize>, part: Option<u32> },
     Delete { name: usize, version: Option<usize>, condition: Condition },
     Copy { from: usize, to: usize },
+    Tag { name: usize, version: Option<usize>, count: usize },
     Versioning(bool),
     Begin { name: usize },
     PutPart { upload: usize, number: u32, length: usize, seed: u64 },
@@ -62,6 +64,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (name(), version(), prop::option::weighted(0.3, 1..4_u32)).prop_map(|(name, version, part)| Step::Get { name, version, part }),
         2 => (name(), version(), condition()).prop_map(|(name, version, condition)| Step::Delete { name, version, condition }),
         2 => (name(), name()).prop_map(|(from, to)| Step::Copy { from, to }),
+        2 => (name(), version(), 0..3_usize).prop_map(|(name, version, count)| Step::Tag { name, version, count }),
         1 => any::<bool>().prop_map(Step::Versioning),
         2 => name().prop_map(|name| Step::Begin { name }),
         3 => (0..3_usize, 1..5_u32, length(), 0..4_u64).prop_map(|(upload, number, length, seed)| Step::PutPart { upload, number, length, seed }),
@@ -70,6 +73,11 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..3_usize).prop_map(|upload| Step::Abort { upload }),
         3 => (0..NAMES.len() + 1, any::<bool>(), 1..5_u32).prop_map(|(prefix, delimiter, limit)| Step::List { prefix, delimiter, limit }),
     ]
+}
+
+/// So many tags.
+fn tags(count: usize) -> Tags {
+    (0..count).map(|number| (format!("tag {number}"), format!("{count}"))).collect()
 }
 
 /// One of the stores, with names for what it has made.
@@ -155,7 +163,7 @@ impl Side {
             Step::Put { name, length, seed, condition } => {
                 let condition = self.condition(*name, *condition).await;
                 let metadata = ObjectMetadata { content_type: Some(Bytes::from(format!("{seed}"))), ..ObjectMetadata::default() };
-                let request = PutObject { bucket, key: key(NAMES[*name]), metadata, condition };
+                let request = PutObject { bucket, key: key(NAMES[*name]), metadata, tags: tags(length % 3), condition };
                 match self.store.put_object(request, &mut Body::new(&sample(*length, *seed))).await {
                     Ok(written) => format!("{} {} {:?}", self.made(written.version_id), written.etag, written.versioning),
                     Err(error) => self.error(&error),
@@ -171,15 +179,24 @@ impl Side {
                         let part = head.part.as_ref().map(|part| (part.range.clone(), part.part_count));
                         let bytes = read(opened.content, range).await.unwrap();
                         let called = self.called(head.version_id);
-                        format!("{called} {} {} {part:?} {:?} {}", head.length, head.etag, head.metadata, md5(&bytes))
+                        let parts = ObjectParts {
+                            bucket,
+                            key: key(NAMES[*name]),
+                            version_id,
+                            after: part.as_ref().map_or(0, |_| 1),
+                            limit: 2,
+                        };
+                        let parts = self.store.object_parts(parts).await.unwrap();
+                        let parts = (parts.head.etag, parts.part_count, parts.page);
+                        let (etag, tags) = (head.etag, head.tags);
+                        format!("{called} {} {etag} {part:?} {tags:?} {:?} {} {parts:?}", head.length, head.metadata, md5(&bytes))
                     }
                     Err(error) => self.error(&error),
                 }
             }
             Step::Delete { name, version, condition } => {
-                // Deletions are not asked for `Absent`; conditions are about the current version.
-                let is_asked = version.is_none() && !matches!(condition, Condition::Absent);
-                let condition = if is_asked { *condition } else { Condition::None };
+                // Deletions are not asked for `Absent`.
+                let condition = if matches!(condition, Condition::Absent) { Condition::None } else { *condition };
                 let condition = self.condition(*name, condition).await;
                 let target = DeleteTarget { key: key(NAMES[*name]), version_id: self.version(*version), condition };
                 let answers = self.store.delete_objects(bucket, vec![target]).await;
@@ -198,10 +215,18 @@ impl Side {
                     Err(error) => return self.error(&error),
                 };
                 let metadata = ObjectMetadata::default();
-                let (checksum, condition) = (None, WriteCondition::None);
-                let request = CopyObject { source, bucket, key: key(NAMES[*to]), metadata, checksum, condition };
+                let (tags, checksum, condition) = (tags(from % 2), None, WriteCondition::None);
+                let request = CopyObject { source, bucket, key: key(NAMES[*to]), metadata, tags, checksum, condition };
                 match self.store.copy_object(request).await {
                     Ok(written) => format!("{} {}", self.made(written.version_id), written.etag),
+                    Err(error) => self.error(&error),
+                }
+            }
+            Step::Tag { name, version, count } => {
+                let version_id = self.version(*version);
+                let request = TagObject { bucket, key: key(NAMES[*name]), version_id, tags: tags(*count) };
+                match self.store.tag_object(request).await {
+                    Ok(tagged) => format!("{} {:?}", self.called(tagged.version_id), tagged.versioning),
                     Err(error) => self.error(&error),
                 }
             }
@@ -211,7 +236,8 @@ impl Side {
             }
             Step::Begin { name } => {
                 let (metadata, checksum, initiator) = (ObjectMetadata::default(), None, self.account);
-                let request = CreateUpload { bucket, key: key(NAMES[*name]), metadata, checksum, initiator };
+                let tags = tags(name % 3);
+                let request = CreateUpload { bucket, key: key(NAMES[*name]), metadata, tags, checksum, initiator };
                 let upload_id: UploadId = self.store.create_upload(request).await.unwrap();
                 self.uploads.push(UploadName { bucket, key: key(NAMES[*name]), upload_id });
                 "begun".to_owned()

@@ -362,6 +362,13 @@ impl Checker {
             .collect();
         let there: BTreeMap<_, _> =
             rows(snapshot, tables::BUCKET_NAMES).into_iter().map(|(key, value)| (key, number(&value))).collect();
+        for table in [tables::BUCKET_TAGS, tables::BUCKET_CORS] {
+            for (key, _) in rows(snapshot, table) {
+                let bucket = BucketId(number(&key));
+                let is_there = self.buckets.contains_key(&bucket);
+                self.expect(is_there, || format!("a setting of {bucket:?} is nobody's"));
+            }
+        }
         self.expect(names == there, || format!("the buckets' names are {there:?}, not {names:?}"));
         let completed: BTreeSet<_> = rows(snapshot, tables::COMPLETED)
             .into_iter()

@@ -1,7 +1,9 @@
 //! Tenants, accounts, access keys, buckets.
 
 use bytes::Bytes;
-use cairn_types::records::{AccessKeyRecord, AccountRecord, BucketRecord, Grant, TenantName, TenantRecord, Versioning};
+use cairn_types::records::{
+    AccessKeyRecord, AccountRecord, BucketRecord, CorsRecord, Grant, Tags, TenantName, TenantRecord, Versioning,
+};
 use cairn_types::{AccountId, BucketId, BucketName, CatalogTime, TenantId};
 
 /// See [`crate::Catalog::create_tenant`].
@@ -152,6 +154,24 @@ pub struct SetVersioning {
     pub versioning: Versioning,
 }
 
+/// See [`crate::Catalog::configure_bucket`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigureBucket {
+    /// Where.
+    pub bucket: BucketId,
+    /// What to set.
+    pub setting: BucketSetting,
+}
+
+/// A setting of a bucket that stands in a row of its own. Empty: there is none any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BucketSetting {
+    /// Its tags.
+    Tags(Tags),
+    /// Its rules of CORS.
+    Cors(CorsRecord),
+}
+
 /// A bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoundBucket {
@@ -159,6 +179,8 @@ pub struct FoundBucket {
     pub id: BucketId,
     /// The rest.
     pub record: BucketRecord,
+    /// Its rules of CORS, where it has any.
+    pub cors: Option<CorsRecord>,
     /// Its owner's name for people.
     pub owner_name: String,
 }

@@ -1,7 +1,9 @@
 //! Versions: put, get, copy, delete.
 
 use bytes::Bytes;
-use cairn_types::records::{BlobContent, BlobRecord, Extent, ManifestId, PartSpan, StorageClass, VersionRecord, Versioning};
+use cairn_types::records::{
+    BlobContent, BlobRecord, Extent, ManifestId, PartSpan, StorageClass, Tags, VersionRecord, Versioning,
+};
 use cairn_types::{BlobId, BucketId, Checksum, ETag, ObjectKey, ObjectMetadata, SessionId, VersionId, WallTime};
 
 /// Under which condition a write takes effect. What counts is the key's current version, and a delete marker counts as absent (AWS,
@@ -48,7 +50,7 @@ pub struct VersionAttributes {
     /// The headers to keep.
     pub metadata: ObjectMetadata,
     /// The tags to keep, in the order of their names.
-    pub tags: Vec<(String, String)>,
+    pub tags: Tags,
     /// The storage class.
     pub storage_class: StorageClass,
 }
@@ -178,6 +180,28 @@ pub struct FoundExtents {
     pub blobs: Vec<(BlobId, BlobRecord)>,
     /// The inline bodies that they name, one for each inline extent, in order.
     pub inline: Vec<Bytes>,
+}
+
+/// See [`crate::Catalog::tag_version`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TagVersion {
+    /// Where.
+    pub bucket: BucketId,
+    /// Which key.
+    pub key: ObjectKey,
+    /// Which version; `None` for the current one.
+    pub version_id: Option<VersionId>,
+    /// Its tags from now on, in the order of their names.
+    pub tags: Tags,
+}
+
+/// A version whose tags were set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tagged {
+    /// Which version.
+    pub version_id: VersionId,
+    /// The bucket's versioning.
+    pub versioning: Versioning,
 }
 
 /// See [`crate::Catalog::delete_version`].

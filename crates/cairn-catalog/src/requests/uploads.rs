@@ -171,6 +171,8 @@ pub struct ManifestParts {
     pub from: ManifestPosition,
     /// At most so many parts, at least 1.
     pub limit: u32,
+    /// Whether to give what is needed to read their bytes.
+    pub with_content: bool,
 }
 
 /// A place in a manifest.

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use cairn_types::codec::Record;
 use cairn_types::records::{
-    AbandonedRecord, AccessKeyRecord, AccountRecord, BlobRecord, BucketRecord, CompletedRecord, ManifestRecord, PartRecord,
-    SessionRecord, TenantRecord, UploadRecord, UsageRecord, VersionRecord, VersionRow, ZoneRecord,
+    AbandonedRecord, AccessKeyRecord, AccountRecord, BlobRecord, BucketRecord, BucketTagsRecord, CompletedRecord, CorsRecord,
+    ManifestRecord, PartRecord, SessionRecord, TenantRecord, UploadRecord, UsageRecord, VersionRecord, VersionRow, ZoneRecord,
 };
 
 use crate::Target;
@@ -34,6 +34,8 @@ const KINDS: &[(&str, Check)] = &[
     ("access", canonical::<AccessKeyRecord>),
     ("bucket", canonical::<BucketRecord>),
     ("usage", canonical::<UsageRecord>),
+    ("tags", canonical::<BucketTagsRecord>),
+    ("cors", canonical::<CorsRecord>),
 ];
 
 /// What decodes is encoded to the same bytes, and those decode to the same record.

@@ -14,6 +14,7 @@ pub(super) const TARGETS: &[Target] = &[
     Target { name: "presigned_query", run: fuzz::fuzz_presigned_query, seeds: presigned, allocated_per_byte_max: 256 },
     Target { name: "aws_chunked", run: fuzz::fuzz_aws_chunked, seeds: chunked, allocated_per_byte_max: 1024 },
     Target { name: "xml_bodies", run: fuzz::fuzz_xml_bodies, seeds: xml, allocated_per_byte_max: 1024 },
+    Target { name: "tagging_header", run: fuzz::fuzz_tagging_header, seeds: tagging_headers, allocated_per_byte_max: 256 },
     Target { name: "range_header", run: fuzz::fuzz_range_header, seeds: ranges, allocated_per_byte_max: 64 },
     Target { name: "copy_source", run: fuzz::fuzz_copy_source, seeds: copy_sources, allocated_per_byte_max: 64 },
     Target { name: "target", run: fuzz::fuzz_target, seeds: paths, allocated_per_byte_max: 64 },
@@ -74,7 +75,14 @@ fn xml() -> Vec<Vec<u8>> {
          <ETag>d41d8cd98f00b204e9800998ecf8427e</ETag></Part></CompleteMultipartUpload>",
         "<CreateBucketConfiguration><LocationConstraint>eu-central-1</LocationConstraint></CreateBucketConfiguration>",
         "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>",
+        "<Tagging><TagSet><Tag><Key>a b</Key><Value>c</Value></Tag><Tag><Key>d</Key><Value></Value></Tag></TagSet></Tagging>",
+        "<CORSConfiguration><CORSRule><ID>x</ID><AllowedOrigin>https://*.example</AllowedOrigin><AllowedMethod>PUT</AllowedMethod>\
+         <AllowedHeader>*</AllowedHeader><ExposeHeader>ETag</ExposeHeader><MaxAgeSeconds>3000</MaxAgeSeconds></CORSRule></CORSConfiguration>",
     ])
+}
+
+fn tagging_headers() -> Vec<Vec<u8>> {
+    owned(&["a=b&c=d", "cost%20centre=7%2B1&team", "a=%C3%A9+x"])
 }
 
 fn ranges() -> Vec<Vec<u8>> {

@@ -22,6 +22,18 @@ pub enum Action {
     PutObject,
     DeleteObject,
     DeleteObjectVersion,
+    GetObjectTagging,
+    GetObjectVersionTagging,
+    PutObjectTagging,
+    PutObjectVersionTagging,
+    DeleteObjectTagging,
+    DeleteObjectVersionTagging,
+    GetBucketTagging,
+    PutBucketTagging,
+    /// `s3:GetBucketCORS`.
+    GetBucketCors,
+    /// `s3:PutBucketCORS`.
+    PutBucketCors,
     /// Ask for a bucket's configuration that Cairn does not keep.
     GetBucketConfiguration,
     /// Change a bucket's configuration that Cairn does not keep.
@@ -42,11 +54,25 @@ impl Action {
             | Self::ListMultipartUploadParts
             | Self::GetObject
             | Self::GetObjectVersion
+            | Self::GetObjectTagging
+            | Self::GetObjectVersionTagging
+            | Self::GetBucketTagging
+            | Self::GetBucketCors
             | Self::GetBucketConfiguration => Access::Read,
-            Self::AbortMultipartUpload | Self::PutObject | Self::DeleteObject | Self::DeleteObjectVersion => Access::Write,
-            Self::CreateBucket | Self::DeleteBucket | Self::PutBucketVersioning | Self::PutBucketConfiguration => {
-                Access::Administer
-            }
+            Self::AbortMultipartUpload
+            | Self::PutObject
+            | Self::DeleteObject
+            | Self::DeleteObjectVersion
+            | Self::PutObjectTagging
+            | Self::PutObjectVersionTagging
+            | Self::DeleteObjectTagging
+            | Self::DeleteObjectVersionTagging => Access::Write,
+            Self::CreateBucket
+            | Self::DeleteBucket
+            | Self::PutBucketVersioning
+            | Self::PutBucketTagging
+            | Self::PutBucketCors
+            | Self::PutBucketConfiguration => Access::Administer,
         }
     }
 }
@@ -119,6 +145,7 @@ mod tests {
             owner_name: "a".into(),
             created_ms: 0,
             versioning: Versioning::Unversioned,
+            cors: None,
         }
     }
 

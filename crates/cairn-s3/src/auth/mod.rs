@@ -247,6 +247,19 @@ fn anonymous(request: &Request<'_>) -> S3Result<Authenticated> {
     Ok(Authenticated { key: None, payload, chunk_signer: None })
 }
 
+/// The key that a request says it was signed with; nothing is verified.
+#[must_use]
+pub fn claimed_access_key_id<'a>(query: &'a Query<'_>, authorization: Option<&'a str>) -> Option<&'a str> {
+    let credential = match query.get("X-Amz-Credential") {
+        Some(credential) => Some(credential),
+        None => authorization.and_then(|text| text.split_once("Credential=")).map(|(_, rest)| rest),
+    };
+    match credential {
+        Some(credential) => credential.split('/').next(),
+        None => query.get("AWSAccessKeyId"),
+    }
+}
+
 /// When a request says that it was signed, seconds since 1970: `x-amz-date`, else `Date`.
 fn request_moment(headers: &HeaderMap) -> S3Result<u64> {
     let missing = || S3Error::with_message(&code::ACCESS_DENIED, "AWS authentication requires a valid Date or x-amz-date header");

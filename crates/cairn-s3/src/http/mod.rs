@@ -1,6 +1,7 @@
 //! HTTP: connections and their limits, requests and what they name, answers and errors.
 
 pub mod condition;
+pub mod cors;
 pub mod query;
 pub mod range;
 pub mod request_id;

@@ -3,15 +3,16 @@
 //! The order is a guarantee: no operation sees a request before its signature was verified and the [`Authorizer`] has allowed it, and the
 //! body is not read (a client that waits for `100 Continue` is not told to go on) before that.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use cairn_disk::{Clock, Random};
-use cairn_store::api::ObjectStore;
+use cairn_store::api::{Bucket, ObjectStore};
 use cairn_types::TenantId;
-use http::header::{CONNECTION, EXPECT, HOST, SERVER};
+use http::header::{AUTHORIZATION, CONNECTION, EXPECT, HOST, ORIGIN, SERVER};
 use http::{HeaderName, HeaderValue, Method, Request, request::Parts};
 
+use super::cors;
 use super::query::Query;
 use super::request_id::{RequestId, RequestIds};
 use super::response::{self, S3Response};
@@ -95,11 +96,24 @@ impl S3Service {
         let is_head = parts.method == Method::HEAD;
         let expects_continue = parts.headers.contains_key(EXPECT);
         let had_body = !inbound.is_at_end();
+        let about = OnceLock::new();
         let outcome = match shared.admit() {
-            Ok(permit) => shared.handle(&parts, &mut inbound).await.map(|mut response| {
-                response.body_mut().hold(permit);
-                response
-            }),
+            Ok(permit) => match shared.handle(&parts, &mut inbound, &about).await {
+                Ok(mut response) => {
+                    response.body_mut().hold(permit);
+                    Ok(response)
+                }
+                Err(error) => {
+                    // A page is told why, too.
+                    if about.get().is_none()
+                        && parts.headers.contains_key(ORIGIN)
+                        && let Some(bucket) = shared.claimed_bucket(&parts).await
+                    {
+                        about.get_or_init(|| bucket);
+                    }
+                    Err(error)
+                }
+            },
             Err(error) => Err(error),
         };
         let mut response = outcome.unwrap_or_else(|error| {
@@ -112,6 +126,9 @@ impl S3Service {
             shared.leave(inbound);
         }
         let headers = response.headers_mut();
+        if let Some(rules) = about.get().and_then(|bucket| bucket.cors.as_ref()).filter(|_| parts.method != Method::OPTIONS) {
+            cors::apply(rules, &parts.method, &parts.headers, headers);
+        }
         if expects_continue && !was_continued {
             // What the client sends next is the body or another request, depending on whether it went on waiting. And botocore (1.43), having
             // got a final answer where it waited for `100 Continue`, misreads the next one on the same connection.
@@ -133,19 +150,18 @@ impl Shared {
         Ok(permit)
     }
 
-    async fn handle(&self, parts: &Parts, inbound: &mut Inbound) -> S3Result<S3Response> {
+    async fn handle(&self, parts: &Parts, inbound: &mut Inbound, about: &OnceLock<Arc<Bucket>>) -> S3Result<S3Response> {
         let head_bytes_max = self.config.limits.header_bytes_max;
         if head_bytes(parts) > head_bytes_max {
             // hyper reads up to twice its buffer before it refuses.
             return Err(S3Error::new(&code::REQUEST_HEADER_SECTION_TOO_LARGE).field("MaxSizeAllowed", head_bytes_max.to_string()));
         }
         let query = Query::parse(parts.uri.query().unwrap_or_default())?;
-        let host = match parts.headers.get(HOST) {
-            Some(value) => value.to_str().ok(),
-            None => parts.uri.authority().map(http::uri::Authority::as_str),
-        };
+        if parts.method == Method::OPTIONS {
+            return self.preflight(parts).await;
+        }
         let raw_path = parts.uri.path();
-        let virtual_bucket = host.and_then(|host| bucket_of_host(host, &self.config.domains));
+        let virtual_bucket = self.virtual_bucket(parts);
         let now_seconds = self.clock.wall().as_secs();
         let request = auth::Request {
             method: parts.method.as_str(),
@@ -156,7 +172,41 @@ impl Shared {
         };
         let authenticated = self.authenticator.authenticate(&*self.store, &request, now_seconds).await?;
         let target = parse_target(virtual_bucket, raw_path)?;
-        operation::run(operation::Incoming { shared: self, parts, query: &query, authenticated, target, inbound }).await
+        operation::run(operation::Incoming { shared: self, parts, query: &query, authenticated, target, inbound, about }).await
+    }
+
+    /// The bucket, where the host names it.
+    fn virtual_bucket(&self, parts: &Parts) -> Option<String> {
+        let host = match parts.headers.get(HOST) {
+            Some(value) => value.to_str().ok(),
+            None => parts.uri.authority().map(http::uri::Authority::as_str),
+        };
+        host.and_then(|host| bucket_of_host(host, &self.config.domains))
+    }
+
+    /// Answers an `OPTIONS`, which browsers do not sign: by the bucket's rules alone.
+    async fn preflight(&self, parts: &Parts) -> S3Result<S3Response> {
+        let target = parse_target(self.virtual_bucket(parts), parts.uri.path())?;
+        if target.bucket.is_none() {
+            return Err(S3Error::new(&code::METHOD_NOT_ALLOWED).field("Method", "OPTIONS").field("ResourceType", "SERVICE"));
+        }
+        let preflight = cors::Preflight::parse(&parts.headers)?;
+        let bucket = self.claimed_bucket(parts).await;
+        preflight.answer(bucket.as_ref().and_then(|bucket| bucket.cors.as_ref()))
+    }
+
+    /// The bucket that a request names, whoever has sent it: for its rules of CORS and nothing else. Its name is looked up in the tenant of
+    /// the key that the request claims to be signed with: the preflight of a presigned URL has that URL's query.
+    async fn claimed_bucket(&self, parts: &Parts) -> Option<Arc<Bucket>> {
+        let name = parse_target(self.virtual_bucket(parts), parts.uri.path()).ok()?.bucket?;
+        let query = Query::parse(parts.uri.query().unwrap_or_default()).ok()?;
+        let authorization = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let key = match auth::claimed_access_key_id(&query, authorization) {
+            Some(id) => self.store.access_key(id).await.ok()?,
+            None => None,
+        };
+        let tenant = key.map_or(self.default_tenant, |key| key.tenant);
+        self.store.bucket(tenant, &name).await.ok()?
     }
 
     /// Leaves the connection in a state in which it can serve the next request, or be closed with the client having seen its answer.

@@ -5,7 +5,7 @@ use cairn_store::api::{Bucket, CopyObject, ObjectHead, StoreError, Written};
 use cairn_types::ChecksumAlgorithm;
 
 use super::copy_source::{ATTEMPTS, Source};
-use super::{Call, metadata, object_headers};
+use super::{Call, metadata, object_headers, tagging};
 use crate::checksum::{headers, to_text};
 use crate::error::{S3Error, S3Result};
 use crate::http::condition::write_condition;
@@ -26,6 +26,7 @@ pub(super) async fn run(call: &Call<'_>, bucket: &Bucket) -> S3Result<S3Response
         }
     };
     let new_metadata = metadata::parse(call.headers, call.limits().user_metadata_bytes_max)?;
+    let new_tags = if tagging::copy_replaces(call)? { Some(tagging::of_write(call, bucket)?) } else { None };
     let condition = write_condition(call.headers)?;
     let algorithm = headers::requested(call.headers)?.map(|(algorithm, _)| algorithm);
     let source = Source::find(call).await?;
@@ -50,6 +51,7 @@ pub(super) async fn run(call: &Call<'_>, bucket: &Bucket) -> S3Result<S3Response
                 bucket: bucket.id,
                 key: key.clone(),
                 metadata,
+                tags: new_tags.clone().unwrap_or_else(|| head.tags.clone()),
                 checksum,
                 condition: condition.clone(),
             };

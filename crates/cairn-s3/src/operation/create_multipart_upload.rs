@@ -3,7 +3,7 @@
 use cairn_store::api::{Bucket, CreateUpload};
 use http::HeaderValue;
 
-use super::{Call, metadata};
+use super::{Call, metadata, tagging};
 use crate::checksum::{headers, multipart};
 use crate::error::{S3Error, S3Result, code};
 use crate::http::response::{self, S3Response};
@@ -35,6 +35,7 @@ pub(super) async fn run(call: &Call<'_>, bucket: &Bucket) -> S3Result<S3Response
         bucket: bucket.id,
         key: key.clone(),
         metadata: metadata::parse(call.headers, call.limits().user_metadata_bytes_max)?,
+        tags: tagging::of_write(call, bucket)?,
         checksum,
         initiator,
     };

@@ -13,10 +13,7 @@ pub(super) async fn run(call: &Call<'_>, bucket: &Bucket) -> S3Result<S3Response
     if call.headers.contains_key(http::header::IF_NONE_MATCH) {
         return Err(crate::error::S3Error::header_not_implemented("If-None-Match"));
     }
-    if call.headers.contains_key(http::header::IF_MATCH) && call.query.has("versionId") {
-        // AWS evaluates conditions for the current version only, and does not say what they mean for a named one.
-        return Err(crate::error::S3Error::not_implemented("If-Match together with versionId"));
-    }
+    // About the current version, whichever version is named (AWS, "How to perform conditional deletes").
     let target =
         DeleteTarget { key: call.key()?.clone(), version_id: call.version_id()?, condition: write_condition(call.headers)? };
     let deleted = call.store().delete_object(DeleteObject { bucket: bucket.id, target }).await?;

@@ -135,9 +135,6 @@ fn parse_target(object: &Element, key: &str, version_id: Option<&str>) -> S3Resu
             return Err(S3Error::not_implemented(format!("{unsupported} of DeleteObjects")));
         }
     }
-    if version_id.is_some() && object.child("ETag").is_some() {
-        return Err(S3Error::not_implemented("ETag together with VersionId"));
-    }
     let condition = match object.child_text("ETag") {
         None => WriteCondition::None,
         Some("*") => WriteCondition::Present,

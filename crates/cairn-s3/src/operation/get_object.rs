@@ -131,9 +131,12 @@ fn set_checksum(call: &Call<'_>, headers: &mut HeaderMap, head: &ObjectHead, is_
     if !call.header("x-amz-checksum-mode").is_some_and(|mode| mode.eq_ignore_ascii_case(b"ENABLED")) {
         return;
     }
-    // A client that checks what it reads must not take the object's for that of a range or a part.
-    if head.part.as_ref().map_or(!is_partial, |part| part.part_count <= 1) {
-        object_headers::set_checksum(headers, head.checksum.as_ref());
+    match &head.part {
+        // The part's own: a client that checks what it reads must not take the object's for that of a part.
+        Some(part) if part.part_count > 1 => object_headers::set_checksum(headers, part.checksum.as_ref()),
+        // Nor for that of a range.
+        None if is_partial => {}
+        _ => object_headers::set_checksum(headers, head.checksum.as_ref()),
     }
 }
 

@@ -4,6 +4,7 @@
 //! is answered where it is the truth here too (see [`unconfigured`]).
 
 mod abort_multipart_upload;
+mod bucket_cors;
 mod bucket_versioning;
 mod complete_multipart_upload;
 mod copy_object;
@@ -15,6 +16,7 @@ mod delete_object;
 mod delete_objects;
 mod get_bucket_location;
 mod get_object;
+mod get_object_attributes;
 mod head_bucket;
 mod list_buckets;
 mod list_multipart_uploads;
@@ -26,12 +28,13 @@ mod metadata;
 mod object_headers;
 mod put_object;
 mod route;
+mod tagging;
 mod unconfigured;
 mod unsupported;
 mod upload_part;
 mod upload_part_copy;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use cairn_store::api::{AccessKey, Bucket, ObjectStore, StoreError};
@@ -39,11 +42,13 @@ use cairn_types::{BucketName, ChecksumAlgorithm, ObjectKey, TenantId, UploadId, 
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, request::Parts};
 
+pub use bucket_cors::parse_cors;
 pub use bucket_versioning::parse_versioning;
 pub use complete_multipart_upload::parse_part_list;
 pub use create_bucket::parse_location_constraint;
 pub use delete_objects::parse_delete;
 pub use route::{Operation, route};
+pub use tagging::{TagsOf, parse_tagging, parse_tagging_header};
 
 use crate::auth::authorizer::{Action, Target as AuthorizationTarget};
 use crate::auth::{Authenticated, PayloadMode};
@@ -70,6 +75,8 @@ pub struct Incoming<'a> {
     pub target: Target,
     /// The body.
     pub inbound: &'a mut Inbound,
+    /// Set to the bucket that the answer is about, for the headers of CORS.
+    pub about: &'a OnceLock<Arc<Bucket>>,
 }
 
 /// A request that was allowed, as operations see it.
@@ -88,7 +95,7 @@ struct Call<'a> {
 
 /// Finds the operation, has it allowed, and runs it.
 pub async fn run(incoming: Incoming<'_>) -> S3Result<S3Response> {
-    let Incoming { shared, parts, query, authenticated, target, inbound } = incoming;
+    let Incoming { shared, parts, query, authenticated, target, inbound, about } = incoming;
     let merged = unsupported::hoisted_headers(parts, query)?;
     let headers = merged.as_ref().unwrap_or(&parts.headers);
     let operation = route(&parts.method, target.bucket.is_some(), target.key.is_some(), query, headers)?;
@@ -103,15 +110,20 @@ pub async fn run(incoming: Incoming<'_>) -> S3Result<S3Response> {
     let bucket = match operation {
         Operation::ListBuckets => return list_buckets::run(&call).await,
         Operation::CreateBucket => return create_bucket::run(&mut call).await,
-        // Browsers do not sign it; the answer is the same whatever the bucket.
-        Operation::Unconfigured(unconfigured::Unconfigured::CorsPreflight) => {
-            return Err(S3Error::with_message(&code::ACCESS_FORBIDDEN, "CORSResponse: CORS is not enabled for this bucket."));
-        }
         _ => call.allowed_bucket(operation.action(query.has("versionId"))).await?,
     };
+    if bucket.cors.is_some() {
+        about.get_or_init(|| Arc::clone(&bucket));
+    }
     let outcome = match operation {
         Operation::HeadBucket => head_bucket::run(&call),
         Operation::DeleteBucket => delete_bucket::run(&call, &bucket).await,
+        Operation::GetBucketCors => bucket_cors::get(&call, &bucket),
+        Operation::PutBucketCors => bucket_cors::put(&mut call, &bucket).await,
+        Operation::DeleteBucketCors => bucket_cors::delete(&call, &bucket).await,
+        Operation::GetBucketTagging => tagging::get_bucket(&call, &bucket).await,
+        Operation::PutBucketTagging => tagging::put_bucket(&mut call, &bucket).await,
+        Operation::DeleteBucketTagging => tagging::delete_bucket(&call, &bucket).await,
         Operation::GetBucketLocation => get_bucket_location::run(&call),
         Operation::GetBucketVersioning => Ok(bucket_versioning::get(&bucket)),
         Operation::PutBucketVersioning => bucket_versioning::put(&mut call, &bucket).await,
@@ -125,6 +137,10 @@ pub async fn run(incoming: Incoming<'_>) -> S3Result<S3Response> {
         Operation::PutObject => put_object::run(&mut call, &bucket).await,
         Operation::CopyObject => copy_object::run(&call, &bucket).await,
         Operation::DeleteObject => delete_object::run(&call, &bucket).await,
+        Operation::GetObjectAttributes => get_object_attributes::run(&call, &bucket).await,
+        Operation::GetObjectTagging => tagging::get_object(&call, &bucket).await,
+        Operation::PutObjectTagging => tagging::put_object(&mut call, &bucket).await,
+        Operation::DeleteObjectTagging => tagging::delete_object(&call, &bucket).await,
         Operation::CreateMultipartUpload => create_multipart_upload::run(&call, &bucket).await,
         Operation::UploadPart => upload_part::run(&mut call, &bucket).await,
         Operation::UploadPartCopy => upload_part_copy::run(&call, &bucket).await,

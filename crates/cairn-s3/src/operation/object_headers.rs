@@ -64,6 +64,9 @@ pub(super) fn set_object(headers: &mut HeaderMap, head: &ObjectHead) {
     set_optional(headers, CONTENT_LANGUAGE, metadata.content_language.as_ref());
     let redirect = HeaderName::from_static("x-amz-website-redirect-location");
     set_optional(headers, redirect, metadata.website_redirect_location.as_ref());
+    if !head.tags.is_empty() {
+        set(headers, HeaderName::from_static("x-amz-tagging-count"), head.tags.len().to_string());
+    }
     for (name, value) in &metadata.user {
         let mut full = Vec::with_capacity("x-amz-meta-".len() + name.len());
         full.extend_from_slice(b"x-amz-meta-");

@@ -4,7 +4,7 @@ use cairn_store::api::{Bucket, PutObject};
 use cairn_types::ChecksumAlgorithm;
 use http::StatusCode;
 
-use super::{Call, body_or_store_error, metadata, object_headers};
+use super::{Call, body_or_store_error, metadata, object_headers, tagging};
 use crate::checksum::headers::Promised;
 use crate::error::S3Result;
 use crate::http::condition::write_condition;
@@ -18,6 +18,7 @@ pub(super) async fn run(call: &mut Call<'_>, bucket: &Bucket) -> S3Result<S3Resp
         bucket: bucket.id,
         key: call.key()?.clone(),
         metadata: metadata::parse(call.headers, call.limits().user_metadata_bytes_max)?,
+        tags: tagging::of_write(call, bucket)?,
         condition: write_condition(call.headers)?,
     };
     let promised = Promised::parse(call.headers)?;

@@ -15,6 +15,12 @@ pub enum Operation {
     CreateBucket,
     HeadBucket,
     DeleteBucket,
+    GetBucketCors,
+    PutBucketCors,
+    DeleteBucketCors,
+    GetBucketTagging,
+    PutBucketTagging,
+    DeleteBucketTagging,
     GetBucketLocation,
     GetBucketVersioning,
     PutBucketVersioning,
@@ -28,6 +34,10 @@ pub enum Operation {
     PutObject,
     CopyObject,
     DeleteObject,
+    GetObjectAttributes,
+    GetObjectTagging,
+    PutObjectTagging,
+    DeleteObjectTagging,
     CreateMultipartUpload,
     UploadPart,
     UploadPartCopy,
@@ -45,8 +55,18 @@ impl Operation {
     #[must_use]
     pub fn action(self, names_version: bool) -> Action {
         match self {
-            Self::GetObject | Self::HeadObject if names_version => Action::GetObjectVersion,
+            Self::GetObject | Self::HeadObject | Self::GetObjectAttributes if names_version => Action::GetObjectVersion,
             Self::DeleteObject if names_version => Action::DeleteObjectVersion,
+            Self::GetObjectTagging if names_version => Action::GetObjectVersionTagging,
+            Self::PutObjectTagging if names_version => Action::PutObjectVersionTagging,
+            Self::DeleteObjectTagging if names_version => Action::DeleteObjectVersionTagging,
+            Self::GetObjectTagging => Action::GetObjectTagging,
+            Self::PutObjectTagging => Action::PutObjectTagging,
+            Self::DeleteObjectTagging => Action::DeleteObjectTagging,
+            Self::GetBucketTagging => Action::GetBucketTagging,
+            Self::PutBucketTagging | Self::DeleteBucketTagging => Action::PutBucketTagging,
+            Self::GetBucketCors => Action::GetBucketCors,
+            Self::PutBucketCors | Self::DeleteBucketCors => Action::PutBucketCors,
             Self::ListBuckets => Action::ListAllMyBuckets,
             Self::CreateBucket => Action::CreateBucket,
             Self::HeadBucket | Self::ListObjects | Self::ListObjectsV2 => Action::ListBucket,
@@ -56,7 +76,7 @@ impl Operation {
             Self::PutBucketVersioning => Action::PutBucketVersioning,
             Self::ListObjectVersions => Action::ListBucketVersions,
             Self::ListMultipartUploads => Action::ListBucketMultipartUploads,
-            Self::GetObject | Self::HeadObject => Action::GetObject,
+            Self::GetObject | Self::HeadObject | Self::GetObjectAttributes => Action::GetObject,
             Self::DeleteObject | Self::DeleteObjects => Action::DeleteObject,
             Self::AbortMultipartUpload => Action::AbortMultipartUpload,
             Self::ListParts => Action::ListMultipartUploadParts,
@@ -158,7 +178,7 @@ pub fn route(method: &Method, has_bucket: bool, has_key: bool, query: &Query<'_>
 }
 
 fn of_bucket(method: &Method, query: &Query<'_>) -> Option<Operation> {
-    if let Some(found) = subresource(BUCKET_SUBRESOURCES, method, query, Unconfigured::of_bucket) {
+    if let Some(found) = subresource(BUCKET_SUBRESOURCES, method, query, bucket_subresource) {
         return Some(found);
     }
     match *method {
@@ -174,13 +194,12 @@ fn of_bucket(method: &Method, query: &Query<'_>) -> Option<Operation> {
         Method::DELETE => Some(Operation::DeleteBucket),
         Method::POST if query.has("delete") => Some(Operation::DeleteObjects),
         Method::POST => Some(Operation::NotImplemented("PostObject")),
-        Method::OPTIONS => Some(Operation::Unconfigured(Unconfigured::CorsPreflight)),
         _ => None,
     }
 }
 
 fn of_object(method: &Method, query: &Query<'_>, headers: &HeaderMap) -> S3Result<Option<Operation>> {
-    if let Some(found) = subresource(OBJECT_SUBRESOURCES, method, query, Unconfigured::of_object) {
+    if let Some(found) = subresource(OBJECT_SUBRESOURCES, method, query, object_subresource) {
         return Ok(Some(found));
     }
     let is_copy = headers.contains_key("x-amz-copy-source");
@@ -217,31 +236,45 @@ fn of_object(method: &Method, query: &Query<'_>, headers: &HeaderMap) -> S3Resul
         Method::POST if is_upload => Some(Operation::CompleteMultipartUpload),
         Method::POST if query.has("select") => Some(Operation::NotImplemented("SelectObjectContent")),
         Method::POST if query.has("restore") => Some(Operation::NotImplemented("RestoreObject")),
-        Method::OPTIONS => Some(Operation::Unconfigured(Unconfigured::CorsPreflight)),
         _ => None,
     })
+}
+
+fn bucket_subresource(method: &Method, name: &str) -> Option<Operation> {
+    match (method, name) {
+        (&Method::GET, "cors") => Some(Operation::GetBucketCors),
+        (&Method::PUT, "cors") => Some(Operation::PutBucketCors),
+        (&Method::DELETE, "cors") => Some(Operation::DeleteBucketCors),
+        (&Method::GET, "tagging") => Some(Operation::GetBucketTagging),
+        (&Method::PUT, "tagging") => Some(Operation::PutBucketTagging),
+        (&Method::DELETE, "tagging") => Some(Operation::DeleteBucketTagging),
+        _ => Unconfigured::of_bucket(method, name).map(Operation::Unconfigured),
+    }
+}
+
+fn object_subresource(method: &Method, name: &str) -> Option<Operation> {
+    match (method, name) {
+        (&Method::GET, "attributes") => Some(Operation::GetObjectAttributes),
+        (&Method::GET, "tagging") => Some(Operation::GetObjectTagging),
+        (&Method::PUT, "tagging") => Some(Operation::PutObjectTagging),
+        (&Method::DELETE, "tagging") => Some(Operation::DeleteObjectTagging),
+        _ => Unconfigured::of_object(method, name).map(Operation::Unconfigured),
+    }
 }
 
 fn subresource(
     table: &'static [(&'static str, &'static str, &'static str, &'static str)],
     method: &Method,
     query: &Query<'_>,
-    unconfigured: fn(&Method, &str) -> Option<Unconfigured>,
+    implemented: fn(&Method, &str) -> Option<Operation>,
 ) -> Option<Operation> {
-    if query.iter().next().is_none() || *method == Method::OPTIONS {
-        return None;
-    }
+    query.iter().next()?;
     table.iter().find(|(name, ..)| query.has(name)).map(|(subresource, get, put, delete)| {
-        unconfigured(method, subresource).map_or_else(
-            || {
-                Operation::NotImplemented(match *method {
-                    Method::GET | Method::HEAD => get,
-                    Method::DELETE => delete,
-                    _ => put,
-                })
-            },
-            Operation::Unconfigured,
-        )
+        implemented(method, subresource).unwrap_or(Operation::NotImplemented(match *method {
+            Method::GET | Method::HEAD => get,
+            Method::DELETE => delete,
+            _ => put,
+        }))
     })
 }
 

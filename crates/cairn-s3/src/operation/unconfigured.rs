@@ -24,12 +24,8 @@ pub enum Unconfigured {
     RequestPayment,
     /// A configuration that is empty; the element's name.
     Empty(&'static str),
-    /// `GetObjectTagging`: an object without tags.
-    ObjectTagging,
     /// `GetObjectRetention`, `GetObjectLegalHold`: a bucket without Object Lock.
     NoObjectLock,
-    /// An `OPTIONS` of a browser: no origin is allowed.
-    CorsPreflight,
 }
 
 impl Unconfigured {
@@ -44,7 +40,6 @@ impl Unconfigured {
         match (method, subresource) {
             (&Method::GET, "acl") => Some(Self::Acl),
             (&Method::GET, "accelerate") => Some(Self::Empty("AccelerateConfiguration")),
-            (&Method::GET, "cors") => Some(Self::Absent(&code::NO_SUCH_CORS_CONFIGURATION)),
             (&Method::GET, "encryption") => Some(Self::Absent(&code::SERVER_SIDE_ENCRYPTION_CONFIGURATION_NOT_FOUND)),
             (&Method::GET, "lifecycle") => Some(Self::Absent(&code::NO_SUCH_LIFECYCLE_CONFIGURATION)),
             (&Method::GET, "logging") => Some(Self::Empty("BucketLoggingStatus")),
@@ -55,12 +50,10 @@ impl Unconfigured {
             (&Method::GET, "publicAccessBlock") => Some(Self::Absent(&code::NO_SUCH_PUBLIC_ACCESS_BLOCK_CONFIGURATION)),
             (&Method::GET, "replication") => Some(Self::Absent(&code::REPLICATION_CONFIGURATION_NOT_FOUND)),
             (&Method::GET, "requestPayment") => Some(Self::RequestPayment),
-            (&Method::GET, "tagging") => Some(Self::Absent(&code::NO_SUCH_TAG_SET)),
             (&Method::GET, "website") => Some(Self::Absent(&code::NO_SUCH_WEBSITE_CONFIGURATION)),
-            (
-                &Method::DELETE,
-                "cors" | "encryption" | "lifecycle" | "policy" | "publicAccessBlock" | "replication" | "tagging" | "website",
-            ) => Some(Self::AlreadyRemoved),
+            (&Method::DELETE, "encryption" | "lifecycle" | "policy" | "publicAccessBlock" | "replication" | "website") => {
+                Some(Self::AlreadyRemoved)
+            }
             _ => None,
         }
     }
@@ -69,7 +62,6 @@ impl Unconfigured {
     pub(super) fn of_object(method: &Method, subresource: &str) -> Option<Self> {
         match (method, subresource) {
             (&Method::GET, "acl") => Some(Self::Acl),
-            (&Method::GET, "tagging") => Some(Self::ObjectTagging),
             (&Method::GET, "retention" | "legal-hold") => Some(Self::NoObjectLock),
             _ => None,
         }
@@ -79,7 +71,7 @@ impl Unconfigured {
 pub(super) async fn run(call: &Call<'_>, bucket: &Bucket, what: Unconfigured) -> S3Result<S3Response> {
     let version = match &call.key {
         // What is said of an object is said of one that exists.
-        Some(key) if what != Unconfigured::CorsPreflight => {
+        Some(key) => {
             let version_id = call.version_id()?;
             let request = GetObject { bucket: bucket.id, key: key.clone(), version_id, part_number: None };
             let head = call.store().head_object(request).await.map_err(|error| match error {
@@ -90,14 +82,13 @@ pub(super) async fn run(call: &Call<'_>, bucket: &Bucket, what: Unconfigured) ->
             })?;
             Some(head)
         }
-        _ => None,
+        None => None,
     };
     let mut writer = XmlWriter::new(512);
     match what {
         Unconfigured::Absent(code) => return Err(S3Error::new(code).field("BucketName", call.bucket_name)),
         Unconfigured::AlreadyRemoved => return Ok(response::empty(StatusCode::NO_CONTENT)),
         Unconfigured::NoObjectLock => return Err(S3Error::invalid_request("Bucket is missing Object Lock Configuration")),
-        Unconfigured::CorsPreflight => return Err(S3Error::new(&code::ACCESS_FORBIDDEN)),
         Unconfigured::Acl => {
             writer.open_root("AccessControlPolicy");
             writer.open("Owner");
@@ -130,12 +121,6 @@ pub(super) async fn run(call: &Call<'_>, bucket: &Bucket, what: Unconfigured) ->
         Unconfigured::Empty(name) => {
             writer.open_root(name);
             writer.close(name);
-        }
-        Unconfigured::ObjectTagging => {
-            writer.open_root("Tagging");
-            writer.open("TagSet");
-            writer.close("TagSet");
-            writer.close("Tagging");
         }
     }
     let mut answer = response::xml(writer);

@@ -25,8 +25,6 @@ const UNLESS: &[(&str, &[&str])] = &[
     ("x-amz-bucket-object-lock-enabled", &["false"]),
     ("x-amz-object-ownership", &["BucketOwnerEnforced"]),
     ("x-amz-storage-class", &["STANDARD"]),
-    ("x-amz-tagging", &[""]),
-    ("x-amz-tagging-directive", &["COPY"]),
 ];
 
 /// Refuses a request with a header that would have to be acted upon.

@@ -86,7 +86,13 @@ impl World {
     }
 
     pub fn put_request(&self, name: &str) -> PutObject {
-        PutObject { bucket: self.bucket.id, key: key(name), metadata: ObjectMetadata::default(), condition: WriteCondition::None }
+        PutObject {
+            bucket: self.bucket.id,
+            key: key(name),
+            metadata: ObjectMetadata::default(),
+            tags: Vec::new(),
+            condition: WriteCondition::None,
+        }
     }
 
     pub async fn put(&self, name: &str, bytes: &Bytes) -> StoreResult<Written> {
@@ -123,6 +129,7 @@ impl World {
             bucket: self.bucket.id,
             key: key(to),
             metadata: ObjectMetadata::default(),
+            tags: Vec::new(),
             checksum: None,
             condition: WriteCondition::None,
         };

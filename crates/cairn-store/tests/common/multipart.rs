@@ -14,6 +14,7 @@ impl World {
             bucket: self.bucket.id,
             key: key(name),
             metadata: ObjectMetadata::default(),
+            tags: Vec::new(),
             checksum: None,
             initiator: self.account,
         };

@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 use cairn_catalog::{
-    AccessKeyName, AdoptTenant, CatalogError, CreateAccessKey, CreateAccount, CreateBucket, CreateTenant, DeleteBucket,
-    ListAccessKeys, ListAfter, ListBuckets, SetVersioning, UpdateAccessKey,
+    AccessKeyName, AdoptTenant, BucketSetting, CatalogError, ConfigureBucket, CreateAccessKey, CreateAccount, CreateBucket,
+    CreateTenant, DeleteBucket, ListAccessKeys, ListAfter, ListBuckets, SetVersioning, UpdateAccessKey,
 };
-use cairn_types::records::{Access, Grant, GrantScope, Versioning};
+use cairn_types::records::{Access, CorsMethod, CorsRecord, CorsRule, Grant, GrantScope, Versioning};
 use cairn_types::{AccountId, BucketId, CatalogTime, TenantId};
 
 use super::{World, expect_error, expect_refused};
@@ -220,8 +220,49 @@ pub async fn tells_when_settings_change(world: &World<'_>) {
     rose(true, "versioning").await;
     assert_eq!(catalog.set_versioning(versioning).await.unwrap().revision, record.revision);
     rose(false, "the same versioning").await;
+    let cors = BucketSetting::Cors(CorsRecord { rules: vec![cors_rule()] });
+    catalog.configure_bucket(ConfigureBucket { bucket: world.bucket, setting: cors }).await.unwrap();
+    rose(true, "rules of CORS").await;
     world.make_bucket("another", Versioning::Unversioned).await;
     rose(true, "a bucket").await;
     catalog.delete_bucket(DeleteBucket { bucket: world.bucket, abort_uploads: true }).await.unwrap();
     rose(true, "a bucket gone").await;
+}
+
+fn cors_rule() -> CorsRule {
+    CorsRule {
+        id: None,
+        allowed_origins: vec!["https://a.example".to_owned()],
+        allowed_methods: vec![CorsMethod::Get],
+        allowed_headers: Vec::new(),
+        expose_headers: Vec::new(),
+        max_age_seconds: Some(5),
+    }
+}
+
+/// Tags and rules of CORS are each bucket's own, and gone with it.
+pub async fn keeps_settings_of_buckets(world: &World<'_>) {
+    let catalog = &world.catalog;
+    let set = |bucket, setting| catalog.configure_bucket(ConfigureBucket { bucket, setting });
+    let tags = vec![("team".to_owned(), "alps".to_owned())];
+    let cors = CorsRecord { rules: vec![cors_rule()] };
+    assert_eq!(catalog.bucket_tags(world.bucket).await, Ok(Vec::new()));
+    let first = set(world.bucket, BucketSetting::Tags(tags.clone())).await.unwrap();
+    let second = set(world.bucket, BucketSetting::Cors(cors.clone())).await.unwrap();
+    assert!(second.revision > first.revision);
+    let other = world.make_bucket("other", Versioning::Unversioned).await;
+    let found = catalog.bucket(world.bucket).await.unwrap().unwrap();
+    assert_eq!((found.record, found.cors), (second, Some(cors.clone())));
+    assert_eq!(catalog.bucket_tags(world.bucket).await, Ok(tags.clone()));
+    assert_eq!(catalog.bucket(other).await.unwrap().unwrap().cors, None);
+    assert_eq!(catalog.bucket_tags(other).await, Ok(Vec::new()));
+    set(world.bucket, BucketSetting::Cors(CorsRecord::default())).await.unwrap();
+    assert_eq!(catalog.bucket(world.bucket).await.unwrap().unwrap().cors, None);
+    assert_eq!(catalog.bucket_tags(world.bucket).await, Ok(tags));
+    // They go with the bucket: the suite's checker of rows would find them.
+    set(other, BucketSetting::Cors(cors)).await.unwrap();
+    set(other, BucketSetting::Tags(vec![("a".to_owned(), String::new())])).await.unwrap();
+    catalog.delete_bucket(DeleteBucket { bucket: other, abort_uploads: true }).await.unwrap();
+    expect_error(catalog.bucket_tags(other).await, &CatalogError::NoSuchBucket);
+    expect_error(set(other, BucketSetting::Tags(Vec::new())).await, &CatalogError::NoSuchBucket);
 }

@@ -83,6 +83,7 @@ pub async fn run_all(make: &Make) {
         objects::refuses_a_copy_of_what_has_changed;
         objects::copies_a_key_onto_itself;
         objects::keeps_attributes;
+        objects::changes_tags_alone;
         objects::orders_versions_whatever_the_clock_says;
         objects::keeps_buckets_apart;
         objects::rolls_folders_up;
@@ -112,6 +113,7 @@ pub async fn run_all(make: &Make) {
         directory::keeps_names_of_buckets_in_their_tenants;
         directory::removes_empty_buckets_only;
         directory::lists_buckets_and_keys;
+        directory::keeps_settings_of_buckets;
         directory::tells_when_settings_change;
     }
     for seed in 0..24 {
@@ -317,7 +319,8 @@ impl<'a> World<'a> {
                 loop {
                     // Small pages, so that paging is used.
                     let from = ManifestPosition::Ordinal(ordinal);
-                    let page = self.catalog.manifest_parts(ManifestParts { manifest, from, limit: 2 }).await?;
+                    let page =
+                        self.catalog.manifest_parts(ManifestParts { manifest, from, limit: 2, with_content: true }).await?;
                     for part in &page.parts {
                         assert_eq!(part.span.ordinal, ordinal);
                         ordinal += 1;

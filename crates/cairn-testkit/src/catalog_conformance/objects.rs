@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use cairn_catalog::{
     CatalogError, CopyVersion, DeleteTarget, DeleteVersions, FoundContent, ListEntry, ListObjects, ListPosition, ListVersions,
-    ListedRow, NewContent, VersionPosition, WriteCondition,
+    ListedRow, NewContent, TagVersion, VersionPosition, WriteCondition,
 };
 use cairn_types::records::{ObjectLock, StorageClass, UsageRecord, Versioning};
 use cairn_types::{BucketId, Checksum, ChecksumAlgorithm, VersionId};
@@ -396,4 +396,34 @@ pub async fn pages_through_versions_while_they_are_deleted(world: &World<'_>) {
     }
     assert_eq!(world.version_names().await, Vec::<String>::new());
     assert_eq!(world.catalog.usage(world.bucket).await, Ok(UsageRecord::default()));
+}
+
+/// Tags of a version change, current or not, and nothing else of it does; a delete marker has none.
+pub async fn changes_tags_alone(world: &World<'_>) {
+    let tags = |value: &str| vec![("a".to_owned(), value.to_owned()), ("b".to_owned(), String::new())];
+    let tag = |name: &str, version_id, value: &str| {
+        world.catalog.tag_version(TagVersion { bucket: world.bucket, key: key(name), version_id, tags: tags(value) })
+    };
+    expect_error(tag("a", None, "x").await, &CatalogError::NoSuchKey);
+    world.put("a", 1, "null").await;
+    assert_eq!(tag("a", None, "null").await.unwrap().version_id, VersionId::Null);
+    world.set_versioning(Versioning::Enabled).await;
+    let second = world.put("a", 2, "second").await;
+    let before = world.get("a", None).await.unwrap();
+    let tagged = tag("a", None, "second").await.unwrap();
+    assert_eq!((tagged.version_id, tagged.versioning), (second.version_id, Versioning::Enabled));
+    let mut expected = before.clone();
+    expected.version.details.tags = tags("second");
+    assert_eq!(world.get("a", None).await, Ok(expected), "all but the tags is as it was");
+    assert_eq!(world.get("a", Some(VersionId::Null)).await.unwrap().version.details.tags, tags("null"));
+    // One that is not current, by its name.
+    tag("a", Some(VersionId::Null), "again").await.unwrap();
+    assert_eq!(world.get("a", Some(VersionId::Null)).await.unwrap().version.details.tags, tags("again"));
+    assert_eq!(world.version_names().await, ["a 2*", "a 1 null"]);
+    expect_error(tag("a", Some(VersionId::Id([1; 16])), "x").await, &CatalogError::NoSuchVersion);
+    let marker = world.delete("a", None).await.unwrap().version_id;
+    for version in [None, marker] {
+        assert!(matches!(tag("a", version, "x").await, Err(CatalogError::IsDeleteMarker { .. })));
+    }
+    assert_eq!(world.catalog.usage(world.bucket).await.unwrap().total_bytes(), 4 + 6);
 }

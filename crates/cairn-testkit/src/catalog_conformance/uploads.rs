@@ -110,7 +110,7 @@ pub async fn turns_parts_into_an_object(world: &World<'_>) {
     let FoundContent::Manifest(manifest) = world.get("a", None).await.unwrap().content.unwrap() else { panic!("a manifest") };
     for (offset, number) in [(0, 2), (4, 2), (5, 4), (124, 4), (125, 9), (127, 9)] {
         let from = ManifestPosition::Offset(offset);
-        let page = world.catalog.manifest_parts(ManifestParts { manifest, from, limit: 1 }).await.unwrap();
+        let page = world.catalog.manifest_parts(ManifestParts { manifest, from, limit: 1, with_content: true }).await.unwrap();
         assert_eq!(page.parts[0].span.number, number, "byte {offset}");
         assert_eq!(page.is_truncated, number != 9);
     }

@@ -11,11 +11,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cairn_disk::{Clock, Random};
 use cairn_store::api::{
-    AccessKey, Bucket, CompleteUpload, CopyObject, CopyPart, CreateBucket, CreateUpload, DeleteObject, DeleteTarget, Deleted,
-    Digests, GetObject, ListBuckets, ListObjects, ListParts, ListUploads, ListVersions, ObjectBody, ObjectBodyExt as _,
-    ObjectContent, ObjectHead, ObjectPage, ObjectReader, ObjectStore, OpenObject, Page, Part, PartExtent, PutObject,
-    SourceVersion, StoreError, StoreResult, Upload, UploadName, UploadPage, UploadPart, UploadState, VersionPage, Versioning,
-    WriteCondition, Written,
+    AccessKey, Bucket, CompleteUpload, CopyObject, CopyPart, CorsRecord, CreateBucket, CreateUpload, DeleteObject, DeleteTarget,
+    Deleted, Digests, FoundParts, GetObject, ListBuckets, ListObjects, ListParts, ListUploads, ListVersions, ObjectBody,
+    ObjectBodyExt as _, ObjectContent, ObjectHead, ObjectPage, ObjectPart, ObjectParts, ObjectReader, ObjectStore, OpenObject,
+    Page, Part, PartExtent, PutObject, SourceVersion, StoreError, StoreResult, TagObject, Tagged, Tags, Upload, UploadName,
+    UploadPage, UploadPart, UploadState, VersionPage, Versioning, WriteCondition, Written,
 };
 use cairn_types::{AccountId, BucketId, Checksum, ETag, ObjectKey, ObjectMetadata, TenantId, UploadId, VersionId};
 use futures::future::BoxFuture;
@@ -46,6 +46,7 @@ struct BucketState {
     bucket: Arc<Bucket>,
     /// Per key its versions, the newest last; never empty.
     objects: BTreeMap<ObjectKey, Vec<StoredVersion>>,
+    tags: Tags,
     uploads: BTreeMap<UploadId, OpenUpload>,
 }
 
@@ -56,6 +57,7 @@ struct StoredVersion {
     last_modified_ms: u64,
     /// `None` for a delete marker.
     object: Option<Arc<Object>>,
+    tags: Tags,
 }
 
 struct Object {
@@ -144,7 +146,7 @@ impl MemoryStore {
         Ok((bytes.into(), digests))
     }
 
-    fn commit(&self, id: BucketId, key: &ObjectKey, object: Object, condition: &WriteCondition) -> StoreResult<Written> {
+    fn commit(&self, id: BucketId, key: &ObjectKey, object: (Object, Tags), condition: &WriteCondition) -> StoreResult<Written> {
         let (version_id, now) = (VersionId::Id(self.random_id()), self.now_ms());
         self.with_bucket(id, |bucket, sequence| bucket.write(key, object, condition, version_id, now, sequence))
     }
@@ -168,6 +170,7 @@ impl MemoryStore {
                 etag: object.etag,
                 checksum: object.checksum,
                 metadata: object.metadata.clone(),
+                tags: version.tags.clone(),
                 part,
             };
             Ok((head, object))
@@ -241,6 +244,7 @@ impl BucketState {
         &mut self,
         key: &ObjectKey,
         object: Option<Arc<Object>>,
+        tags: Tags,
         new_id: VersionId,
         now: u64,
         sequence: &mut u64,
@@ -251,14 +255,14 @@ impl BucketState {
         if version_id == VersionId::Null {
             versions.retain(|version| version.version_id != VersionId::Null);
         }
-        versions.push(StoredVersion { version_id, revision: *sequence, last_modified_ms: now, object });
+        versions.push(StoredVersion { version_id, revision: *sequence, last_modified_ms: now, object, tags });
         version_id
     }
 
     fn write(
         &mut self,
         key: &ObjectKey,
-        object: Object,
+        (object, tags): (Object, Tags),
         condition: &WriteCondition,
         new_id: VersionId,
         now: u64,
@@ -266,39 +270,28 @@ impl BucketState {
     ) -> StoreResult<Written> {
         self.check(key, condition)?;
         let (etag, checksum) = (object.etag, object.checksum);
-        let version_id = self.push(key, Some(Arc::new(object)), new_id, now, sequence);
+        let version_id = self.push(key, Some(Arc::new(object)), tags, new_id, now, sequence);
         Ok(Written { version_id, versioning: self.bucket.versioning, last_modified_ms: now, etag, checksum })
     }
 
     fn delete(&mut self, target: &DeleteTarget, new_id: VersionId, now: u64, sequence: &mut u64) -> StoreResult<Deleted> {
+        self.check(&target.key, &target.condition)?;
         if let Some(version_id) = target.version_id {
             let Some(versions) = self.objects.get_mut(&target.key) else {
-                return if target.condition == WriteCondition::None {
-                    Ok(Deleted { version_id: Some(version_id), is_delete_marker: false })
-                } else {
-                    Err(StoreError::NoSuchKey)
-                };
+                return Ok(Deleted { version_id: Some(version_id), is_delete_marker: false });
             };
             let at = versions.iter().position(|version| version.version_id == version_id);
-            match (&target.condition, at.and_then(|at| versions[at].object.as_ref())) {
-                (WriteCondition::Matches(tags), Some(object)) if !tags.contains(&object.etag) => {
-                    return Err(StoreError::PreconditionFailed);
-                }
-                (WriteCondition::Matches(_) | WriteCondition::Present, None) => return Err(StoreError::NoSuchKey),
-                _ => {}
-            }
             let is_delete_marker = at.is_some_and(|at| versions.remove(at).object.is_none());
             if versions.is_empty() {
                 self.objects.remove(&target.key);
             }
             return Ok(Deleted { version_id: Some(version_id), is_delete_marker });
         }
-        self.check(&target.key, &target.condition)?;
         if self.bucket.versioning == Versioning::Unversioned {
             self.objects.remove(&target.key);
             return Ok(Deleted::default());
         }
-        let version_id = self.push(&target.key, None, new_id, now, sequence);
+        let version_id = self.push(&target.key, None, Tags::new(), new_id, now, sequence);
         Ok(Deleted { version_id: Some(version_id), is_delete_marker: true })
     }
 }
@@ -335,8 +328,14 @@ impl ObjectStore for MemoryStore {
                 owner_name,
                 created_ms: now,
                 versioning: Versioning::Unversioned,
+                cors: None,
             });
-            let own = BucketState { bucket: Arc::clone(&bucket), objects: BTreeMap::new(), uploads: BTreeMap::new() };
+            let own = BucketState {
+                bucket: Arc::clone(&bucket),
+                tags: Tags::new(),
+                objects: BTreeMap::new(),
+                uploads: BTreeMap::new(),
+            };
             state.buckets.insert(id, own);
             Ok(bucket)
         })
@@ -371,6 +370,29 @@ impl ObjectStore for MemoryStore {
         })
     }
 
+    fn bucket_tags(&self, id: BucketId) -> BoxFuture<'_, StoreResult<Tags>> {
+        Box::pin(async move { self.with_bucket(id, |bucket, _| Ok(bucket.tags.clone())) })
+    }
+
+    fn set_bucket_tags(&self, id: BucketId, tags: Tags) -> BoxFuture<'_, StoreResult<()>> {
+        Box::pin(async move {
+            self.with_bucket(id, |bucket, _| {
+                bucket.tags = tags;
+                Ok(())
+            })
+        })
+    }
+
+    fn set_bucket_cors(&self, id: BucketId, cors: CorsRecord) -> BoxFuture<'_, StoreResult<()>> {
+        Box::pin(async move {
+            self.with_bucket(id, |bucket, _| {
+                let cors = Some(cors).filter(|cors| !cors.rules.is_empty());
+                bucket.bucket = Arc::new(Bucket { cors, ..(*bucket.bucket).clone() });
+                Ok(())
+            })
+        })
+    }
+
     fn set_versioning(&self, id: BucketId, versioning: Versioning) -> BoxFuture<'_, StoreResult<()>> {
         Box::pin(async move {
             self.with_bucket(id, |bucket, _| {
@@ -391,7 +413,7 @@ impl ObjectStore for MemoryStore {
                 parts: vec![StoredPart { bytes, checksum: digests.checksum }],
                 upload_id: None,
             };
-            self.commit(request.bucket, &request.key, object, &request.condition)
+            self.commit(request.bucket, &request.key, (object, request.tags), &request.condition)
         })
     }
 
@@ -408,6 +430,36 @@ impl ObjectStore for MemoryStore {
 
     fn head_object(&self, request: GetObject) -> BoxFuture<'_, StoreResult<ObjectHead>> {
         Box::pin(async move { Ok(self.find(&request)?.0) })
+    }
+
+    fn object_parts(&self, request: ObjectParts) -> BoxFuture<'_, StoreResult<FoundParts>> {
+        Box::pin(async move {
+            let ObjectParts { bucket, key, version_id, after, limit } = request;
+            let (head, object) = self.find(&GetObject { bucket, key, version_id, part_number: None })?;
+            let is_multipart = object.etag.part_count > 0;
+            let all = object.parts.iter().zip(1..).filter(|_| is_multipart).map(|(part, part_number)| ObjectPart {
+                part_number,
+                length: part.bytes.len() as u64,
+                checksum: part.checksum,
+            });
+            let mut later = all.filter(|part| part.part_number > after);
+            let entries: Vec<ObjectPart> = later.by_ref().take(limit as usize).collect();
+            let page = Page { is_truncated: later.next().is_some(), entries };
+            Ok(FoundParts { head, part_count: if is_multipart { object.parts.len() as u32 } else { 0 }, page })
+        })
+    }
+
+    fn tag_object(&self, request: TagObject) -> BoxFuture<'_, StoreResult<Tagged>> {
+        Box::pin(async move {
+            let TagObject { bucket, key, version_id, tags } = request;
+            let (head, _) = self.find(&GetObject { bucket, key: key.clone(), version_id, part_number: None })?;
+            self.with_bucket(bucket, |bucket, _| {
+                let versions = bucket.objects.get_mut(&key).ok_or(StoreError::NoSuchKey)?;
+                let version = versions.iter_mut().find(|version| version.version_id == head.version_id);
+                version.ok_or(StoreError::NoSuchVersion)?.tags = tags;
+                Ok(Tagged { version_id: head.version_id, versioning: head.versioning })
+            })
+        })
     }
 
     fn delete_object(&self, request: DeleteObject) -> BoxFuture<'_, StoreResult<Deleted>> {
@@ -438,7 +490,7 @@ impl ObjectStore for MemoryStore {
                 length: source.length,
                 upload_id: None,
             };
-            self.commit(request.bucket, &request.key, object, &request.condition)
+            self.commit(request.bucket, &request.key, (object, request.tags), &request.condition)
         })
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cairn_store::api::{
-    CompleteUpload, CreateUpload, Digests, Part, StoreError, StoreResult, Upload, UploadName, UploadState, Written,
+    CompleteUpload, CreateUpload, Digests, Part, StoreError, StoreResult, Tags, Upload, UploadName, UploadState, Written,
 };
 use cairn_types::{UploadId, VersionId};
 
@@ -14,6 +14,7 @@ use super::{BucketState, MemoryStore, Object, StoredPart};
 /// An upload and its parts.
 pub(super) struct OpenUpload {
     pub(super) upload: Arc<Upload>,
+    pub(super) tags: Tags,
     /// When it was begun, in the order of all changes.
     pub(super) sequence: u64,
     pub(super) parts: BTreeMap<u32, (Part, Bytes)>,
@@ -36,7 +37,7 @@ pub(super) fn create(store: &MemoryStore, request: CreateUpload) -> StoreResult<
             initiator: request.initiator,
             initiated_ms: now,
         });
-        bucket.uploads.insert(upload_id, OpenUpload { upload, sequence: *sequence, parts: BTreeMap::new() });
+        bucket.uploads.insert(upload_id, OpenUpload { upload, tags: request.tags, sequence: *sequence, parts: BTreeMap::new() });
         Ok(upload_id)
     })
 }
@@ -105,7 +106,8 @@ pub(super) fn complete(store: &MemoryStore, request: &CompleteUpload) -> StoreRe
             parts,
             upload_id: Some(request.upload.upload_id),
         };
-        let written = bucket.write(&request.upload.key, object, &request.condition, new_id, now, sequence)?;
+        let tags = open.tags.clone();
+        let written = bucket.write(&request.upload.key, (object, tags), &request.condition, new_id, now, sequence)?;
         bucket.uploads.remove(&request.upload.upload_id);
         Ok(written)
     })

@@ -1,6 +1,7 @@
 //! The records that the catalog keeps, with their binary forms ([`crate::codec`]).
 
 mod blob;
+mod bucket_settings;
 mod directory;
 mod upload;
 mod version;
@@ -8,6 +9,7 @@ mod version;
 pub use blob::{
     BlobContent, BlobRecord, ChunkRecord, Condemned, Layout, RebuildCursor, Replica, SessionRecord, ZoneRecord, ZoneSet,
 };
+pub use bucket_settings::{BucketTagsRecord, CorsMethod, CorsRecord, CorsRule, Tags};
 pub use directory::{
     Access, AccessKeyRecord, AccountRecord, BucketRecord, Grant, GrantScope, InvalidTenantName, LockConfiguration, TenantName,
     TenantRecord, UsageRecord, Versioning,

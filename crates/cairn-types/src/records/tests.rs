@@ -211,6 +211,20 @@ fn samples() -> Vec<Sample> {
                 part_bytes: 1 << 50,
             },
         ),
+        sample("tags", BucketTagsRecord { tags: vec![("cost".to_owned(), "centre 7".to_owned())] }),
+        sample(
+            "cors",
+            CorsRecord {
+                rules: vec![CorsRule {
+                    id: Some("app".to_owned()),
+                    allowed_origins: vec!["https://*.example".to_owned()],
+                    allowed_methods: CorsMethod::ALL.to_vec(),
+                    allowed_headers: vec!["*".to_owned()],
+                    expose_headers: vec!["ETag".to_owned(), "x-amz-request-id".to_owned()],
+                    max_age_seconds: Some(3000),
+                }],
+            },
+        ),
     ]
 }
 
@@ -316,6 +330,8 @@ proptest! {
         let _ = AccessKeyRecord::decode(&row);
         let _ = BucketRecord::decode(&row);
         let _ = CompletedRecord::decode(&row);
+        let _ = BucketTagsRecord::decode(&row);
+        let _ = CorsRecord::decode(&row);
     }
 
     #[test]

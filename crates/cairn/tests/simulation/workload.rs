@@ -477,7 +477,7 @@ impl Client {
         let content = Content::new(number, self.length());
         let mut body = self.body(&content);
         let bucket = self.front.bucket(place);
-        let request = PutObject { bucket, key: key(place), metadata: metadata(number), condition: asked };
+        let request = PutObject { bucket, key: key(place), metadata: metadata(number), tags: Vec::new(), condition: asked };
         self.begin(place, number, content, body.etag, condition);
         let store = self.front.store.clone();
         let told = self.change(store.put_object(request, &mut body)).await;
@@ -497,6 +497,7 @@ impl Client {
             bucket: self.front.bucket(place),
             key: key(place),
             metadata: metadata(number),
+            tags: Vec::new(),
             checksum: None,
             condition: asked,
         };
@@ -603,7 +604,7 @@ impl Client {
         let number = self.front.history.lock().number();
         let bucket = self.front.bucket(place);
         let (metadata, initiator) = (metadata(number), self.front.account);
-        let request = CreateUpload { bucket, key: key(place), metadata, checksum: None, initiator };
+        let request = CreateUpload { bucket, key: key(place), metadata, tags: Vec::new(), checksum: None, initiator };
         let store = self.front.store.clone();
         let Told::Answer(upload_id) = self.change(store.create_upload(request)).await else { return None };
         let name = UploadName { bucket, key: key(place), upload_id };

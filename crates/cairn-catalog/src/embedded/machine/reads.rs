@@ -54,6 +54,7 @@ pub(super) fn is_point_read(query: &Query) -> bool {
         | Query::TenantByName(_)
         | Query::Account(_)
         | Query::AccessKey(_)
+        | Query::BucketTags(_)
         | Query::Bucket(_)
         | Query::BucketByName(_)
         | Query::Usage(_)

@@ -1,6 +1,6 @@
 //! Commands and questions, as values.
 
-use cairn_types::records::{BucketRecord, UsageRecord};
+use cairn_types::records::{BucketRecord, Tags, UsageRecord};
 use cairn_types::{AccountId, BlobId, BucketId, BucketName, CatalogTime, SessionId, TenantId, UploadId};
 
 use super::reader::StateReader;
@@ -9,13 +9,13 @@ use super::transaction::{Transaction, meta};
 use super::{blobs, directory, listing, queries, sessions, uploads, versions, zones};
 use crate::{
     AccessKeyName, AddLocatorsBatch, AddOutcome, AdoptTenant, AdvanceRebuild, BlobPage, CatalogError, CatalogResult, ChunkPlace,
-    ClearLocatorsBatch, CloseSilentSessions, CompleteUpload, CondemnedPosition, ConfirmDeletions, CopyPart, CopyVersion,
-    CreateAccessKey, CreateAccount, CreateBucket, CreateTenant, CreateUpload, DeleteBucket, DeleteVersion, DeleteVersions,
-    Deleted, FoundAccessKey, FoundAccount, FoundBlob, FoundBucket, FoundTenant, FoundUpload, FoundUploadPart, FoundVersion,
-    GetVersion, IncompletePosition, Limits, ListAccessKeys, ListAfter, ListBlobs, ListBuckets, ListCondemned, ListIncomplete,
-    ListObjects, ListParts, ListUploads, ListVersions, ManifestPage, ManifestParts, ObjectPage, OpenSession, Page, PutPart,
-    PutVersion, Reap, Reaped, RebuildProgress, RetireIncarnation, SessionView, SetVersioning, SourceVersion, UpdateAccessKey,
-    UploadName, UploadPage, UploadState, VersionPage, Written, ZoneView,
+    ClearLocatorsBatch, CloseSilentSessions, CompleteUpload, CondemnedPosition, ConfigureBucket, ConfirmDeletions, CopyPart,
+    CopyVersion, CreateAccessKey, CreateAccount, CreateBucket, CreateTenant, CreateUpload, DeleteBucket, DeleteVersion,
+    DeleteVersions, Deleted, FoundAccessKey, FoundAccount, FoundBlob, FoundBucket, FoundTenant, FoundUpload, FoundUploadPart,
+    FoundVersion, GetVersion, IncompletePosition, Limits, ListAccessKeys, ListAfter, ListBlobs, ListBuckets, ListCondemned,
+    ListIncomplete, ListObjects, ListParts, ListUploads, ListVersions, ManifestPage, ManifestParts, ObjectPage, OpenSession,
+    Page, PutPart, PutVersion, Reap, Reaped, RebuildProgress, RetireIncarnation, SessionView, SetVersioning, SourceVersion,
+    TagVersion, Tagged, UpdateAccessKey, UploadName, UploadPage, UploadState, VersionPage, Written, ZoneView,
 };
 
 /// Makes the enums of requests and of their results, and the way from one to the other.
@@ -49,6 +49,7 @@ operations! {
     Outcome;
     PutVersion(PutVersion) -> Written;
     CopyVersion(CopyVersion) -> Written;
+    TagVersion(TagVersion) -> Tagged;
     DeleteVersion(DeleteVersion) -> Deleted;
     DeleteVersions(DeleteVersions) -> Vec<CatalogResult<Deleted>>;
     CreateUpload(CreateUpload) -> UploadId;
@@ -77,6 +78,7 @@ operations! {
     CreateBucket(CreateBucket) -> FoundBucket;
     DeleteBucket(DeleteBucket) -> ();
     SetVersioning(SetVersioning) -> BucketRecord;
+    ConfigureBucket(ConfigureBucket) -> BucketRecord;
 }
 
 operations! {
@@ -108,6 +110,7 @@ operations! {
     ListAccounts(ListAfter<AccountId>) -> Page<FoundAccount>;
     AccessKey(AccessKeyName) -> Option<FoundAccessKey>;
     ListAccessKeys(ListAccessKeys) -> Page<FoundAccessKey>;
+    BucketTags(BucketId) -> Tags;
     Bucket(BucketId) -> Option<FoundBucket>;
     BucketByName((TenantId, BucketName)) -> Option<FoundBucket>;
     ListBuckets(ListBuckets) -> Page<FoundBucket>;
@@ -120,6 +123,7 @@ pub fn evaluate(transaction: &mut Transaction<'_>, command: Command) -> Result<O
     Ok(match command {
         Command::PutVersion(request) => Outcome::PutVersion(versions::put(transaction, request)?),
         Command::CopyVersion(request) => Outcome::CopyVersion(versions::copy(transaction, request)?),
+        Command::TagVersion(request) => Outcome::TagVersion(versions::tag(transaction, request)?),
         Command::DeleteVersion(request) => Outcome::DeleteVersion(versions::delete(transaction, request)?),
         Command::DeleteVersions(request) => Outcome::DeleteVersions(versions::delete_several(transaction, request)?),
         Command::CreateUpload(request) => Outcome::CreateUpload(uploads::create(transaction, request)?),
@@ -169,6 +173,7 @@ pub fn evaluate(transaction: &mut Transaction<'_>, command: Command) -> Result<O
             Outcome::DeleteBucket(())
         }
         Command::SetVersioning(request) => Outcome::SetVersioning(directory::set_versioning(transaction, request)?),
+        Command::ConfigureBucket(request) => Outcome::ConfigureBucket(directory::configure_bucket(transaction, request)?),
     })
 }
 
@@ -203,6 +208,7 @@ pub fn answer(reader: &dyn StateReader, limits: &Limits, now: CatalogTime, query
         Query::ListAccounts(request) => Answer::ListAccounts(directory::list_accounts(reader, &request)?),
         Query::AccessKey(name) => Answer::AccessKey(directory::access_key(reader, &name.access_key_id)?),
         Query::ListAccessKeys(request) => Answer::ListAccessKeys(directory::list_access_keys(reader, &request)?),
+        Query::BucketTags(bucket) => Answer::BucketTags(directory::bucket_tags(reader, bucket)?),
         Query::Bucket(bucket) => Answer::Bucket(directory::bucket(reader, bucket)?),
         Query::BucketByName((tenant, name)) => Answer::BucketByName(directory::bucket_by_name(reader, tenant, &name)?),
         Query::ListBuckets(request) => Answer::ListBuckets(directory::list_buckets(reader, &request)?),

@@ -4,21 +4,24 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 use cairn_types::codec::Record;
-use cairn_types::records::{AccessKeyRecord, AccountRecord, BucketRecord, GrantScope, TenantRecord, UsageRecord, Versioning};
+use cairn_types::records::{
+    AccessKeyRecord, AccountRecord, BucketRecord, BucketTagsRecord, CorsRecord, GrantScope, Tags, TenantRecord, UsageRecord,
+    Versioning,
+};
 use cairn_types::{AccountId, BucketId, BucketName, TenantId};
 
 use super::reader::{StateReader, Table, record, rows_beginning};
 use super::tables::{
-    ACCESS_KEYS, ACCOUNT_BUCKETS, ACCOUNT_KEYS, ACCOUNTS, BUCKET_NAMES, BUCKETS, CURRENT, Key, NONCURRENT, TENANT_ACCOUNTS,
-    TENANT_NAMES, TENANTS, UPLOADS, USAGE, account_key, behind_all, bucket_key, bucket_name_key, number_value, read_number,
-    read_upload_key, tenant_key,
+    ACCESS_KEYS, ACCOUNT_BUCKETS, ACCOUNT_KEYS, ACCOUNTS, BUCKET_CORS, BUCKET_NAMES, BUCKET_TAGS, BUCKETS, CURRENT, Key,
+    NONCURRENT, TENANT_ACCOUNTS, TENANT_NAMES, TENANTS, UPLOADS, USAGE, account_key, behind_all, bucket_key, bucket_name_key,
+    number_value, read_number, read_upload_key, tenant_key,
 };
 use super::transaction::Transaction;
 use super::uploads::abandon;
 use crate::{
-    AccessKeyName, AdoptTenant, CatalogError, CatalogResult, CreateAccessKey, CreateAccount, CreateBucket, CreateTenant,
-    DeleteBucket, FoundAccessKey, FoundAccount, FoundBucket, FoundTenant, ListAccessKeys, ListAfter, ListBuckets, Page,
-    SetVersioning, UpdateAccessKey,
+    AccessKeyName, AdoptTenant, BucketSetting, CatalogError, CatalogResult, ConfigureBucket, CreateAccessKey, CreateAccount,
+    CreateBucket, CreateTenant, DeleteBucket, FoundAccessKey, FoundAccount, FoundBucket, FoundTenant, ListAccessKeys, ListAfter,
+    ListBuckets, Page, SetVersioning, UpdateAccessKey,
 };
 use cairn_types::records::ManifestId;
 
@@ -288,7 +291,13 @@ pub(super) fn bucket(reader: &(impl StateReader + ?Sized), id: BucketId) -> Cata
         return Ok(None);
     };
     let owner_name = account_name(reader, record.owner)?;
-    Ok(Some(FoundBucket { id, record, owner_name }))
+    let cors = self::record::<CorsRecord>(reader, BUCKET_CORS, &bucket_key(id))?;
+    Ok(Some(FoundBucket { id, record, cors, owner_name }))
+}
+
+pub(super) fn bucket_tags(reader: &(impl StateReader + ?Sized), id: BucketId) -> CatalogResult<Tags> {
+    bucket_record(reader, id)?;
+    Ok(record::<BucketTagsRecord>(reader, BUCKET_TAGS, &bucket_key(id))?.unwrap_or_default().tags)
 }
 
 pub(super) fn bucket_by_name(
@@ -334,7 +343,7 @@ pub(super) fn create_bucket(transaction: &mut Transaction<'_>, request: CreateBu
     transaction.put(BUCKET_NAMES, name_row, number_value(id.0));
     transaction.put(ACCOUNT_BUCKETS, account_bucket_key(owner, id), Bytes::new());
     transaction.settings_changed()?;
-    Ok(FoundBucket { id, record, owner_name: account.record.name })
+    Ok(FoundBucket { id, record, cors: None, owner_name: account.record.name })
 }
 
 pub(super) fn delete_bucket(transaction: &mut Transaction<'_>, request: DeleteBucket) -> CatalogResult<()> {
@@ -356,6 +365,8 @@ pub(super) fn delete_bucket(transaction: &mut Transaction<'_>, request: DeleteBu
     }
     transaction.delete(BUCKETS, bucket_key(id));
     transaction.delete(USAGE, bucket_key(id));
+    transaction.delete(BUCKET_TAGS, bucket_key(id));
+    transaction.delete(BUCKET_CORS, bucket_key(id));
     transaction.delete(BUCKET_NAMES, bucket_name_key(record.tenant, record.name.as_str().as_bytes()));
     transaction.delete(ACCOUNT_BUCKETS, account_bucket_key(record.owner, id));
     transaction.settings_changed()
@@ -372,6 +383,21 @@ pub(super) fn set_versioning(transaction: &mut Transaction<'_>, request: SetVers
     record.versioning = request.versioning;
     record.revision += 1;
     transaction.put_record(BUCKETS, bucket_key(request.bucket), &record);
+    transaction.settings_changed()?;
+    Ok(record)
+}
+
+pub(super) fn configure_bucket(transaction: &mut Transaction<'_>, request: ConfigureBucket) -> CatalogResult<BucketRecord> {
+    let ConfigureBucket { bucket, setting } = request;
+    let mut record = bucket_record(transaction, bucket)?;
+    match setting {
+        BucketSetting::Tags(tags) if tags.is_empty() => transaction.delete(BUCKET_TAGS, bucket_key(bucket)),
+        BucketSetting::Tags(tags) => transaction.put_record(BUCKET_TAGS, bucket_key(bucket), &BucketTagsRecord { tags }),
+        BucketSetting::Cors(cors) if cors.rules.is_empty() => transaction.delete(BUCKET_CORS, bucket_key(bucket)),
+        BucketSetting::Cors(cors) => transaction.put_record(BUCKET_CORS, bucket_key(bucket), &cors),
+    }
+    record.revision += 1;
+    transaction.put_record(BUCKETS, bucket_key(bucket), &record);
     transaction.settings_changed()?;
     Ok(record)
 }

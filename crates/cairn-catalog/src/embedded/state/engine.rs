@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use cairn_disk::Clock;
-use cairn_types::records::{BucketRecord, UsageRecord};
+use cairn_types::records::{BucketRecord, Tags, UsageRecord};
 use cairn_types::{AccountId, BlobId, BucketId, BucketName, CatalogTime, Now, SessionId, TenantId, UploadId, WallTime};
 use parking_lot::Mutex;
 
@@ -15,13 +15,14 @@ use crate::embedded::keyvalue::model::Model;
 use crate::embedded::keyvalue::{Applied, KeyValue, Snapshot};
 use crate::{
     AccessKeyName, AddLocatorsBatch, AddOutcome, AdoptTenant, AdvanceRebuild, BlobPage, Catalog, CatalogError, CatalogFuture,
-    CatalogResult, ChunkPlace, ClearLocatorsBatch, CloseSilentSessions, CompleteUpload, CondemnedPosition, ConfirmDeletions,
-    CopyPart, CopyVersion, CreateAccessKey, CreateAccount, CreateBucket, CreateTenant, CreateUpload, DeleteBucket, DeleteVersion,
-    DeleteVersions, Deleted, FoundAccessKey, FoundAccount, FoundBlob, FoundBucket, FoundTenant, FoundUpload, FoundUploadPart,
-    FoundVersion, GetVersion, IncompletePosition, Limits, ListAccessKeys, ListAfter, ListBlobs, ListBuckets, ListCondemned,
-    ListIncomplete, ListObjects, ListParts, ListUploads, ListVersions, ManifestPage, ManifestParts, ObjectPage, OpenSession,
-    Page, PutPart, PutVersion, Reap, Reaped, RebuildProgress, RetireIncarnation, SessionView, SetVersioning, SourceVersion,
-    UpdateAccessKey, UploadName, UploadPage, UploadState, VersionPage, Written, ZoneView,
+    CatalogResult, ChunkPlace, ClearLocatorsBatch, CloseSilentSessions, CompleteUpload, CondemnedPosition, ConfigureBucket,
+    ConfirmDeletions, CopyPart, CopyVersion, CreateAccessKey, CreateAccount, CreateBucket, CreateTenant, CreateUpload,
+    DeleteBucket, DeleteVersion, DeleteVersions, Deleted, FoundAccessKey, FoundAccount, FoundBlob, FoundBucket, FoundTenant,
+    FoundUpload, FoundUploadPart, FoundVersion, GetVersion, IncompletePosition, Limits, ListAccessKeys, ListAfter, ListBlobs,
+    ListBuckets, ListCondemned, ListIncomplete, ListObjects, ListParts, ListUploads, ListVersions, ManifestPage, ManifestParts,
+    ObjectPage, OpenSession, Page, PutPart, PutVersion, Reap, Reaped, RebuildProgress, RetireIncarnation, SessionView,
+    SetVersioning, SourceVersion, TagVersion, Tagged, UpdateAccessKey, UploadName, UploadPage, UploadState, VersionPage, Written,
+    ZoneView,
 };
 
 /// A state machine that takes commands and answers questions: what an engine has to be, for [`EmbeddedCatalog`] to make a [`Catalog`] of it.
@@ -82,6 +83,7 @@ impl<Machine: StateMachine> Catalog for EmbeddedCatalog<Machine> {
     forward! { submit Command Outcome;
         put_version = PutVersion(request: PutVersion) -> Written;
         copy_version = CopyVersion(request: CopyVersion) -> Written;
+        tag_version = TagVersion(request: TagVersion) -> Tagged;
         delete_version = DeleteVersion(request: DeleteVersion) -> Deleted;
         delete_versions = DeleteVersions(request: DeleteVersions) -> Vec<CatalogResult<Deleted>>;
         create_upload = CreateUpload(request: CreateUpload) -> UploadId;
@@ -110,6 +112,7 @@ impl<Machine: StateMachine> Catalog for EmbeddedCatalog<Machine> {
         create_bucket = CreateBucket(request: CreateBucket) -> FoundBucket;
         delete_bucket = DeleteBucket(request: DeleteBucket) -> ();
         set_versioning = SetVersioning(request: SetVersioning) -> BucketRecord;
+        configure_bucket = ConfigureBucket(request: ConfigureBucket) -> BucketRecord;
     }
 
     forward! { ask Query Answer;
@@ -137,6 +140,7 @@ impl<Machine: StateMachine> Catalog for EmbeddedCatalog<Machine> {
         list_accounts = ListAccounts(request: ListAfter<AccountId>) -> Page<FoundAccount>;
         access_key = AccessKey(name: AccessKeyName) -> Option<FoundAccessKey>;
         list_access_keys = ListAccessKeys(request: ListAccessKeys) -> Page<FoundAccessKey>;
+        bucket_tags = BucketTags(bucket: BucketId) -> Tags;
         bucket = Bucket(bucket: BucketId) -> Option<FoundBucket>;
         bucket_by_name = BucketByName(tenant: TenantId, name: BucketName) -> Option<FoundBucket>;
         list_buckets = ListBuckets(request: ListBuckets) -> Page<FoundBucket>;

@@ -15,7 +15,7 @@ use super::tables::{
     read_blob_key, read_condemned_key, read_incomplete_key, read_part_key,
 };
 use super::uploads::{get as upload, part, read_upload_id};
-use super::versions::{Located, Stored, current, extents_of, locate, newest_noncurrent, source};
+use super::versions::{Located, Stored, current, extents_of, locate, newest_noncurrent, not_a_marker, source};
 use crate::{
     BlobPage, CatalogError, CatalogResult, CondemnedPosition, FoundBlob, FoundContent, FoundExtents, FoundPart, FoundUploadPart,
     FoundVersion, GetVersion, IncompletePosition, ListBlobs, ListCondemned, ListIncomplete, ListParts, ManifestPage,
@@ -52,12 +52,7 @@ fn find_version(
             None => return Err(CatalogError::NoSuchVersion),
         },
     };
-    match row {
-        VersionRow::Version(version) => Ok(version),
-        VersionRow::Marker(marker) => {
-            Err(CatalogError::IsDeleteMarker { version_id: marker.id, last_modified: marker.last_modified })
-        }
-    }
+    not_a_marker(row)
 }
 
 /// See [`crate::Catalog::version_exists`].
@@ -154,7 +149,8 @@ pub(super) fn manifest_parts(
             Err(CatalogError::Damaged(_)) if manifest.references == 0 => return Err(CatalogError::NoSuchVersion),
             part => part?,
         };
-        parts.push(ManifestPart { span, etag: part.etag, checksum: part.checksum, content: extents(reader, part.extents)? });
+        let content = if request.with_content { extents(reader, part.extents)? } else { FoundExtents::default() };
+        parts.push(ManifestPart { span, etag: part.etag, checksum: part.checksum, content });
     }
     let blobs = named_blobs(reader, parts.iter().flat_map(|part| &part.content.extents))?;
     Ok(ManifestPage { parts, blobs, is_truncated: spans.next().is_some() })

@@ -63,6 +63,10 @@ pub const ACCOUNT_BUCKETS: Table = Table::new(24);
 pub const TENANT_ACCOUNTS: Table = Table::new(25);
 /// Numbers of the catalog as a whole, under the names below.
 pub const META: Table = Table::new(26);
+/// `bucket` → [`cairn_types::records::BucketTagsRecord`], where it has any.
+pub const BUCKET_TAGS: Table = Table::new(27);
+/// `bucket` → [`cairn_types::records::CorsRecord`], where it has any.
+pub const BUCKET_CORS: Table = Table::new(28);
 
 /// In [`META`]: the highest number given to a version, part, inline body, manifest, upload, bucket or tenant.
 pub const META_SEQUENCE: &[u8] = b"sequence";
@@ -74,7 +78,7 @@ pub const META_EPOCH: &[u8] = b"epoch";
 pub const META_SESSION: &[u8] = b"session";
 
 /// All tables, for checkers.
-pub const ALL: [Table; 26] = [
+pub const ALL: [Table; 28] = [
     CURRENT,
     NONCURRENT,
     NULL_VERSIONS,
@@ -101,6 +105,8 @@ pub const ALL: [Table; 26] = [
     ACCOUNT_BUCKETS,
     TENANT_ACCOUNTS,
     META,
+    BUCKET_TAGS,
+    BUCKET_CORS,
 ];
 
 /// A row's key, piece by piece.

@@ -27,7 +27,7 @@ use super::tables::{
 use super::transaction::Transaction;
 use crate::{
     CatalogError, CatalogResult, CopyVersion, DeleteTarget, DeleteVersion, DeleteVersions, Deleted, PutVersion, SourceVersion,
-    VersionAttributes, WriteCondition, Written,
+    TagVersion, Tagged, VersionAttributes, WriteCondition, Written,
 };
 
 /// The id of the version of this sequence: the sequence behind a hash, so that ids do not look like numbers, an id of another key does not
@@ -370,6 +370,45 @@ fn remove_noncurrent(transaction: &mut Transaction<'_>, bucket: BucketId, key: &
         }
         VersionRow::Marker(_) => {
             change_usage(transaction, bucket, |usage| usage.delete_markers = usage.delete_markers.saturating_sub(1))
+        }
+    }
+}
+
+/// Sets a version's tags. Its sequence stays: it is the same content.
+pub(super) fn tag(transaction: &mut Transaction<'_>, request: TagVersion) -> CatalogResult<Tagged> {
+    let TagVersion { bucket, key, version_id, tags } = request;
+    let versioning = bucket_record(transaction, bucket)?.versioning;
+    let key = key.as_bytes();
+    let current = current(transaction, bucket, key)?;
+    let (mut version, is_current) = match (version_id, current) {
+        (None, Some(stored)) => (stored.version, true),
+        (None, None) => match newest_noncurrent(transaction, bucket, key)? {
+            Some((_, row)) => (not_a_marker(VersionRow::decode(&row)?)?, false),
+            None => return Err(CatalogError::NoSuchKey),
+        },
+        (Some(id), current) => match locate(transaction, bucket, key, current, id)? {
+            Some(Located::Current(stored)) => (stored.version, true),
+            Some(Located::Noncurrent(row)) => (not_a_marker(row)?, false),
+            None => return Err(CatalogError::NoSuchVersion),
+        },
+    };
+    version.details.tags = tags;
+    let VersionSummary { sequence, id, .. } = version.summary;
+    let row = VersionRow::Version(version);
+    if is_current {
+        transaction.put_record(CURRENT, current_key(bucket, key), &row);
+    } else {
+        transaction.put_record(NONCURRENT, noncurrent_key(bucket, key, sequence), &row);
+    }
+    Ok(Tagged { version_id: id, versioning })
+}
+
+/// A version, and that a delete marker is none.
+pub(super) fn not_a_marker(row: VersionRow) -> CatalogResult<VersionRecord> {
+    match row {
+        VersionRow::Version(version) => Ok(version),
+        VersionRow::Marker(marker) => {
+            Err(CatalogError::IsDeleteMarker { version_id: marker.id, last_modified: marker.last_modified })
         }
     }
 }

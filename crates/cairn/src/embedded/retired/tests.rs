@@ -163,6 +163,7 @@ impl Running {
             bucket: self.bucket,
             key: name.parse().unwrap(),
             metadata: ObjectMetadata::default(),
+            tags: Vec::new(),
             condition: WriteCondition::None,
         };
         self.store.put_object(request, &mut Body(Bytes::from(vec![7; 100_000]))).await.expect("writing");
