@@ -56,6 +56,60 @@ pub struct ServeOptions {
     /// The largest object, bytes.
     #[arg(long, env = "CAIRN_MAX_OBJECT_SIZE", value_name = "BYTES", default_value_t = 5 << 40, value_parser = parse_bytes)]
     pub max_object_size: u64,
+    /// The administration API over the network.
+    #[command(flatten)]
+    pub admin_api: AdminApiOptions,
+}
+
+/// How the administration API is served over the network. Without an address, it is at the administration socket only.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "The administration API over the network")]
+pub struct AdminApiOptions {
+    /// Where the administration API is served, by TLS, for tokens or client certificates; nowhere when not given.
+    #[arg(
+        id = "admin_api_listen",
+        long = "admin-api-listen",
+        env = "CAIRN_ADMIN_API_LISTEN",
+        value_name = "ADDR:PORT",
+        value_parser = parse_address
+    )]
+    pub listen: Option<SocketAddr>,
+    /// Its certificate chain, PEM; the one of S3 (--tls-cert) when not given.
+    #[arg(
+        id = "admin_api_tls_cert",
+        long = "admin-api-tls-cert",
+        env = "CAIRN_ADMIN_API_TLS_CERT",
+        value_name = "FILE",
+        requires_all = ["admin_api_tls_key", "admin_api_listen"]
+    )]
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's private key, PEM.
+    #[arg(
+        id = "admin_api_tls_key",
+        long = "admin-api-tls-key",
+        env = "CAIRN_ADMIN_API_TLS_KEY",
+        value_name = "FILE",
+        requires_all = ["admin_api_tls_cert", "admin_api_listen"]
+    )]
+    pub tls_key: Option<PathBuf>,
+    /// The tokens that open it, one on a line; CAIRN_ADMIN_API_TOKEN gives them without a file.
+    #[arg(
+        id = "admin_api_token_file",
+        long = "admin-api-token-file",
+        env = "CAIRN_ADMIN_API_TOKEN_FILE",
+        value_name = "FILE",
+        requires = "admin_api_listen"
+    )]
+    pub token_file: Option<PathBuf>,
+    /// The authority whose client certificates open it, PEM.
+    #[arg(
+        id = "admin_api_client_ca",
+        long = "admin-api-client-ca",
+        env = "CAIRN_ADMIN_API_CLIENT_CA",
+        value_name = "FILE",
+        requires = "admin_api_listen"
+    )]
+    pub client_ca: Option<PathBuf>,
 }
 
 fn parse_address(text: &str) -> Result<SocketAddr, &'static str> {

@@ -14,7 +14,7 @@ use cairn_types::records::TenantName;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::admin::{Admin, Listeners, Open};
+use crate::admin::{Admin, Listeners, Open, network};
 use crate::cli::ServeOptions;
 use crate::data_directory::DataDirectory;
 use crate::embedded::{EngineSettings, Engines};
@@ -46,12 +46,13 @@ async fn serve(options: ServeOptions) -> Result<(), ServeError> {
         (Some(certificate), Some(key)) => Some(Arc::new(Tls::load(certificate, key)?)),
         _ => None,
     };
+    let admin_api = network::Settings::from_options(&options)?;
     let listener = TcpListener::bind(options.listen).await.map_err(|error| {
         ServeError(format!("cannot listen on {}: {error}. Give another address with --listen.", options.listen))
     })?;
     let root = root_key::load(&data.path)?;
     let admin = Admin::new(places.iter().map(|place| (place.name.clone(), place.path.clone())));
-    let administration = Listeners::start(&admin, &data.path, options.admin_listen).await?;
+    let administration = Listeners::start(&admin, &data.path, options.admin_listen, admin_api).await?;
     let engines = match Engines::open(&environment, &places, EngineSettings::default()).await {
         Ok(engines) => engines,
         Err(error) => {
@@ -86,7 +87,7 @@ async fn serve(options: ServeOptions) -> Result<(), ServeError> {
     let address = listener.local_addr().unwrap_or(options.listen);
     let (stop, stopped) = watch::channel(false);
     let serving = tokio::spawn(server.run(listener, stopped));
-    greet(scheme, address, &options.region, &data.path, &root, administration.health);
+    greet(scheme, address, &options.region, &data.path, &root, &administration);
     wait_for_signal().await;
     println!("Stopping: requests that run are finished, new ones refused.");
     admin.stopping();
@@ -145,7 +146,7 @@ async fn with_free_space(environment: &Environment, places: &[ZonePlace; ZONE_CO
     ServeError(words)
 }
 
-fn greet(scheme: &str, address: SocketAddr, region: &str, data: &Path, root: &RootKey, health: Option<SocketAddr>) {
+fn greet(scheme: &str, address: SocketAddr, region: &str, data: &Path, root: &RootKey, administration: &Listeners) {
     // Every address is none that a client could connect to.
     let mut reachable = address;
     let everywhere = if address.ip().is_unspecified() {
@@ -172,8 +173,11 @@ fn greet(scheme: &str, address: SocketAddr, region: &str, data: &Path, root: &Ro
     println!("  aws --endpoint-url {endpoint} s3 sync . s3://first");
     println!("  aws --endpoint-url {endpoint} s3 ls s3://first");
     println!();
-    if let Some(health) = health {
+    if let Some(health) = administration.health {
         println!("Health is at http://{health}/healthz and http://{health}/readyz.");
+    }
+    if let Some(address) = administration.network {
+        println!("The administration API is at https://{address}.");
     }
     println!("`cairn admin --data {}` administers it. Ctrl-C stops it.", data.display());
 }

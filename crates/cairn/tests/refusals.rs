@@ -112,3 +112,41 @@ fn two_zones_that_are_gone_are_asked_for() {
     assert_says(&refused, 1, &["needs two zones that can vote, and 1 can", "geneva: empty", "put its directory back"]);
     assert!(!data.join("geneva").exists() && !data.join("admin.sock").exists());
 }
+
+/// K2: the API is not served over the network without TLS, without a credential, or with one that others know.
+#[test]
+fn administration_over_the_network_is_not_served_openly() {
+    let root = tempfile::tempdir().unwrap();
+    let listen = ["--listen", "127.0.0.1:0", "--admin-api-listen", "127.0.0.1:0"];
+    let refused = |more: &[&str], variables: &[(&str, &str)], code: i32, parts: &[&str]| {
+        let refused = serve(root.path(), &[&listen[..], more].concat(), variables);
+        assert_says(&refused, code, parts);
+    };
+    let token = "0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f0";
+    let tls = ["--admin-api-tls-cert", "chain.pem", "--admin-api-tls-key", "key.pem"];
+    let with_file = [&tls[..], &["--admin-api-token-file", "tokens"]].concat();
+    let file = root.path().join("tokens");
+    let write = |text: &str, mode: u32| {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::write(&file, text).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+
+    refused(&[], &[("CAIRN_ADMIN_API_TOKEN", token)], 1, &["it speaks TLS only", "--admin-api-tls-cert", "--tls-cert"]);
+    refused(&tls, &[], 1, &["nobody could use it", "--admin-api-token-file", "openssl rand -hex 32", "--admin-api-client-ca"]);
+    refused(&with_file, &[], 1, &["tokens cannot be read"]);
+    write("secret\n", 0o600);
+    refused(&with_file, &[], 1, &["tokens: line 1: a token is made of at least 32 random bytes", "openssl rand"]);
+    write("", 0o600);
+    refused(&with_file, &[], 1, &["there is no token"]);
+    write(token, 0o644);
+    refused(&with_file, &[], 1, &["its mode is 0644", "chmod 600"]);
+    write(token, 0o600);
+    refused(&with_file, &[], 1, &["the TLS file", "chain.pem cannot be used"]);
+    refused(&with_file, &[("CAIRN_ADMIN_API_TOKEN", token)], 1, &["either --admin-api-token-file or CAIRN_ADMIN_API_TOKEN"]);
+    refused(&tls, &[("CAIRN_ADMIN_API_TOKEN", "guess-me")], 1, &["CAIRN_ADMIN_API_TOKEN: line 1: a token is made of"]);
+    refused(&["--admin-api-tls-cert", "chain.pem"], &[], 2, &["--admin-api-tls-key"]);
+    let nowhere = serve(root.path(), &["--admin-api-token-file", "tokens"], &[]);
+    assert_says(&nowhere, 2, &["--admin-api-listen"]);
+    assert!(!root.path().join("cairn-data/geneva").exists() && !root.path().join("cairn-data/admin.sock").exists());
+}

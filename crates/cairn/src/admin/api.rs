@@ -1,9 +1,9 @@
 //! The administration API, version 1: the paths, and what is asked and answered there, as JSON.
 //!
-//! It is the same for whoever administers: `cairn admin` over the Unix socket today, programs over the network later (K2). Within a version,
-//! answers may gain fields and requests may gain optional ones; nothing else changes. Requests with a field that this version does not know
-//! are refused, so that nobody believes in a restriction that was not understood. A secret stands in one request (import) and in one answer
-//! (creation), and nowhere else.
+//! It is the same for whoever administers: over the Unix socket, or over the network (K2). Within a version, answers may gain fields and
+//! requests may gain optional ones; nothing else changes. Requests with a field that this version does not know are refused, so that nobody
+//! believes in a restriction that was not understood. A secret stands in one request (import) and in one answer (creation), and nowhere else.
+//! What stands here in `///` is what readers of the OpenAPI document see ([`super::openapi`]).
 //!
 //! | request | answer |
 //! |---|---|
@@ -19,30 +19,38 @@
 //! | `DELETE /v1/keys/{access key id}` | [`Empty`] |
 //! | `GET /v1/buckets?tenant=` | [`List`] of [`Bucket`] |
 //! | `GET /v1/buckets/{name}?tenant=` | [`Bucket`] |
+//! | `GET /v1/openapi.json` | all of this as an OpenAPI document |
 //!
 //! Lists take `limit` (1 to 1,000, which is also the default) and `after` (an answer's `next`). A page may be empty and yet have a `next`.
 //! An error is a status of 4xx or 5xx with a [`Failure`].
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The longest list in one answer, and the default.
 pub const LIST_LIMIT_MAX: u32 = 1000;
 
 /// What went wrong, for programs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum FailureCode {
     /// The request makes no sense. Nothing changed.
     Invalid,
+    /// The caller has not shown who it is: no token, no client certificate, or one that is not known here. Nothing changed.
+    Unauthenticated,
     /// The caller may not administer.
     Forbidden,
-    /// There is no such thing, or no such path.
+    /// There is no such thing.
     NotFound,
+    /// This version of the service has no such path.
+    UnknownPath,
     /// The path takes other methods.
     MethodNotAllowed,
     /// The request is too long.
     TooLarge,
+    /// Too many attempts with credentials that are not known here. Nothing changed.
+    TooManyAttempts,
     /// There is one already. Nothing changed.
     Exists,
     /// It still holds something. Nothing changed.
@@ -55,11 +63,12 @@ pub enum FailureCode {
     Internal,
     /// A code of a later server.
     #[serde(other)]
+    #[schemars(skip)]
     Other,
 }
 
 /// The body of every answer that is an error.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Failure {
     /// For programs.
     pub code: FailureCode,
@@ -68,11 +77,12 @@ pub struct Failure {
 }
 
 /// An answer that says nothing more than that it was done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Empty {}
 
 /// A page of a list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "{T}List")]
 pub struct List<T> {
     /// In order.
     pub items: Vec<T>,
@@ -84,7 +94,7 @@ pub struct List<T> {
 // -- zones -----------------------------------------------------------------------------------------------------------------------
 
 /// How the store and its zones are doing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StoreStatus {
     /// The store's id, 32 hexadecimal digits.
@@ -101,7 +111,7 @@ pub struct StoreStatus {
 }
 
 /// A zone.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Zone {
     /// Its name.
@@ -129,7 +139,7 @@ pub struct Zone {
 }
 
 /// What a zone's catalog is doing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "phase", rename_all = "camelCase")]
 pub enum ZonePhase {
     /// Being opened.
@@ -163,7 +173,7 @@ pub enum ZonePhase {
 }
 
 /// The chunks of a zone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Chunks {
     /// Live ones.
@@ -176,7 +186,7 @@ pub struct Chunks {
 }
 
 /// How copies are repaired. Numbers are since the start of the process, if not said otherwise.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Repair {
     /// Whether the catalog has said what lacks copies, now: the two numbers that follow mean nothing without.
@@ -204,7 +214,7 @@ pub struct Repair {
 // -- tenants, accounts, buckets --------------------------------------------------------------------------------------------------
 
 /// A tenant to be made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NewTenant {
     /// Its name.
@@ -215,7 +225,7 @@ pub struct NewTenant {
 }
 
 /// A tenant.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Tenant {
     /// Its name.
@@ -228,7 +238,7 @@ pub struct Tenant {
 }
 
 /// An account to be made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NewAccount {
     /// Its name, of which its tenant has no other.
@@ -239,7 +249,7 @@ pub struct NewAccount {
 }
 
 /// An account.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Account {
     /// Its canonical id, 64 hexadecimal digits.
@@ -253,7 +263,7 @@ pub struct Account {
 }
 
 /// A bucket with what it holds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Bucket {
     /// Its name.
@@ -273,7 +283,7 @@ pub struct Bucket {
 }
 
 /// Whether a bucket keeps versions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Versioning {
     /// It never did.
@@ -285,7 +295,7 @@ pub enum Versioning {
 }
 
 /// What a bucket holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Usage {
     /// Current objects.
@@ -309,7 +319,7 @@ pub struct Usage {
 // -- access keys -----------------------------------------------------------------------------------------------------------------
 
 /// Where a grant holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Scope {
     /// In one bucket.
@@ -321,7 +331,7 @@ pub enum Scope {
 }
 
 /// What a grant allows; each includes those before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Access {
     /// Read and list.
@@ -333,12 +343,12 @@ pub enum Access {
 }
 
 /// A right that a key has.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Grant {
     /// Where.
     pub scope: Scope,
-    /// The bucket's name, for [`Scope::Bucket`]; in an answer it is missing where the bucket no longer exists.
+    /// The bucket's name, where the scope is a bucket; in an answer it is missing where the bucket no longer exists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bucket: Option<String>,
     /// What.
@@ -346,7 +356,7 @@ pub struct Grant {
 }
 
 /// The secret half of a key. It does not show itself in logs.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Secret(pub String);
 
@@ -357,7 +367,7 @@ impl fmt::Debug for Secret {
 }
 
 /// Both halves of a key that exists already elsewhere.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Credentials {
     /// The public half.
@@ -367,7 +377,7 @@ pub struct Credentials {
 }
 
 /// A key to be made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NewKey {
     /// What it opens, at least one thing.
@@ -387,7 +397,7 @@ pub struct NewKey {
 }
 
 /// A key, without its secret.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Key {
     /// The public half.
@@ -410,7 +420,7 @@ pub struct Key {
 }
 
 /// A key that was made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CreatedKey {
     /// The key.

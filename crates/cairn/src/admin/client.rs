@@ -1,18 +1,23 @@
-//! A client of the administration API over the Unix socket of a data directory.
+//! A client of the administration API: over the Unix socket of a data directory, or over the network.
 
+pub mod endpoint;
+
+use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HOST};
-use http::{Method, Request};
+use cairn_s3::Connection;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, SERVER};
+use http::{HeaderMap, HeaderValue, Method, Request};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use self::endpoint::Endpoint;
 use super::api::{Failure, FailureCode, List};
 use super::socket::{self, SOCKET_NAME};
 
@@ -24,15 +29,28 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(70);
 /// Why there is no answer, or none that is good. In words for people; [`Failure`] is also what programs are shown.
 pub type ClientResult<T> = Result<T, Failure>;
 
-/// Speaks with the service that serves from a data directory.
+/// Speaks with a service.
 pub struct Client {
-    data: PathBuf,
+    service: Service,
+}
+
+/// Where it is.
+enum Service {
+    /// On this machine, serving from a data directory.
+    Data(PathBuf),
+    /// On the network.
+    Endpoint(Box<Endpoint>),
 }
 
 impl Client {
-    /// A client for this data directory. Nothing is opened yet.
-    pub fn new(data: &Path) -> Self {
-        Self { data: std::path::absolute(data).unwrap_or_else(|_| data.to_owned()) }
+    /// A client for the service of this data directory. Nothing is opened yet.
+    pub fn of_data(data: &Path) -> Self {
+        Self { service: Service::Data(std::path::absolute(data).unwrap_or_else(|_| data.to_owned())) }
+    }
+
+    /// A client for a service on the network. Nothing is opened yet.
+    pub fn of_endpoint(endpoint: Endpoint) -> Self {
+        Self { service: Service::Endpoint(Box::new(endpoint)) }
     }
 
     /// Asks.
@@ -76,52 +94,121 @@ impl Client {
     }
 
     async fn exchange<T: DeserializeOwned>(&self, method: Method, path: &str, body: Bytes) -> ClientResult<T> {
-        let stream = socket::connect(&self.data).await.map_err(|error| self.unreachable(&error))?;
-        let broken = |error: &dyn std::fmt::Display| {
-            failure(FailureCode::OutcomeUnknown, format!("The service ended, or broke off, before it answered ({error})."))
-        };
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
+        let stream = self.service.connect().await?;
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.service.broken(&error))?;
         let connection = tokio::spawn(connection);
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(HOST, "localhost")
-            .header(CONTENT_TYPE, "application/json")
-            .body(Full::new(body))
-            .map_err(|error| internal(&error))?;
-        let answer = sender.send_request(request).await.map_err(|error| broken(&error))?;
-        let status = answer.status();
-        let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await.map_err(|error| broken(&error))?;
+        let request = Request::builder().method(method).uri(path).header(CONTENT_TYPE, "application/json");
+        let mut request = request.body(Full::new(body)).map_err(|error| internal(&error))?;
+        request.headers_mut().extend(self.service.headers());
+        let answer = sender.send_request(request).await.map_err(|error| self.service.broken(&error))?;
+        let (head, body) = answer.into_parts();
+        let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(|error| self.service.broken(&*error))?;
         connection.abort();
         let body = body.to_bytes();
-        if status.is_success() {
-            return serde_json::from_slice(&body).map_err(|error| {
-                internal(&format!("the service's answer is not understood: {error}; is it of another version?"))
-            });
+        let is_other = |error: &dyn std::fmt::Display| not_understood(&self.service, &head.headers, head.status, error);
+        if head.status.is_success() {
+            return serde_json::from_slice(&body).map_err(|error| is_other(&error));
         }
-        Err(serde_json::from_slice(&body).unwrap_or_else(|_| internal(&format!("the service answered with status {status}"))))
+        match serde_json::from_slice(&body) {
+            Ok(failure) => Err(with_version(failure, &head.headers)),
+            Err(error) => Err(is_other(&error)),
+        }
+    }
+}
+
+/// An answer that is none of the API's.
+fn not_understood(service: &Service, headers: &HeaderMap, status: http::StatusCode, error: &dyn std::fmt::Display) -> Failure {
+    let message = match (other_version(headers), service) {
+        (Some(version), _) => {
+            format!(
+                "The service is of version {version}, this command of {OWN_VERSION}, and its answer is not understood: {error}"
+            )
+        }
+        (None, Service::Endpoint(endpoint)) => format!(
+            "{} answered with status {status} and not as the administration API does ({error}). The API is at the address that the service was given \
+             with --admin-api-listen; S3 and health are at others.",
+            endpoint.url()
+        ),
+        (None, Service::Data(_)) => format!("The service answered with status {status}, and it is not understood: {error}"),
+    };
+    internal(&message)
+}
+
+/// Says of a service of another version that it is one, where that may be why it does not do what was asked.
+fn with_version(mut failure: Failure, headers: &HeaderMap) -> Failure {
+    let may_be_why = matches!(
+        failure.code,
+        FailureCode::UnknownPath | FailureCode::MethodNotAllowed | FailureCode::Invalid | FailureCode::Other
+    );
+    if let Some(version) = other_version(headers).filter(|_| may_be_why) {
+        let version = format!(" (The service is of version {version}, this command of {OWN_VERSION}: it may know less.)");
+        failure.message.push_str(&version);
+    }
+    failure
+}
+
+const OWN_VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The service's version, where it says one that is not this one's.
+fn other_version(headers: &HeaderMap) -> Option<&str> {
+    let version = headers.get(SERVER)?.to_str().ok()?.strip_prefix("cairn/")?;
+    (version != OWN_VERSION).then_some(version)
+}
+
+impl Service {
+    async fn connect(&self) -> ClientResult<Box<dyn Connection>> {
+        match self {
+            Self::Data(data) => match socket::connect(data).await {
+                Ok(stream) => Ok(Box::new(stream)),
+                Err(error) => Err(unreachable(data, &error)),
+            },
+            Self::Endpoint(endpoint) => endpoint.connect().await,
+        }
     }
 
-    fn unreachable(&self, error: &io::Error) -> Failure {
-        let data = self.data.display();
-        let start = format!("Start it with: cairn serve --data {data}");
-        let message = match error.kind() {
-            io::ErrorKind::NotFound if !self.data.exists() => {
-                format!(
-                    "There is no data directory {data}. Say with --data where it is. If there is none yet, `cairn serve` makes it."
-                )
+    /// What every request has in its head.
+    fn headers(&self) -> HeaderMap {
+        match self {
+            Self::Data(_) => HeaderMap::from_iter([(HOST, HeaderValue::from_static("localhost"))]),
+            Self::Endpoint(endpoint) => {
+                let token = endpoint.authorization().map(|token| (AUTHORIZATION, token));
+                token.into_iter().chain([(HOST, endpoint.host())]).collect()
             }
-            io::ErrorKind::NotFound => format!("No service runs on {data} (there is no {SOCKET_NAME} in it). {start}"),
-            io::ErrorKind::ConnectionRefused => {
-                format!("No service runs on {data} (its {SOCKET_NAME} is left from one that ended). {start}")
-            }
-            io::ErrorKind::PermissionDenied => {
-                format!("You may not use {data}/{SOCKET_NAME}: only the user that serves and root may.")
-            }
-            _ => format!("The service on {data} cannot be reached by {SOCKET_NAME}: {error}"),
-        };
-        failure(FailureCode::Unavailable, message)
+        }
     }
+
+    /// Why there is no answer on a connection that was there.
+    fn broken(&self, error: &(dyn Error + 'static)) -> Failure {
+        let refused = match self {
+            Self::Data(_) => None,
+            Self::Endpoint(endpoint) => endpoint.refused(error),
+        };
+        refused.unwrap_or_else(|| {
+            failure(FailureCode::OutcomeUnknown, format!("The service ended, or broke off, before it answered ({error})."))
+        })
+    }
+}
+
+fn unreachable(data: &Path, error: &io::Error) -> Failure {
+    let shown = data.display();
+    let start = format!("Start it with: cairn serve --data {shown}");
+    let message = match error.kind() {
+        io::ErrorKind::NotFound if !data.exists() => {
+            format!(
+                "There is no data directory {shown}. Say with --data where it is. If there is none yet, `cairn serve` makes it."
+            )
+        }
+        io::ErrorKind::NotFound => format!("No service runs on {shown} (there is no {SOCKET_NAME} in it). {start}"),
+        io::ErrorKind::ConnectionRefused => {
+            format!("No service runs on {shown} (its {SOCKET_NAME} is left from one that ended). {start}")
+        }
+        io::ErrorKind::PermissionDenied => {
+            format!("You may not use {shown}/{SOCKET_NAME}: only the user that serves and root may.")
+        }
+        _ => format!("The service on {shown} cannot be reached by {SOCKET_NAME}: {error}"),
+    };
+    failure(FailureCode::Unavailable, message)
 }
 
 fn failure(code: FailureCode, message: String) -> Failure {
@@ -157,15 +244,32 @@ mod tests {
         assert_eq!(encode("a/b?c&d=e f%+é~"), "a%2Fb%3Fc%26d%3De%20f%25%2B%C3%A9~");
     }
 
+    #[test]
+    fn a_service_of_another_version_is_named_where_that_may_be_why() {
+        let of = |version: &'static str| HeaderMap::from_iter([(SERVER, HeaderValue::from_static(version))]);
+        let unknown = || failure(FailureCode::UnknownPath, "No such path.".to_owned());
+        let said = with_version(unknown(), &of("cairn/0.0.1")).message;
+        assert!(said.contains("of version 0.0.1, this command of ") && said.contains(OWN_VERSION), "{said}");
+        let own = concat!("cairn/", env!("CARGO_PKG_VERSION"));
+        for (failure, headers) in [
+            (unknown(), of(own)),
+            (unknown(), HeaderMap::new()),
+            (unknown(), of("nginx")),
+            (failure(FailureCode::NotFound, String::new()), of("cairn/0.0.1")),
+        ] {
+            assert_eq!(with_version(failure.clone(), &headers), failure);
+        }
+    }
+
     #[tokio::test]
     async fn without_a_service_it_is_said_how_to_start_one() {
         let root = tempfile::tempdir().unwrap();
-        let client = Client::new(root.path());
+        let client = Client::of_data(root.path());
         let failure = client.get::<()>("/v1/zones").await.unwrap_err();
         let start = format!("cairn serve --data {}", root.path().display());
         assert!(failure.message.starts_with("No service runs on") && failure.message.ends_with(&start), "{}", failure.message);
 
-        let missing = Client::new(&root.path().join("missing"));
+        let missing = Client::of_data(&root.path().join("missing"));
         let failure = missing.get::<()>("/v1/zones").await.unwrap_err();
         assert!(failure.message.starts_with("There is no data directory"), "{}", failure.message);
     }

@@ -13,9 +13,10 @@ use super::api::{
     Access, Account, Bucket, CreatedKey, Credentials, Empty, Failure, FailureCode, Grant, Key, List, NewAccount, NewKey,
     NewTenant, Scope, Secret, StoreStatus, Tenant,
 };
+use super::client::endpoint::{Endpoint, Means, TOKEN_VARIABLE};
 use super::client::{Client, ClientResult, encode};
 use super::output::Output;
-use super::render;
+use super::{openapi, render};
 
 /// The longest secret that is read from standard input, bytes.
 const SECRET_BYTES_MAX: u64 = 4096;
@@ -23,12 +24,24 @@ const SECRET_BYTES_MAX: u64 = 4096;
 /// Whom to ask, and what.
 #[derive(Debug, Clone, Args)]
 pub struct AdminOptions {
-    /// The data directory of the running service, where its administration socket is.
+    /// The data directory of the running service, where its administration socket is. Not looked at with --admin-endpoint.
     #[arg(long, env = "CAIRN_DATA", value_name = "DIR", default_value = "cairn-data", global = true)]
     pub data: PathBuf,
-    /// Not there yet: a service on another machine. Until it is, nothing is asked of anyone where this is given.
+    /// A service on the network, such as https://cairn.example:9443 (its --admin-api-listen), in place of one on this machine.
     #[arg(long, env = "CAIRN_ADMIN_ENDPOINT", value_name = "URL", global = true)]
     pub admin_endpoint: Option<String>,
+    /// The token for it; CAIRN_ADMIN_TOKEN gives it without a file.
+    #[arg(long, env = "CAIRN_ADMIN_TOKEN_FILE", value_name = "FILE", global = true)]
+    pub token_file: Option<PathBuf>,
+    /// Whom to trust that it is the one, PEM; those that this machine trusts when not given.
+    #[arg(long, env = "CAIRN_ADMIN_CA_CERT", value_name = "FILE", global = true)]
+    pub ca_cert: Option<PathBuf>,
+    /// The client certificate for it, PEM.
+    #[arg(long, env = "CAIRN_ADMIN_CLIENT_CERT", value_name = "FILE", global = true)]
+    pub client_cert: Option<PathBuf>,
+    /// The client certificate's private key, PEM.
+    #[arg(long, env = "CAIRN_ADMIN_CLIENT_KEY", value_name = "FILE", global = true)]
+    pub client_key: Option<PathBuf>,
     /// How results are printed: for people, or for programs.
     #[arg(long, value_enum, value_name = "FORM", default_value = "text", global = true)]
     pub output: Output,
@@ -55,6 +68,8 @@ pub enum AdminCommand {
     /// Buckets, and what they hold. (They are made and removed over S3.)
     #[command(subcommand)]
     Bucket(BucketCommand),
+    /// Print the API's description, an OpenAPI document. No service is asked.
+    Openapi,
 }
 
 /// About zones.
@@ -240,10 +255,6 @@ impl Rights {
 /// Runs a command.
 pub fn run(options: AdminOptions) -> ExitCode {
     let output = options.output;
-    if let Some(endpoint) = &options.admin_endpoint {
-        // Whoever names another machine must never change this one.
-        return output.failure(&not_over_the_network(endpoint));
-    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let outcome = match runtime {
         Ok(runtime) => runtime.block_on(dispatch(options)),
@@ -255,17 +266,31 @@ pub fn run(options: AdminOptions) -> ExitCode {
     }
 }
 
-fn not_over_the_network(endpoint: &str) -> Failure {
-    let message = format!(
-        "Administration over the network is not there yet, so {endpoint} was not asked and nothing was changed. Run cairn admin on the machine \
-         that serves, with --data DIR and without --admin-endpoint (CAIRN_ADMIN_ENDPOINT)."
-    );
-    Failure { code: FailureCode::Invalid, message }
+/// Whom to ask. Whoever names another machine never changes this one.
+fn client(options: &AdminOptions) -> ClientResult<Client> {
+    let AdminOptions { admin_endpoint, token_file, ca_cert, client_cert, client_key, .. } = options;
+    let invalid = |message: &str| Failure { code: FailureCode::Invalid, message: message.to_owned() };
+    let certificate = match (client_cert.clone(), client_key.clone()) {
+        (Some(certificate), Some(key)) => Some((certificate, key)),
+        (None, None) => None,
+        _ => return Err(invalid("Give both --client-cert and --client-key, or neither. Nothing was asked of anyone.")),
+    };
+    let means = Means { token_file: token_file.clone(), authority: ca_cert.clone(), certificate };
+    match admin_endpoint {
+        Some(url) => Ok(Client::of_endpoint(Endpoint::new(url, &means, std::env::var(TOKEN_VARIABLE).ok())?)),
+        None if means.token_file.is_some() || means.authority.is_some() || means.certificate.is_some() => Err(invalid(
+            "--token-file, --ca-cert and --client-cert are for a service on the network: give --admin-endpoint URL as well. Nothing was asked of anyone.",
+        )),
+        None => Ok(Client::of_data(&options.data)),
+    }
 }
 
 async fn dispatch(options: AdminOptions) -> ClientResult<()> {
-    let AdminOptions { data, admin_endpoint: _, output, command } = options;
-    let client = Client::new(&data);
+    if matches!(options.command, AdminCommand::Openapi) {
+        return options.output.result(&openapi::document(), openapi::text);
+    }
+    let client = client(&options)?;
+    let AdminOptions { output, command, .. } = options;
     match command {
         AdminCommand::Zone(ZoneCommand::Status) => {
             let status: StoreStatus = client.get("/v1/zones").await?;
@@ -278,6 +303,7 @@ async fn dispatch(options: AdminOptions) -> ClientResult<()> {
             output.result(&List { items: items.clone(), next: None }, || render::buckets(&items))
         }
         AdminCommand::Key(command) => key(&client, output, command).await,
+        AdminCommand::Openapi => Ok(()),
     }
 }
 

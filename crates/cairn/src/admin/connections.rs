@@ -1,4 +1,4 @@
-//! HTTP/1.1 for administration: few connections, small requests, everything bounded in bytes and time.
+//! HTTP/1.1 for administration: few connections, small requests, everything bounded in bytes and time, in both directions.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -19,6 +19,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::api::FailureCode;
 use super::error::ApiError;
+use super::unstalled::Unstalled;
 
 /// The most bytes of a request's head.
 const HEAD_BYTES_MAX: usize = 16 << 10;
@@ -30,8 +31,10 @@ pub const BODY_BYTES_MAX: usize = 64 << 10;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the body of a request may take.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a connection may take for its last answer once the service stops.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the other side may take nothing of an answer that is being sent.
+const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a connection may take for its last answer once the service stops: as long as a body may, and a little.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(12);
 
 /// What administration answers with.
 pub type Answer = Response<Full<Bytes>>;
@@ -41,14 +44,23 @@ pub fn slots(count: usize) -> Arc<Semaphore> {
     Arc::new(Semaphore::new(count))
 }
 
+/// Waits until all of a listener's connections are closed, for as long as their last answers may take.
+pub async fn all_closed(slots: &Semaphore, count: usize) {
+    let count = u32::try_from(count).unwrap_or(u32::MAX);
+    if tokio::time::timeout(CLOSE_TIMEOUT, slots.acquire_many(count)).await.is_err() {
+        tracing::warn!("stopped with administration connections still open");
+    }
+}
+
 /// Waits until `stop` holds true, or nobody is left to say so.
 pub async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-/// Serves one connection until it is closed, or `stop` holds true and the running request is answered.
+/// Serves one connection until it is closed, or `stop` holds true or it has become so old and the running request is answered.
 pub async fn serve<Handler, Answering>(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    age_max: Option<Duration>,
     mut stop: watch::Receiver<bool>,
     handler: Handler,
 ) where
@@ -61,15 +73,36 @@ pub async fn serve<Handler, Answering>(
         let answering = handler(request);
         async move { Ok::<_, Infallible>(answering.await) }
     });
-    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let stream = TokioIo::new(Unstalled::new(stream, SEND_TIMEOUT));
+    let mut connection = std::pin::pin!(builder.serve_connection(stream, service));
+    let aged = async {
+        match age_max {
+            Some(age_max) => tokio::time::sleep(age_max).await,
+            None => std::future::pending().await,
+        }
+    };
+    let mut is_stopping = false;
     let outcome = tokio::select! {
-        outcome = connection.as_mut() => outcome,
+        outcome = connection.as_mut() => Some(outcome),
+        () = aged => None,
         () = stopped(&mut stop) => {
-            connection.as_mut().graceful_shutdown();
-            match tokio::time::timeout(CLOSE_TIMEOUT, connection).await {
-                Ok(outcome) => outcome,
-                Err(_) => return,
+            is_stopping = true;
+            None
+        }
+    };
+    let outcome = if let Some(outcome) = outcome {
+        outcome
+    } else {
+        connection.as_mut().graceful_shutdown();
+        let closing = async {
+            if !is_stopping {
+                stopped(&mut stop).await;
             }
+            tokio::time::sleep(CLOSE_TIMEOUT).await;
+        };
+        tokio::select! {
+            outcome = connection => outcome,
+            () = closing => return,
         }
     };
     if let Err(error) = outcome {

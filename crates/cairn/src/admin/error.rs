@@ -40,10 +40,12 @@ impl ApiError {
     pub fn status(&self) -> StatusCode {
         match self.code {
             FailureCode::Invalid => StatusCode::BAD_REQUEST,
+            FailureCode::Unauthenticated => StatusCode::UNAUTHORIZED,
             FailureCode::Forbidden => StatusCode::FORBIDDEN,
-            FailureCode::NotFound => StatusCode::NOT_FOUND,
+            FailureCode::NotFound | FailureCode::UnknownPath => StatusCode::NOT_FOUND,
             FailureCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             FailureCode::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            FailureCode::TooManyAttempts => StatusCode::TOO_MANY_REQUESTS,
             FailureCode::Exists | FailureCode::InUse => StatusCode::CONFLICT,
             FailureCode::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             FailureCode::OutcomeUnknown => StatusCode::GATEWAY_TIMEOUT,

@@ -1,5 +1,5 @@
 //! `/healthz` and `/readyz`, over plain HTTP on the address of `--admin-listen`. Nothing else is there: administration is done over the
-//! Unix socket (K2).
+//! Unix socket, or over TLS on an address of its own (K2).
 //!
 //! `/healthz` says that the process lives and answers; `/readyz` that objects can be written now, or in words why not.
 
@@ -22,7 +22,7 @@ pub async fn run(admin: Arc<Admin>, listener: TcpListener, mut stop: watch::Rece
     loop {
         let accepted = tokio::select! {
             biased;
-            () = connections::stopped(&mut stop) => return,
+            () = connections::stopped(&mut stop) => break,
             accepted = async { (slots.clone().acquire_owned().await, listener.accept().await) } => accepted,
         };
         let (slot, Ok((stream, _))) = accepted else {
@@ -36,10 +36,12 @@ pub async fn run(admin: Arc<Admin>, listener: TcpListener, mut stop: watch::Rece
                 let answer = answer(&admin, request.method(), request.uri().path());
                 async move { answer }
             };
-            connections::serve(stream, stop, handler).await;
+            connections::serve(stream, None, stop, handler).await;
             drop(slot);
         });
     }
+    drop(listener);
+    connections::all_closed(&slots, CONNECTIONS_MAX).await;
 }
 
 fn answer(admin: &Admin, method: &Method, path: &str) -> Answer {

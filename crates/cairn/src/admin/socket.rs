@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 
+use super::caller::Caller;
 use super::connections;
 use super::error::ApiError;
 use super::{Admin, routes};
@@ -26,20 +27,9 @@ const ADDRESS_LENGTH_MAX: usize = 107;
 /// The most connections at a time.
 const CONNECTIONS_MAX: usize = 32;
 
-/// Who is at the other end of a connection, by the word of the kernel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Caller {
-    /// Its user.
-    pub uid: u32,
-    /// Its process, where the kernel says.
-    pub pid: Option<i32>,
-}
-
-impl Caller {
-    /// Whether this one may administer a service that runs as `own_uid`.
-    pub fn is_allowed(self, own_uid: u32) -> bool {
-        self.uid == own_uid || self.uid == 0
-    }
+/// Whether a user may administer a service that runs as `own_uid`.
+fn is_allowed(uid: u32, own_uid: u32) -> bool {
+    uid == own_uid || uid == 0
 }
 
 /// A path to the socket that fits into an address. It leads there for as long as this lives.
@@ -101,33 +91,34 @@ impl Listener {
             });
         }
         let _ = std::fs::remove_file(&self.path);
+        connections::all_closed(&slots, CONNECTIONS_MAX).await;
     }
 }
 
 async fn serve(admin: Arc<Admin>, stream: UnixStream, own_uid: u32, stop: watch::Receiver<bool>) {
-    let caller = match stream.peer_cred() {
-        Ok(credentials) => Caller { uid: credentials.uid(), pid: credentials.pid() },
+    let (uid, pid) = match stream.peer_cred() {
+        Ok(credentials) => (credentials.uid(), credentials.pid()),
         Err(error) => {
             tracing::warn!(%error, "a connection to the administration socket is refused: the kernel does not say whose it is");
             return;
         }
     };
-    let is_allowed = caller.is_allowed(own_uid);
+    let is_allowed = is_allowed(uid, own_uid);
     if !is_allowed {
-        tracing::warn!(uid = caller.uid, pid = caller.pid, "a connection to the administration socket is refused");
+        tracing::warn!(uid, pid, "a connection to the administration socket is refused");
     }
     let handler = |request| {
         let admin = admin.clone();
         async move {
             if is_allowed {
-                return routes::answer(&admin, caller, request).await;
+                return routes::answer(&admin, Caller::Local { uid, pid }, request).await;
             }
-            let message = format!("user {} may not administer this service: only user {own_uid} and root may", caller.uid);
+            let message = format!("user {uid} may not administer this service: only user {own_uid} and root may");
             let error = ApiError::new(FailureCode::Forbidden, message);
             connections::json(error.status(), &error.failure())
         }
     };
-    connections::serve(stream, stop, handler).await;
+    connections::serve(stream, None, stop, handler).await;
 }
 
 /// Connects to the service that serves from a data directory.
@@ -142,12 +133,11 @@ mod tests {
     // K2: the peer's user is checked.
     #[test]
     fn only_the_serving_user_and_root_may_administer() {
-        let allowed = |uid| Caller { uid, pid: None }.is_allowed(1000);
-        assert!(allowed(1000));
-        assert!(allowed(0));
-        assert!(!allowed(1001));
-        assert!(!allowed(65534));
-        assert!(!Caller { uid: 1000, pid: None }.is_allowed(0), "nobody but root administers root's service");
+        assert!(is_allowed(1000, 1000));
+        assert!(is_allowed(0, 1000));
+        assert!(!is_allowed(1001, 1000));
+        assert!(!is_allowed(65534, 1000));
+        assert!(!is_allowed(1000, 0), "nobody but root administers root's service");
     }
 
     #[tokio::test]

@@ -1,5 +1,6 @@
 //! The real binary on a directory of its own, and its command line.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,10 @@ pub const CAIRN: &str = env!("CARGO_BIN_EXE_cairn");
 pub struct Service {
     pub data: PathBuf,
     pub health: SocketAddr,
+    /// Where the API is on the network, if it is.
+    pub network: Option<SocketAddr>,
+    /// Where S3 is.
+    pub address: SocketAddr,
     /// The root key.
     pub root: S3Client,
     child: Child,
@@ -32,16 +37,32 @@ impl Service {
         Self::start_in(tempfile::tempdir().unwrap())
     }
 
+    /// The same with further arguments, and variables.
+    pub fn start_with<A: AsRef<OsStr>>(arguments: &[A], variables: &[(&str, &str)]) -> Self {
+        let started = Self::try_start(tempfile::tempdir().unwrap(), arguments, variables);
+        started.unwrap_or_else(|(said, _)| panic!("it ended: {said}"))
+    }
+
     fn start_in(directory: tempfile::TempDir) -> Self {
         Self::try_start_in(directory).unwrap_or_else(|(said, _)| panic!("it ended: {said}"))
     }
 
     fn try_start_in(directory: tempfile::TempDir) -> Result<Self, (String, Stopped)> {
+        Self::try_start(directory, &[] as &[&str], &[])
+    }
+
+    fn try_start<A: AsRef<OsStr>>(
+        directory: tempfile::TempDir,
+        arguments: &[A],
+        variables: &[(&str, &str)],
+    ) -> Result<Self, (String, Stopped)> {
         let data = directory.path().join("data");
         let log = std::fs::File::options().append(true).create(true).open(directory.path().join("log")).unwrap();
         let mut child = cairn(&data)
             .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data"])
             .arg(&data)
+            .args(arguments)
+            .envs(variables.iter().copied())
             .stdout(Stdio::piped())
             .stderr(log)
             .spawn()
@@ -55,10 +76,11 @@ impl Service {
             }
         }
         let after = |words: &str| {
-            let rest = said.split(words).nth(1).unwrap_or_else(|| panic!("{words:?} is missing in {said}"));
-            rest.split([' ', '/']).next().unwrap().parse::<SocketAddr>().unwrap()
+            let rest = said.split(words).nth(1)?.split_once("://").unwrap().1;
+            Some(rest.split([' ', '/', '\n']).next().unwrap().trim_end_matches('.').parse::<SocketAddr>().unwrap())
         };
-        let (address, health) = (after("Cairn serves S3 at http://"), after("Health is at http://"));
+        let (address, health) = (after("Cairn serves S3 at ").unwrap(), after("Health is at ").unwrap());
+        let network = after("The administration API is at ");
         let credentials = std::fs::read_to_string(data.join("root-credentials")).unwrap();
         let half = |name: &str| {
             let line = credentials.lines().find(|line| line.starts_with(name)).unwrap();
@@ -72,7 +94,7 @@ impl Service {
             region: "us-east-1".to_owned(),
             clock: Arc::new(SystemClock::new()),
         };
-        Ok(Self { data, health, root, child, output, directory })
+        Ok(Self { data, health, network, address, root, child, output, directory })
     }
 
     /// Ends the process as a power cut would, and starts it again.
@@ -90,6 +112,16 @@ impl Service {
         let (well, said) = self.stop();
         assert!(well, "{said}");
         Stopped(directory).restart(change)
+    }
+
+    /// Asks it to stop; returns when it has begun to.
+    pub fn begin_to_stop(&mut self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        let mut said = String::new();
+        while !said.contains("Stopping") {
+            assert_ne!(self.output.read_line(&mut said).unwrap(), 0, "{said}");
+        }
     }
 
     /// Asks it to stop; whether it ended well, and its last words.

@@ -29,10 +29,20 @@ fn grants(line: &str) -> Vec<(Scope, Option<String>, Access)> {
 /// Taken for the local service, it would change the wrong one.
 #[test]
 fn another_machine_is_not_taken_for_this_one() {
-    let options = parse("zone status --admin-endpoint https://other:9443").unwrap();
-    let failure = not_over_the_network(options.admin_endpoint.as_deref().unwrap());
-    assert!(failure.message.contains("https://other:9443 was not asked and nothing was changed"), "{}", failure.message);
-    assert_eq!(run(options), ExitCode::FAILURE);
+    for (line, words) in [
+        ("zone status --admin-endpoint http://other:9443 --token-file t", "without TLS"),
+        ("zone status --admin-endpoint other --token-file t", "https://HOST:PORT"),
+        ("zone status --admin-endpoint https://other:9443", "asks who you are"),
+        ("zone status --admin-endpoint https://other:9443 --client-cert c", "both --client-cert and --client-key"),
+        ("zone status --token-file t", "give --admin-endpoint URL"),
+        ("zone status --ca-cert c", "give --admin-endpoint URL"),
+        ("--client-key k --client-cert c zone status", "give --admin-endpoint URL"),
+    ] {
+        let options = parse(line).unwrap();
+        let failure = client(&options).err().unwrap_or_else(|| panic!("{line}: somebody is asked"));
+        assert!(failure.message.contains(words), "{line}: {}", failure.message);
+        assert_eq!(run(options), ExitCode::FAILURE, "{line}");
+    }
 }
 
 #[test]
