@@ -174,6 +174,11 @@ pub trait Catalog: Send + Sync + 'static {
     /// record no longer names is passed over; a request that would leave a chunk without any place changes nothing.
     fn clear_locators(&self, request: ClearLocatorsBatch) -> CatalogFuture<'_, Vec<bool>>;
 
+    /// Names new places of chunks in the stead of old ones in the same zone, one answer each in order (B4): whether the record names the new place,
+    /// now or already before. It does only if, in this commit, the blob exists and is not condemned, both places are of the zone's present
+    /// incarnation, and the record names the old one. There is no moment at which it names neither.
+    fn move_locators(&self, request: MoveLocatorsBatch) -> CatalogFuture<'_, Vec<bool>>;
+
     /// For each place, whether any blob, condemned or not, names that chunk by this very locator and incarnation (S2).
     fn named(&self, places: Vec<ChunkPlace>) -> CatalogFuture<'_, Vec<bool>>;
 

@@ -56,6 +56,28 @@ pub struct ClearLocatorsBatch {
     pub clearances: Vec<ClearLocators>,
 }
 
+/// A copy that was made from another one in the same zone, to be named in its stead (B4).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MoveLocator {
+    /// Which chunk.
+    pub chunk: ChunkId,
+    /// In which zone.
+    pub zone: ZoneIndex,
+    /// The place that the record must name.
+    pub from: Replica,
+    /// The place that it is to name.
+    pub to: Replica,
+}
+
+/// See [`crate::Catalog::move_locators`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MoveLocatorsBatch {
+    /// The mover's own session (B4).
+    pub session: SessionId,
+    /// What was moved.
+    pub moves: Vec<MoveLocator>,
+}
+
 /// A place where a zone keeps a chunk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChunkPlace {

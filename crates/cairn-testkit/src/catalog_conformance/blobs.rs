@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use cairn_catalog::{
     AddLocators, AddLocatorsBatch, AddOutcome, AdvanceRebuild, CatalogError, ChunkPlace, ClearLocators, ClearLocatorsBatch,
-    CloseSilentSessions, ConfirmDeletions, ListBlobs, ListCondemned, ListIncomplete, NewBlob, NewContent, OpenSession,
-    RetireIncarnation,
+    CloseSilentSessions, ConfirmDeletions, ListBlobs, ListCondemned, ListIncomplete, MoveLocator, MoveLocatorsBatch, NewBlob,
+    NewContent, OpenSession, RetireIncarnation,
 };
 use cairn_types::records::{Replica, ZoneSet};
 use cairn_types::{BlobId, ChunkId, Incarnation, SessionId, ZoneIndex};
@@ -249,6 +249,49 @@ pub async fn takes_damaged_places_off_but_never_the_last(world: &World<'_>) {
     // And comes back by a new copy.
     let again = addition(id, ZONE_A, &[(0, replica(1, "repaired"))]);
     assert_eq!(add(world, world.session, again).await, Ok(AddOutcome::Added));
+}
+
+/// A move names the new place in the stead of the very one that it was made from, under an open session, in the zone's present life; else nothing
+/// changes (B2, B4, S2).
+pub async fn moves_places_within_a_zone(world: &World<'_>) {
+    let blob = world.blob(&[1, 1], &[0, 1]);
+    let old = blob.content.chunks[1].replicas[0].clone().unwrap();
+    let id = commit(world, "a", blob.clone()).await.unwrap();
+    let session = world.catalog.open_session(OpenSession { gateway: "mover".to_owned() }).await.unwrap();
+    let chunk = ChunkId { blob: id, ordinal: 1 };
+    let step = async |session: SessionId, chunk: ChunkId, zone: ZoneIndex, from: &Replica, to: &Replica| {
+        let moves = vec![MoveLocator { chunk, zone, from: from.clone(), to: to.clone() }];
+        world.catalog.move_locators(MoveLocatorsBatch { session, moves }).await.map(|answers| answers[0])
+    };
+    let (new, newer) = (replica(1, "moved"), replica(1, "moved again"));
+    for (chunk, zone, from, to) in [
+        (chunk, ZONE_A, &replica(1, "another"), &new),
+        (ChunkId { ordinal: 7, ..chunk }, ZONE_A, &old, &new),
+        (ChunkId { blob: BlobId { session, counter: 77 }, ordinal: 1 }, ZONE_A, &old, &new),
+        // Nothing is there to be moved: that would be an addition.
+        (chunk, ZONE_C, &old, &new),
+        (chunk, ZONE_A, &old, &replica(9, "of another life")),
+    ] {
+        assert_eq!(step(session, chunk, zone, from, to).await, Ok(false), "{chunk:?} {zone} {from:?} {to:?}");
+    }
+    let found = async || world.catalog.blobs(vec![id]).await.unwrap().remove(0).unwrap().1.content;
+    assert_eq!(found().await, blob.content, "nothing has changed");
+    assert_eq!(step(session, chunk, ZONE_A, &old, &new).await, Ok(true));
+    // An answer that was lost can be asked for again, and what was moved on since is not taken back.
+    assert_eq!(step(session, chunk, ZONE_A, &old, &new).await, Ok(true));
+    assert_eq!(step(session, chunk, ZONE_A, &new, &newer).await, Ok(true));
+    assert_eq!(step(session, chunk, ZONE_A, &old, &new).await, Ok(false));
+    let mut expected = blob.content.clone();
+    expected.chunks[1].replicas[0] = Some(newer.clone());
+    assert_eq!(found().await, expected);
+    assert_eq!(incomplete(world, zones(&[ZONE_A, ZONE_B])).await, []);
+    assert_eq!(incomplete(world, zones(&[ZONE_C])).await, [id], "the index says what it said");
+    // A closed session moves nothing, and nothing of a condemned blob is moved.
+    world.catalog.close_session(session).await.unwrap();
+    expect_error(step(session, chunk, ZONE_A, &newer, &new).await, &CatalogError::SessionClosed);
+    world.delete("a", None).await.unwrap();
+    assert_eq!(step(world.session, chunk, ZONE_A, &newer, &new).await, Ok(false));
+    assert_eq!(found().await, expected);
 }
 
 /// A blob without references waits for its grace, then for every zone's confirmation, then is forgotten (B5).

@@ -104,6 +104,7 @@ pub async fn run_all(make: &Make) {
         blobs::writes_down_what_is_missing;
         blobs::adds_locators_once;
         blobs::takes_damaged_places_off_but_never_the_last;
+        blobs::moves_places_within_a_zone;
         blobs::condemns_and_forgets;
         blobs::names_chunks_by_their_very_places;
         blobs::walks_over_all_blobs_after_a_loss;

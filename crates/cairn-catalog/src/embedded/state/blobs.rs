@@ -18,7 +18,7 @@ use super::tables::{
 use super::transaction::Transaction;
 use crate::{
     AddLocators, AddLocatorsBatch, AddOutcome, CatalogError, CatalogResult, ClearLocators, ClearLocatorsBatch, CondemnedPosition,
-    ConfirmDeletions, IncompletePosition, NewBlob, NewContent,
+    ConfirmDeletions, IncompletePosition, MoveLocator, MoveLocatorsBatch, NewBlob, NewContent,
 };
 use cairn_types::records::{AbandonedRecord, ManifestId, PartRecord};
 
@@ -380,6 +380,48 @@ fn without_places(
                 return None;
             }
         }
+    }
+    Some(after)
+}
+
+/// See [`crate::Catalog::move_locators`] (B4).
+pub(super) fn move_locators(transaction: &mut Transaction<'_>, batch: MoveLocatorsBatch) -> CatalogResult<Vec<bool>> {
+    super::sessions::check_open(transaction, batch.session)?;
+    let incarnations = incarnations(transaction)?;
+    batch
+        .moves
+        .into_iter()
+        .map(|moved| {
+            let id = moved.chunk.blob;
+            let Some(before) = blob(transaction, id)?.filter(|blob| blob.condemned.is_none()) else {
+                return Ok(false);
+            };
+            let Some(after) = with_moved(&before, moved, &incarnations) else {
+                return Ok(false);
+            };
+            if after != before {
+                write_blob(transaction, id, Some(&before), Some(after))?;
+            }
+            Ok(true)
+        })
+        .collect()
+}
+
+/// The record with this place in the stead of the other; `None` when it may not be.
+fn with_moved(before: &BlobRecord, moved: MoveLocator, incarnations: &[Incarnation; ZONE_COUNT]) -> Option<BlobRecord> {
+    let current = incarnations.get(moved.zone.get()).filter(|incarnation| incarnation.0 != 0)?;
+    if moved.to.incarnation != *current || moved.from.incarnation != *current {
+        return None;
+    }
+    let mut after = before.clone();
+    let chunk = after.content.chunks.get_mut(usize::try_from(moved.chunk.ordinal).ok()?)?;
+    let slot = chunk.replicas.get_mut(moved.zone.get())?.as_mut()?;
+    if *slot != moved.to {
+        // Another place may be a repair's: it is the one that was read as good last.
+        if *slot != moved.from {
+            return None;
+        }
+        *slot = moved.to;
     }
     Some(after)
 }

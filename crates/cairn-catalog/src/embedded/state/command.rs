@@ -13,9 +13,10 @@ use crate::{
     CopyVersion, CreateAccessKey, CreateAccount, CreateBucket, CreateTenant, CreateUpload, DeleteBucket, DeleteVersion,
     DeleteVersions, Deleted, FoundAccessKey, FoundAccount, FoundBlob, FoundBucket, FoundTenant, FoundUpload, FoundUploadPart,
     FoundVersion, GetVersion, IncompletePosition, Limits, ListAccessKeys, ListAfter, ListBlobs, ListBuckets, ListCondemned,
-    ListIncomplete, ListObjects, ListParts, ListUploads, ListVersions, ManifestPage, ManifestParts, ObjectPage, OpenSession,
-    Page, PutPart, PutVersion, Reap, Reaped, RebuildProgress, RetireIncarnation, SessionView, SetVersioning, SourceVersion,
-    TagVersion, Tagged, UpdateAccessKey, UploadName, UploadPage, UploadState, VersionPage, Written, ZoneView,
+    ListIncomplete, ListObjects, ListParts, ListUploads, ListVersions, ManifestPage, ManifestParts, MoveLocatorsBatch,
+    ObjectPage, OpenSession, Page, PutPart, PutVersion, Reap, Reaped, RebuildProgress, RetireIncarnation, SessionView,
+    SetVersioning, SourceVersion, TagVersion, Tagged, UpdateAccessKey, UploadName, UploadPage, UploadState, VersionPage, Written,
+    ZoneView,
 };
 
 /// Makes the enums of requests and of their results, and the way from one to the other.
@@ -59,6 +60,7 @@ operations! {
     AbortUpload(UploadName) -> ();
     AddLocators(AddLocatorsBatch) -> Vec<AddOutcome>;
     ClearLocators(ClearLocatorsBatch) -> Vec<bool>;
+    MoveLocators(MoveLocatorsBatch) -> Vec<bool>;
     ConfirmDeletions(ConfirmDeletions) -> ();
     Reap(Reap) -> Reaped;
     OpenSession(OpenSession) -> SessionId;
@@ -136,6 +138,7 @@ pub fn evaluate(transaction: &mut Transaction<'_>, command: Command) -> Result<O
         }
         Command::AddLocators(batch) => Outcome::AddLocators(blobs::add_locators(transaction, batch)?),
         Command::ClearLocators(batch) => Outcome::ClearLocators(blobs::clear_locators(transaction, batch)?),
+        Command::MoveLocators(batch) => Outcome::MoveLocators(blobs::move_locators(transaction, batch)?),
         Command::ConfirmDeletions(request) => {
             blobs::confirm_deletions(transaction, request)?;
             Outcome::ConfirmDeletions(())

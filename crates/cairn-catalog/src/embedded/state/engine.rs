@@ -20,9 +20,9 @@ use crate::{
     DeleteBucket, DeleteVersion, DeleteVersions, Deleted, FoundAccessKey, FoundAccount, FoundBlob, FoundBucket, FoundTenant,
     FoundUpload, FoundUploadPart, FoundVersion, GetVersion, IncompletePosition, Limits, ListAccessKeys, ListAfter, ListBlobs,
     ListBuckets, ListCondemned, ListIncomplete, ListObjects, ListParts, ListUploads, ListVersions, ManifestPage, ManifestParts,
-    ObjectPage, OpenSession, Page, PutPart, PutVersion, Reap, Reaped, RebuildProgress, RetireIncarnation, SessionView,
-    SetVersioning, SourceVersion, TagVersion, Tagged, UpdateAccessKey, UploadName, UploadPage, UploadState, VersionPage, Written,
-    ZoneView,
+    MoveLocatorsBatch, ObjectPage, OpenSession, Page, PutPart, PutVersion, Reap, Reaped, RebuildProgress, RetireIncarnation,
+    SessionView, SetVersioning, SourceVersion, TagVersion, Tagged, UpdateAccessKey, UploadName, UploadPage, UploadState,
+    VersionPage, Written, ZoneView,
 };
 
 /// A state machine that takes commands and answers questions: what an engine has to be, for [`EmbeddedCatalog`] to make a [`Catalog`] of it.
@@ -93,6 +93,7 @@ impl<Machine: StateMachine> Catalog for EmbeddedCatalog<Machine> {
         abort_upload = AbortUpload(name: UploadName) -> ();
         add_locators = AddLocators(request: AddLocatorsBatch) -> Vec<AddOutcome>;
         clear_locators = ClearLocators(request: ClearLocatorsBatch) -> Vec<bool>;
+        move_locators = MoveLocators(request: MoveLocatorsBatch) -> Vec<bool>;
         confirm_deletions = ConfirmDeletions(request: ConfirmDeletions) -> ();
         reap = Reap(request: Reap) -> Reaped;
         open_session = OpenSession(request: OpenSession) -> SessionId;
