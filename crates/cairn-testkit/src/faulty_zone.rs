@@ -366,6 +366,14 @@ impl Zone for FaultyZone {
         .boxed()
     }
 
+    fn sparse(&self, from: Option<Bytes>, count_max: usize) -> BoxFuture<'_, Result<Page, ZoneError>> {
+        async move {
+            let fault = self.choose(Operation::Enumerate, |_| false);
+            self.with_faults(fault.as_ref(), self.inner.sparse(from, count_max)).await
+        }
+        .boxed()
+    }
+
     fn usage(&self) -> BoxFuture<'_, Result<Usage, ZoneError>> {
         async move {
             let fault = self.choose(Operation::Usage, |_| false);

@@ -126,6 +126,14 @@ pub trait Zone: Send + Sync + 'static {
     /// [`ZoneError::Refused`].
     fn enumerate(&self, since: SessionId, from: Option<Bytes>, count_max: usize) -> BoxFuture<'_, Result<Page, ZoneError>>;
 
+    /// Lists chunks that stand in the way of space: the live ones of places that hold little else. Writing them again and then deleting these
+    /// gives back their space and more. By pages, with cursors of its own, as [`Zone::enumerate`] does; the walk is for whoever knows what
+    /// names them. An engine whose space comes back by itself has none.
+    fn sparse(&self, from: Option<Bytes>, count_max: usize) -> BoxFuture<'_, Result<Page, ZoneError>> {
+        let _ = (from, count_max);
+        Box::pin(async { Ok(Page::default()) })
+    }
+
     /// How full the zone is. Cheap: at most a system call.
     fn usage(&self) -> BoxFuture<'_, Result<Usage, ZoneError>>;
 }

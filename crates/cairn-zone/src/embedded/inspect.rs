@@ -11,7 +11,7 @@ use super::format::index::state_from_byte;
 use super::format::record::RECORD_HEADER_BYTES;
 use super::format::{BLOCK_BYTES, IndexHeader, ParseError, RecordHeader, RecordState, SegmentHeader, SegmentState, blocks_up};
 use super::scan::{Scan, WINDOW_BYTES, scan};
-use super::segment::count_live;
+use super::segment::{Live, count_live};
 use super::shared::{Owner, file_name, run_blocking, slot_of};
 use super::{OpenError, index_file};
 
@@ -41,8 +41,8 @@ pub(super) struct Candidate {
 
 /// How the records of a segment were found.
 pub(super) enum Content {
-    /// By its index: head, live chunks, their bytes.
-    Indexed(IndexHeader, u64, u64),
+    /// By its index: head, live chunks.
+    Indexed(IndexHeader, Live),
     /// By walking, for lack of a good index. Only these keep their file open: a zone has more segments than descriptors.
     Scanned(Scan, Arc<dyn File>),
 }
@@ -95,16 +95,16 @@ async fn inspect(slot: u32, file: Arc<dyn File>, owner: Owner) -> Result<Inspect
         SegmentState::Retired => return Ok(Inspected::Retired(slot, header)),
         SegmentState::InUse => {}
     }
-    let content = if let Some((index, live_count, live_bytes)) = read_index(&*file, &header, length).await? {
-        Content::Indexed(index, live_count, live_bytes)
+    let content = if let Some((index, live)) = read_index(&*file, &header, length).await? {
+        Content::Indexed(index, live)
     } else {
         Content::Scanned(scan(&*file, &header, length).await?, file)
     };
     Ok(Inspected::Live(Box::new(Candidate { slot, length, header, header_lost, content })))
 }
 
-/// The index, when it is whole, with the number and the bytes of live chunks. Entries are read only where some are dead.
-async fn read_index(file: &dyn File, header: &SegmentHeader, length: u64) -> io::Result<Option<(IndexHeader, u64, u64)>> {
+/// The index, when it is whole, with the live chunks counted. Entries are read only where some are dead.
+async fn read_index(file: &dyn File, header: &SegmentHeader, length: u64) -> io::Result<Option<(IndexHeader, Live)>> {
     let Some(index) = index_file::read_head(file, length).await? else {
         return Ok(None);
     };
@@ -117,16 +117,14 @@ async fn read_index(file: &dyn File, header: &SegmentHeader, length: u64) -> io:
     }
     let all_are = |state| states.iter().all(|byte| state_from_byte(*byte) == state);
     if all_are(RecordState::Live) {
-        return Ok(Some((index, u64::from(index.count), index.payload_bytes)));
+        let record_bytes = index.offset.saturating_sub(BLOCK_BYTES);
+        return Ok(Some((index, Live { count: u64::from(index.count), bytes: index.payload_bytes, record_bytes })));
     }
     if all_are(RecordState::Dead) {
-        return Ok(Some((index, 0, 0)));
+        return Ok(Some((index, Live::default())));
     }
     let entries = index_file::read_entries(file, &index).await?;
-    Ok(entries.map(|entries| {
-        let (count, bytes) = count_live(&entries);
-        (index, count, bytes)
-    }))
+    Ok(entries.map(|entries| (index, count_live(&entries))))
 }
 
 /// Whose a file without a readable header is, by its index and its first record; `None` when neither tells.

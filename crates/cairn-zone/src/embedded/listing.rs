@@ -5,6 +5,7 @@
 
 use std::ops::Bound;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use cairn_types::SessionId;
@@ -43,12 +44,39 @@ impl Cursor {
     }
 }
 
-/// One page.
+/// One page of everything of this session and later ones.
 pub(super) async fn enumerate(
     shared: Arc<Shared>,
     since: SessionId,
     from: Option<Bytes>,
     count_max: usize,
+) -> Result<Page, ZoneError> {
+    page(&shared, since, from, count_max, |_| true).await
+}
+
+/// One page of the live chunks of sparse segments. The newest is none of them: it cannot be given back.
+pub(super) async fn sparse(shared: Arc<Shared>, from: Option<Bytes>, count_max: usize) -> Result<Page, ZoneError> {
+    let settings = &shared.settings;
+    // Where there is no room for a whole segment, new ones are as small as what they are begun for, and sparse themselves.
+    let free = shared.environment.disk.free_bytes(&shared.directory).await;
+    let free = free.map_err(|error| ZoneError::Away(format!("asking for free space failed: {error}")))?;
+    if free < settings.keep_free_bytes.saturating_add(settings.segment_bytes) {
+        return Ok(Page::default());
+    }
+    let (newest, gives_back) = (shared.table.read().newest(), shared.gives_back.load(Ordering::Relaxed));
+    let is_sparse = |segment: &Segment| {
+        Some(segment.generation) != newest && segment.inner.lock().is_sparse(settings.sparse_percent, gives_back)
+    };
+    page(&shared, SessionId(0), from, count_max, is_sparse).await
+}
+
+/// One page of the segments that are wanted.
+async fn page(
+    shared: &Shared,
+    since: SessionId,
+    from: Option<Bytes>,
+    count_max: usize,
+    is_wanted: impl Fn(&Segment) -> bool + Send,
 ) -> Result<Page, ZoneError> {
     let start = match from {
         None => Cursor { generation: 0, offset: 0 },
@@ -58,7 +86,8 @@ pub(super) async fn enumerate(
     let segments: Vec<Arc<Segment>> = {
         let table = shared.table.read();
         let from = (Bound::Included(start.generation), Bound::Unbounded);
-        table.segments.range(from).map(|(_, segment)| segment.clone()).take(SEGMENTS_MAX + 1).collect()
+        let wanted = table.segments.range(from).map(|(_, segment)| segment).filter(|segment| is_wanted(segment));
+        wanted.take(SEGMENTS_MAX + 1).cloned().collect()
     };
     let mut page = Page::default();
     for (at, segment) in segments.iter().enumerate() {
@@ -67,7 +96,7 @@ pub(super) async fn enumerate(
             page.next = Some(Cursor { generation: segment.generation, offset: after }.encode());
             return Ok(page);
         }
-        for entry in live_entries(&shared, segment, since, after).await? {
+        for entry in live_entries(shared, segment, since, after).await? {
             if page.found.len() == count_max {
                 // There is more, from the last one on.
                 return Ok(page);
@@ -89,7 +118,7 @@ pub(super) async fn enumerate(
 async fn live_entries(shared: &Shared, segment: &Arc<Segment>, since: SessionId, after: u64) -> Result<Vec<Entry>, ZoneError> {
     {
         let inner = segment.inner.lock();
-        if inner.retired || inner.live_count == 0 || inner.session_max < since {
+        if inner.retired || inner.live.count == 0 || inner.session_max < since {
             return Ok(Vec::new());
         }
     }

@@ -4,7 +4,7 @@
 //! and, in a sealed segment, the state byte in its index, both in place and both in one file; one sync makes them durable for all
 //! deletions that waited. Only then is anybody answered, and only then is the space given back.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::format::index::state_byte;
 use super::format::record::{STATE_OFFSET, punchable};
-use super::format::{Entry, Place, RecordState, SegmentState};
+use super::format::{BLOCK_BYTES, Entry, Place, RecordState, SegmentState};
 use super::index_file;
 use super::lookup::{self, read_failed};
 use super::segment::{Index, Segment};
@@ -51,6 +51,8 @@ pub(super) struct Maintenance {
     unsealed: Vec<Arc<Segment>>,
     /// All dead, to be retired as soon as they may be.
     all_dead: Vec<Arc<Segment>>,
+    /// Found with dead records when the zone was opened, whose space may not have been given back.
+    unpunched: VecDeque<Arc<Segment>>,
 }
 
 /// What a deletion changes in one segment.
@@ -68,14 +70,15 @@ impl Maintenance {
         tasks: mpsc::UnboundedReceiver<Task>,
         unsealed: Vec<Arc<Segment>>,
         all_dead: Vec<Arc<Segment>>,
+        unpunched: VecDeque<Arc<Segment>>,
     ) -> Self {
-        Self { shared, tasks, unsealed, all_dead }
+        Self { shared, tasks, unsealed, all_dead, unpunched }
     }
 
     /// Works until every sender is gone and everything that waited is done.
     pub(super) async fn run(mut self) {
         self.tidy().await;
-        while let Some(first) = self.tasks.recv().await {
+        while let Some(first) = self.next_task().await {
             let mut deletions = Vec::new();
             let mut next = Some(first);
             let mut taken = 0;
@@ -93,6 +96,53 @@ impl Maintenance {
             }
             self.tidy().await;
         }
+    }
+
+    /// The next task. Until one comes, what opening left to do is done, a segment at a time.
+    async fn next_task(&mut self) -> Option<Task> {
+        while let Some(segment) = self.unpunched.pop_front() {
+            match self.tasks.try_recv() {
+                Ok(task) => {
+                    self.unpunched.push_front(segment);
+                    return Some(task);
+                }
+                Err(mpsc::error::TryRecvError::Disconnected) => return None,
+                Err(mpsc::error::TryRecvError::Empty) => self.punch_again(&segment).await,
+            }
+        }
+        self.tasks.recv().await
+    }
+
+    /// Gives back what a crash has kept: records that are marked dead, and whose payload is still there. They are marked once more first, and that
+    /// is made durable: the mark that was read may be in the page cache only.
+    async fn punch_again(&self, segment: &Arc<Segment>) {
+        if self.shared.check_away().is_err() {
+            return;
+        }
+        match self.unpunched_in(segment).await {
+            Ok(targets) if targets.is_empty() => {}
+            Ok(targets) => {
+                let outcome = self.delete_in(segment.generation, &targets, &mut |_, _, _| {}).await;
+                if let Ok(Some((_, file, marks))) = outcome {
+                    give_back(&self.shared, &*file, &marks).await;
+                }
+            }
+            Err(error) => tracing::debug!(%error, segment = segment.generation, "a segment's dead records are left as they are"),
+        }
+    }
+
+    /// The dead records of a segment whose space was not given back.
+    async fn unpunched_in(&self, segment: &Arc<Segment>) -> io::Result<Vec<(usize, usize, Place, ChunkId)>> {
+        let file = self.shared.file(segment).await?;
+        let entries = lookup::entries(&self.shared, segment, &*file).await?;
+        let mut found = Vec::new();
+        for entry in entries.iter().filter(|entry| entry.state == RecordState::Dead) {
+            let (start, length) = punchable(entry.offset, entry.payload_length);
+            if length > 0 && file.read_at(start, BLOCK_BYTES as usize).await?.iter().any(|byte| *byte != 0) {
+                found.push((0, found.len(), self.shared.place(segment, entry), entry.id));
+            }
+        }
+        Ok(found)
     }
 
     /// Seals and retires what may be.
@@ -119,7 +169,7 @@ impl Maintenance {
                 }
                 self.unsealed.push(segment.clone());
             }
-            if segment.inner.lock().live_count == 0 {
+            if segment.inner.lock().live.count == 0 {
                 self.all_dead.push(segment);
             }
         }
@@ -159,7 +209,7 @@ impl Maintenance {
         }
         {
             let inner = segment.inner.lock();
-            if inner.retired || inner.damaged || inner.active || inner.live_count > 0 {
+            if inner.retired || inner.damaged || inner.active || inner.live.count > 0 {
                 return Ok(true);
             }
         }
@@ -222,8 +272,8 @@ impl Maintenance {
             let _ = deletion.answer.send(answers);
         }
         for (segment, file, marks) in touched {
-            give_back(&*file, &marks).await;
-            if segment.inner.lock().live_count == 0 {
+            give_back(&self.shared, &*file, &marks).await;
+            if segment.inner.lock().live.count == 0 {
                 self.all_dead.push(segment);
             }
         }
@@ -275,11 +325,10 @@ impl Maintenance {
         let mut bytes = 0;
         {
             let mut inner = segment.inner.lock();
-            for offset in &marks.counted {
-                bytes += marks.marked.get(offset).copied().map_or(0, u64::from);
+            for payload_length in marks.counted.iter().filter_map(|offset| marks.marked.get(offset).copied()) {
+                bytes += u64::from(payload_length);
+                inner.live.subtract(payload_length);
             }
-            inner.live_count = inner.live_count.saturating_sub(marks.counted.len() as u64);
-            inner.live_bytes = inner.live_bytes.saturating_sub(bytes);
             if let Index::Memory(entries) = &mut inner.index {
                 for offset in marks.marked.keys() {
                     if let Ok(at) = entries.binary_search_by_key(offset, |entry| entry.offset)
@@ -342,7 +391,7 @@ async fn mark(
 }
 
 /// Gives the payloads' space back. Failing to is not an error: the space comes back with the whole file.
-async fn give_back(file: &dyn File, marks: &Marks) {
+async fn give_back(shared: &Shared, file: &dyn File, marks: &Marks) {
     for (offset, payload_length) in &marks.marked {
         let (start, length) = punchable(*offset, *payload_length);
         if length == 0 {
@@ -350,6 +399,9 @@ async fn give_back(file: &dyn File, marks: &Marks) {
         }
         if let Err(error) = file.punch_hole(start, length).await {
             tracing::debug!(%error, "the file system does not give a part of a file back");
+            if error.kind() == io::ErrorKind::Unsupported {
+                shared.gives_back.store(false, Ordering::Relaxed);
+            }
             return;
         }
     }

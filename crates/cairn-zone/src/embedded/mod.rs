@@ -26,8 +26,9 @@
 //!
 //! A chunk takes its payload and 128 bytes, rounded up to 4,096: half a block more on average, so 3 % for chunks of 64 KiB and next to
 //! nothing for 8 MiB. A deletion gives back all of it but one block, at once; that block comes back when everything in its
-//! segment is deleted. So dead chunks of 64 KiB hold on to 6 % of their size at worst, dead chunks of 8 MiB to 0.05 %, and
-//! compaction is needed only for those remnants. Where the file system cannot punch holes, space comes back by whole segments only.
+//! segment is deleted. So that a few live chunks do not hold what is left of many dead ones, [`Zone::sparse`] lists the chunks of segments of
+//! which a quarter or more is not live: written again and deleted where they were, they leave a segment that is used again. Where the
+//! file system cannot punch holes, space comes back by whole segments, and so by that only.
 
 mod cache;
 pub mod format;
@@ -183,12 +184,12 @@ impl EmbeddedZone {
     }
 
     fn start(start: Start) -> Self {
-        let Start { shared, generation_next, all_dead, unsealed, .. } = start;
+        let Start { shared, generation_next, all_dead, unsealed, unpunched, .. } = start;
         let shared = Arc::new(shared);
         let (requests, requests_received) = mpsc::channel(shared.settings.batch_count_max);
         let (tasks, tasks_received) = mpsc::unbounded_channel();
         let writer = Writer::new(shared.clone(), requests_received, tasks.clone(), generation_next);
-        let maintenance = Maintenance::new(shared.clone(), tasks_received, unsealed, all_dead);
+        let maintenance = Maintenance::new(shared.clone(), tasks_received, unsealed, all_dead, unpunched);
         let zone = Self {
             queue_room: Arc::new(Semaphore::new(shared.settings.queue_bytes_max)),
             deletion_room: Arc::new(Semaphore::new(shared.settings.delete_queue_max)),
@@ -344,6 +345,14 @@ impl Zone for EmbeddedZone {
         async move {
             self.senders()?;
             self.shared.blocking(listing::enumerate(self.shared.clone(), since, from, count_max)).await?
+        }
+        .boxed()
+    }
+
+    fn sparse(&self, from: Option<Bytes>, count_max: usize) -> BoxFuture<'_, Result<Page, ZoneError>> {
+        async move {
+            self.senders()?;
+            self.shared.blocking(listing::sparse(self.shared.clone(), from, count_max)).await?
         }
         .boxed()
     }

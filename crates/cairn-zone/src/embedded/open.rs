@@ -4,7 +4,7 @@
 //! disk is written again and synced, and segments without an index get one. Each step can be cut short by a crash and is
 //! taken again by the next opening. Writing goes on in a new generation, whose base makes the decision final.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -30,6 +30,8 @@ pub(super) struct Start {
     pub(super) all_dead: Vec<Arc<Segment>>,
     /// Segments that could not be sealed for lack of space.
     pub(super) unsealed: Vec<Arc<Segment>>,
+    /// Segments with dead records among live ones: a crash may have come between a mark and giving its record's space back.
+    pub(super) unpunched: VecDeque<Arc<Segment>>,
 }
 
 /// Opens; the inner error is a zone that has lost its memory.
@@ -114,8 +116,14 @@ pub(super) async fn open(opening: Opening) -> Result<Result<Start, Behind>, Open
         file.write_at(0, &[Bytes::from(header.encode_block())]).await?;
         shared.sync(&*file).await?;
     }
-    let mut start =
-        Start { damage, generation_next: generation_max.saturating_add(1), all_dead: Vec::new(), unsealed: Vec::new(), shared };
+    let mut start = Start {
+        damage,
+        generation_next: generation_max.saturating_add(1),
+        all_dead: Vec::new(),
+        unsealed: Vec::new(),
+        unpunched: VecDeque::new(),
+        shared,
+    };
     let mut table = Table {
         unreadable: unreadable.iter().map(|(slot, _)| file_name(*slot)).collect::<BTreeSet<_>>(),
         unreadable_generation_max: generation_max.saturating_add(1),
@@ -125,13 +133,15 @@ pub(super) async fn open(opening: Opening) -> Result<Result<Start, Behind>, Open
         let segment = Arc::new(adopt(&start.shared, candidate, kept).await?);
         {
             let inner = segment.inner.lock();
-            start.shared.chunks.fetch_add(inner.live_count, Ordering::Relaxed);
-            start.shared.bytes.fetch_add(inner.live_bytes, Ordering::Relaxed);
+            start.shared.chunks.fetch_add(inner.live.count, Ordering::Relaxed);
+            start.shared.bytes.fetch_add(inner.live.bytes, Ordering::Relaxed);
             if matches!(inner.index, Index::Memory(_)) && !inner.damaged {
                 start.unsealed.push(segment.clone());
             }
-            if inner.live_count == 0 && !inner.damaged {
+            if inner.live.count == 0 && !inner.damaged {
                 start.all_dead.push(segment.clone());
+            } else if inner.has_dead() {
+                start.unpunched.push_back(segment.clone());
             }
         }
         table.segments.insert(segment.generation, segment);
@@ -159,7 +169,7 @@ async fn adopt(shared: &Shared, candidate: &Candidate, kept: Option<Kept>) -> Re
     let block = Bytes::from(header.encode_block());
     let (file, kept) = match (&candidate.content, kept) {
         (Content::Scanned(_, file), Some(kept)) => (file, kept),
-        (Content::Indexed(index, live_count, live_bytes), _) => {
+        (Content::Indexed(index, live), _) => {
             if candidate.header_lost {
                 let file = shared.file_if(candidate.slot, |_| true).await?;
                 file.write_at(0, &[block]).await?;
@@ -170,8 +180,7 @@ async fn adopt(shared: &Shared, candidate: &Candidate, kept: Option<Kept>) -> Re
                 data_end: index.offset,
                 last_sequence: index.last_sequence,
                 session_max: index.session_max,
-                live_count: *live_count,
-                live_bytes: *live_bytes,
+                live: *live,
                 active: false,
                 damaged: false,
                 retired: false,

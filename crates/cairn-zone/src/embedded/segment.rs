@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use cairn_types::SessionId;
 use parking_lot::Mutex;
 
-use super::format::{Entry, IndexHeader, RecordState};
+use super::format::record::record_bytes;
+use super::format::{BLOCK_BYTES, Entry, IndexHeader, RecordState};
 
 /// A segment of one generation.
 pub(super) struct Segment {
@@ -33,14 +34,37 @@ pub(super) struct Inner {
     pub(super) last_sequence: u64,
     /// The latest session that anything in it was written under: a listing of later ones passes it over unread.
     pub(super) session_max: SessionId,
-    pub(super) live_count: u64,
-    pub(super) live_bytes: u64,
+    pub(super) live: Live,
     /// The writer appends to it.
     pub(super) active: bool,
     /// Records in it are unreadable: it is left as it is, so that each opening reports it again.
     pub(super) damaged: bool,
     /// It is gone; whoever still holds it finds nothing in it.
     pub(super) retired: bool,
+}
+
+/// Chunks that are not known to be deleted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Live {
+    pub(super) count: u64,
+    /// Of their payload.
+    pub(super) bytes: u64,
+    /// Of their records: what they take of the disk.
+    pub(super) record_bytes: u64,
+}
+
+impl Live {
+    pub(super) fn add(&mut self, payload_length: u32) {
+        self.count += 1;
+        self.bytes += u64::from(payload_length);
+        self.record_bytes += record_bytes(u64::from(payload_length));
+    }
+
+    pub(super) fn subtract(&mut self, payload_length: u32) {
+        self.count = self.count.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(u64::from(payload_length));
+        self.record_bytes = self.record_bytes.saturating_sub(record_bytes(u64::from(payload_length)));
+    }
 }
 
 /// Where a segment's index is.
@@ -88,19 +112,48 @@ impl Segment {
 
 impl Inner {
     pub(super) fn from_entries(entries: Vec<Entry>, data_end: u64, last_sequence: u64) -> Self {
-        let (live_count, live_bytes) = count_live(&entries);
+        let live = count_live(&entries);
         let session_max = session_max(&entries);
         Self {
             index: Index::Memory(entries),
             data_end,
             last_sequence,
             session_max,
-            live_count,
-            live_bytes,
+            live,
             active: false,
             damaged: false,
             retired: false,
         }
+    }
+
+    /// Whether some of its records are dead.
+    pub(super) fn has_dead(&self) -> bool {
+        let count = match &self.index {
+            Index::Memory(entries) => entries.len() as u64,
+            Index::Stored(index) => u64::from(index.count),
+        };
+        self.live.count < count
+    }
+
+    /// Bytes that the segment takes of the disk beside the records of its live chunks: its header, its index, and what is left of its dead
+    /// records, which is a block each where the file system `gives_back` parts of files.
+    fn overhead_bytes(&self, index: &IndexHeader, gives_back: bool) -> u64 {
+        let dead_count = u64::from(index.count).saturating_sub(self.live.count);
+        let records_bytes = index.offset.saturating_sub(BLOCK_BYTES);
+        let dead_bytes = records_bytes.saturating_sub(self.live.record_bytes);
+        let remains_bytes = if gives_back { dead_bytes.min(dead_count * BLOCK_BYTES) } else { dead_bytes };
+        BLOCK_BYTES + remains_bytes + index.file_end().saturating_sub(index.offset)
+    }
+
+    /// Whether so little of what the segment takes of the disk is live that its chunks had better be elsewhere: `percent` of it or more is
+    /// not. Only one that nothing but deletions change any more, and that can be given back once it is empty.
+    pub(super) fn is_sparse(&self, percent: u64, gives_back: bool) -> bool {
+        let Index::Stored(index) = &self.index else { return false };
+        if self.active || self.damaged || self.retired || self.live.count == 0 {
+            return false;
+        }
+        let overhead = self.overhead_bytes(index, gives_back);
+        overhead.saturating_mul(100) >= overhead.saturating_add(self.live.record_bytes).saturating_mul(percent)
     }
 }
 
@@ -109,12 +162,13 @@ pub(super) fn session_max(entries: &[Entry]) -> SessionId {
     entries.iter().map(|entry| entry.session).max().unwrap_or_default()
 }
 
-/// Chunks that are not known to be deleted, and their bytes.
-pub(super) fn count_live(entries: &[Entry]) -> (u64, u64) {
-    entries
-        .iter()
-        .filter(|entry| entry.state != RecordState::Dead)
-        .fold((0, 0), |(count, bytes), entry| (count + 1, bytes + u64::from(entry.payload_length)))
+/// Counts the chunks that are not known to be deleted.
+pub(super) fn count_live(entries: &[Entry]) -> Live {
+    let mut live = Live::default();
+    for entry in entries.iter().filter(|entry| entry.state != RecordState::Dead) {
+        live.add(entry.payload_length);
+    }
+    live
 }
 
 /// All segments by generation.

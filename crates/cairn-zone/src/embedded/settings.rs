@@ -40,6 +40,10 @@ pub struct Settings {
     pub enumerate_count_max: usize,
     /// Files looked at side by side when the zone is opened. Default 16.
     pub open_parallelism: usize,
+    /// A segment is sparse when so much of what it takes of the disk is not live records, percent: its chunks are offered to be written elsewhere
+    /// ([`crate::Zone::sparse`]). Default 25: what is live takes at least three quarters of the disk, for at most three bytes moved for each
+    /// that comes back. 100 turns it off.
+    pub sparse_percent: u64,
     /// Records in one segment, count: bounds the index and what is held in memory for the segment in use. Default 65,536.
     pub segment_records_max: usize,
 }
@@ -60,6 +64,7 @@ impl Default for Settings {
             header_cache_max: 65_536,
             enumerate_count_max: 10_000,
             open_parallelism: 16,
+            sparse_percent: 25,
             segment_records_max: 65_536,
         }
     }
@@ -91,6 +96,9 @@ impl Settings {
             self.open_parallelism,
             self.segment_records_max,
         ];
+        if self.sparse_percent == 0 || self.sparse_percent > 100 {
+            return Err("sparse_percent is from 1 to 100".to_owned());
+        }
         if counts.contains(&0) || self.prewrite_bytes_per_second == 0 {
             return Err("counts and rates are at least 1".to_owned());
         }

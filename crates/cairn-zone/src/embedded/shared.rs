@@ -86,6 +86,8 @@ pub(super) struct Shared {
     pub(super) slot_next: AtomicU32,
     pub(super) chunks: AtomicU64,
     pub(super) bytes: AtomicU64,
+    /// Whether the file system gives parts of files back; until it has refused, it is taken to.
+    pub(super) gives_back: AtomicBool,
     pub(super) headers: Cache<(u64, u64), Verified>,
     files: Cache<u32, Arc<dyn File>>,
     position: watch::Sender<u64>,
@@ -116,6 +118,7 @@ impl Shared {
             slot_next: AtomicU32::new(0),
             chunks: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
+            gives_back: AtomicBool::new(true),
             headers: Cache::new(settings.header_cache_max),
             files: Cache::new(settings.open_files_max),
             position: watch::Sender::new(position),

@@ -341,8 +341,9 @@ fn count(shared: &Shared, segment: &Segment, entries: Vec<Entry>, data_end: u64,
     shared.chunks.fetch_add(entries.len() as u64, Ordering::Relaxed);
     shared.bytes.fetch_add(bytes, Ordering::Relaxed);
     let mut inner = segment.inner.lock();
-    inner.live_count += entries.len() as u64;
-    inner.live_bytes += bytes;
+    for entry in &entries {
+        inner.live.add(entry.payload_length);
+    }
     inner.data_end = data_end;
     inner.last_sequence = last_sequence;
     inner.session_max = entries.iter().map(|entry| entry.session).fold(inner.session_max, SessionId::max);

@@ -1,0 +1,174 @@
+//! What a zone takes of its disk when nearly everything is deleted, and how the rest of it comes back: whoever names the chunks that
+//! [`Zone::sparse`] lists writes them again, and deletes them where they were.
+
+mod common;
+
+use std::path::Path;
+use std::time::Duration;
+
+use cairn_testkit::sim_environment::simulate;
+use cairn_testkit::zone_conformance::{WRITER, chunk_id, payload};
+use cairn_types::{ChunkId, Locator, SessionId};
+use cairn_zone::embedded::{EmbeddedZone, Settings};
+use cairn_zone::{Found, Zone};
+use common::{DIRECTORY, Machine, small};
+use futures::future::join_all;
+
+const BLOCK: usize = 4096;
+
+/// Bytes that the segments take of a disk that gives holes back. Blocks of zeros are holes: no payload here has one.
+fn held(machine: &Machine) -> u64 {
+    let files = machine.disk.backup(Path::new(DIRECTORY));
+    let blocks = files.values().flat_map(|bytes| bytes.chunks(BLOCK)).filter(|block| block.iter().any(|byte| *byte != 0));
+    blocks.count() as u64 * BLOCK as u64
+}
+
+async fn listed(zone: &EmbeddedZone, is_sparse: bool) -> Vec<Found> {
+    let (mut all, mut from) = (Vec::new(), None);
+    loop {
+        let page = if is_sparse { zone.sparse(from, 5).await } else { zone.enumerate(SessionId(0), from, 100).await };
+        let page = page.expect("a page");
+        all.extend(page.found);
+        from = page.next;
+        if from.is_none() {
+            return all;
+        }
+    }
+}
+
+/// Moves what stands in the way, and says how many chunks that were.
+async fn compact(zone: &EmbeddedZone) -> usize {
+    let found = listed(zone, true).await;
+    for Found { id, locator, length, .. } in &found {
+        let bytes = zone.read(locator, *id, 0, usize::try_from(*length).expect("short")).await.expect("a live chunk");
+        zone.write(WRITER, *id, vec![bytes]).await.expect("the copy");
+        zone.delete(&[(locator.clone(), *id)]).await.remove(0).expect("the old one");
+    }
+    // Retired files are given back by another worker.
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    found.len()
+}
+
+async fn write(zone: &EmbeddedZone, numbers: std::ops::Range<u64>, length: usize) -> Vec<(Locator, ChunkId)> {
+    join_all(numbers.map(|number| async move {
+        let placed = zone.write(WRITER, chunk_id(number), vec![payload(number, length)]).await.expect("written");
+        (placed.locator, chunk_id(number))
+    }))
+    .await
+}
+
+fn settings() -> Settings {
+    Settings { segment_bytes: 1 << 20, reserve_bytes: 0, ..small() }
+}
+
+/// ADR 5, "Space": however little is left of however much, the disk holds at most four thirds of the live records, the newest segments apart.
+#[test]
+fn little_that_is_left_of_much_holds_little() {
+    const CHUNKS: u64 = 3000;
+    const KEPT_ONE_IN: u64 = 50;
+    simulate(async {
+        // One block, of which nothing can be punched; more.
+        for (length, record) in [(3_000, 4_096), (20_000, 20_480)] {
+            let mut machine = Machine::new(length as u64);
+            let zone = machine.open(settings()).await;
+            let mut chunks = Vec::new();
+            for start in (0..CHUNKS).step_by(500) {
+                chunks.extend(write(&zone, start..start + 500, length).await);
+            }
+            let dead: Vec<_> =
+                (0..).zip(&chunks).filter(|(at, _)| at % KEPT_ONE_IN != 7).map(|(_, chunk)| chunk.clone()).collect();
+            for answer in zone.delete(&dead).await {
+                answer.expect("deleted");
+            }
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            let live = CHUNKS / KEPT_ONE_IN * record;
+            let newest = 2 * settings().segment_bytes;
+            let before = held(&machine);
+            assert!(before > 3 * (live + newest), "{length}: {before} bytes: the test does not test");
+            // What was the newest segment before is not, once others are begun.
+            let moved = [compact(&zone).await, compact(&zone).await, compact(&zone).await];
+            assert!(moved[0] > 40 && moved[1] < 30 && moved[2] == 0, "{length}: {moved:?} chunks stood in the way");
+            let after = held(&machine);
+            assert!(after <= live * 4 / 3 + newest, "{length}: {after} bytes are held for {live}, {before} before");
+            for number in (7..CHUNKS).step_by(1000) {
+                let found: Vec<_> = listed(&zone, false).await.into_iter().filter(|found| found.id == chunk_id(number)).collect();
+                let read = zone.read(&found[0].locator, chunk_id(number), 0, length).await;
+                assert_eq!((found.len(), read.expect("readable")), (1, payload(number, length)));
+            }
+            zone.close().await;
+        }
+    });
+}
+
+/// A segment is not offered while most of it is live, nor is the newest one, and what is offered stays so over a restart.
+#[test]
+fn what_is_mostly_live_stays_where_it_is() {
+    simulate(async {
+        let mut machine = Machine::new(3);
+        let zone = machine.open(settings()).await;
+        let chunks = write(&zone, 0..600, 8_000).await;
+        assert_eq!(listed(&zone, true).await, Vec::new(), "all live");
+        // A fifth of the chunks: a fifth of a half is dead blocks.
+        let some: Vec<_> = chunks.iter().step_by(5).cloned().collect();
+        zone.delete(&some).await;
+        assert_eq!(listed(&zone, true).await, Vec::new(), "mostly live");
+        let most: Vec<_> = chunks.iter().skip(1).step_by(5).chain(chunks.iter().skip(2).step_by(5)).cloned().collect();
+        zone.delete(&most).await;
+        let sparse = listed(&zone, true).await;
+        assert!(sparse.len() > 150, "{} chunks of half-empty segments", sparse.len());
+        let newest = chunks.last().expect("the last").1;
+        assert!(sparse.iter().all(|found| found.id != newest), "the newest segment cannot be given back");
+        zone.close().await;
+        let zone = machine.open(settings()).await;
+        let again = listed(&zone, true).await;
+        assert!(sparse.iter().all(|found| again.contains(found)), "the same, and what was the newest one then");
+        zone.close().await;
+        let zone = machine.open(Settings { sparse_percent: 100, ..settings() }).await;
+        assert_eq!(listed(&zone, true).await, Vec::new(), "turned off");
+        zone.close().await;
+    });
+}
+
+/// A crash between a deletion's mark and giving its space back keeps the space only until the zone is opened again.
+#[test]
+fn space_that_a_crash_kept_comes_back() {
+    simulate(async {
+        let mut machine = Machine::new(4);
+        let zone = machine.open(settings()).await;
+        let chunks = write(&zone, 0..40, 100_000).await;
+        zone.close().await;
+        let full = machine.disk.backup(Path::new(DIRECTORY));
+        let zone = machine.open(settings()).await;
+        let dead: Vec<_> = chunks.iter().filter(|(_, id)| id.blob.counter % 4 != 0 || id.ordinal % 4 != 0).cloned().collect();
+        for answer in zone.delete(&dead).await {
+            answer.expect("deleted");
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        zone.close().await;
+        let punched = held(&machine);
+        // As the crash would have left it: the marks, and the payloads behind them.
+        let mut files = machine.disk.backup(Path::new(DIRECTORY));
+        for (path, bytes) in &mut files {
+            let Some(before) = full.get(path) else { continue };
+            for (block, old) in bytes.chunks_mut(BLOCK).zip(before.chunks(BLOCK)) {
+                if block.iter().all(|byte| *byte == 0) {
+                    block.copy_from_slice(&old[..block.len()]);
+                }
+            }
+        }
+        machine.disk.restore(Path::new(DIRECTORY), &files);
+        let kept = held(&machine);
+        assert!(kept > punched + 1_000_000, "{kept} bytes, {punched} when given back: the test does not test");
+        let zone = machine.open(settings()).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let opened = held(&machine);
+        assert!(opened <= punched, "{opened} bytes are held, of {kept}; {punched} when given back");
+        let live: Vec<_> = listed(&zone, false).await.into_iter().map(|found| (found.locator, found.id)).collect();
+        assert_eq!(live.len(), chunks.len() - dead.len());
+        for (locator, id) in live {
+            let at = chunks.iter().position(|chunk| *chunk == (locator.clone(), id)).expect("one of them");
+            assert_eq!(zone.read(&locator, id, 0, 100_000).await.expect("readable"), payload(at as u64, 100_000));
+        }
+        zone.close().await;
+    });
+}
