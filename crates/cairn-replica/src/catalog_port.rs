@@ -120,6 +120,19 @@ pub struct ClearLocators {
     pub places: Vec<(u32, Replica)>,
 }
 
+/// A copy that was made from another one in the same zone, to be named in its stead (B4).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MoveLocator {
+    /// The chunk.
+    pub chunk: ChunkId,
+    /// The zone.
+    pub zone: ZoneIndex,
+    /// The place that the record names.
+    pub from: Replica,
+    /// The place that it is to name.
+    pub to: Replica,
+}
+
 /// A page of blobs, and where the next one goes on.
 #[derive(Debug, Clone, Default)]
 pub struct BlobPage {
@@ -162,6 +175,10 @@ pub trait BlobCatalog: Send + Sync + 'static {
     /// Takes damaged places off records, which makes the blobs incomplete; a place that the record no longer names is passed over. Says for
     /// each request whether anything changed. Never leaves a chunk without any place: such a request changes nothing.
     fn clear_locators(&self, clearances: Vec<ClearLocators>) -> BoxFuture<'_, PortResult<Vec<bool>>>;
+    /// Names new places in the stead of old ones, one answer each in order. `true`: the record names the new one, now or already before. `false`: it
+    /// does not and never will by this request. True only if, in one commit: the session is open, the blob exists and is not condemned, both
+    /// places are of the zone's current incarnation, and the record names the old one. A closed session moves nothing.
+    fn move_locators(&self, session: SessionId, moves: Vec<MoveLocator>) -> BoxFuture<'_, PortResult<Vec<bool>>>;
     /// For each place in `zone`, whether any blob, condemned or not, names this chunk by this very place: locator and incarnation.
     fn named(&self, zone: ZoneIndex, places: Vec<(ChunkId, Replica)>) -> BoxFuture<'_, PortResult<Vec<bool>>>;
 

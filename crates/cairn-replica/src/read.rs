@@ -66,12 +66,18 @@ pub struct ReadRequest {
 }
 
 /// A piece that is being fetched; aborted when dropped.
-struct Ahead(JoinHandle<Result<Vec<Bytes>, ReadError>>);
+struct Ahead(JoinHandle<Result<Fetched, ReadError>>);
 
 impl Drop for Ahead {
     fn drop(&mut self) {
         self.0.abort();
     }
+}
+
+/// What was fetched, and the blob's record where it was read again.
+struct Fetched {
+    slices: Vec<Bytes>,
+    changed: Option<Arc<Blob>>,
 }
 
 /// A part of one chunk.
@@ -144,7 +150,7 @@ impl BlobReader {
             if self.ended {
                 return None;
             }
-            let slices = if let Some(ahead) = self.ahead.as_mut() {
+            let fetched = if let Some(ahead) = self.ahead.as_mut() {
                 let fetched = (&mut ahead.0).await.unwrap_or(Err(ReadError::Unavailable));
                 self.ahead = None;
                 fetched
@@ -154,8 +160,12 @@ impl BlobReader {
                 self.ended = true;
                 return None;
             };
-            match slices {
-                Ok(slices) => self.ready.extend(slices),
+            match fetched {
+                Ok(fetched) => {
+                    self.ready.extend(fetched.slices);
+                    // Copies were moved: the next pieces are where they are now.
+                    self.request.blob = fetched.changed.unwrap_or_else(|| Arc::clone(&self.request.blob));
+                }
                 Err(error) => {
                     self.ended = true;
                     return Some(Err(error));
@@ -191,13 +201,14 @@ impl BlobReader {
 }
 
 /// Fetches one piece from whichever zone has it.
-async fn fetch(replicator: Arc<Replicator>, request: ReadRequest, piece: Piece) -> Result<Vec<Bytes>, ReadError> {
+async fn fetch(replicator: Arc<Replicator>, request: ReadRequest, piece: Piece) -> Result<Fetched, ReadError> {
     let mut blob = Arc::clone(&request.blob);
+    let mut has_moved = false;
     let mut pause = replicator.config.read_pause;
     // Lost only where every round has found every copy damaged: a bit that flips on its way, while other zones are away, is not that.
     let mut outcome = None;
     for round in 0..replicator.config.read_rounds_max.max(1) {
-        if round > 0 {
+        if round > 0 && !std::mem::take(&mut has_moved) {
             tokio::time::sleep(pause).await;
             pause *= 2;
             // Copies may have moved since the record was read: repaired, rebuilt.
@@ -208,8 +219,29 @@ async fn fetch(replicator: Arc<Replicator>, request: ReadRequest, piece: Piece) 
             }
         }
         recheck(&replicator, &request).await?;
-        match fetch_round(&replicator, &blob, &piece).await {
-            Ok(slices) => return Ok(slices),
+        let mut gone = Vec::new();
+        let fetched = fetch_round(&replicator, &blob, &piece, &mut gone).await;
+        let reports: Vec<DamageReport> = gone.into_iter().filter_map(|zone| report_of(&blob, piece.ordinal, zone)).collect();
+        if !reports.is_empty() && fetched.is_err() {
+            // Where nothing is left of what the record says, it may have been moved: no time is lost.
+            if let Ok(Some(fresh)) = replicator.catalog.blob(blob.id).await {
+                has_moved = fresh.content != blob.content;
+                blob = fresh;
+            }
+        }
+        if !reports.is_empty() {
+            let judge = Arc::clone(&replicator);
+            replicator.tasks.spawn(async move {
+                for report in reports {
+                    judge.report_damage_unless_moved(report).await;
+                }
+            });
+        }
+        match fetched {
+            Ok(slices) => {
+                let changed = (!Arc::ptr_eq(&blob, &request.blob)).then_some(blob);
+                return Ok(Fetched { slices, changed });
+            }
             Err(error @ ReadError::Record(_)) => return Err(error),
             Err(error) if outcome.as_ref().is_none_or(|before| *before == error) => outcome = Some(error),
             Err(_) => outcome = Some(ReadError::Unavailable),
@@ -234,8 +266,13 @@ async fn recheck(replicator: &Replicator, request: &ReadRequest) -> Result<(), R
 
 type PendingReads<'a> = FuturesUnordered<BoxFuture<'a, (ZoneIndex, Result<Bytes, ZoneError>)>>;
 
-/// Asks each zone at most once.
-async fn fetch_round(replicator: &Arc<Replicator>, blob: &Blob, piece: &Piece) -> Result<Vec<Bytes>, ReadError> {
+/// Asks each zone at most once. Those that have nothing where the record says are `gone`.
+async fn fetch_round(
+    replicator: &Arc<Replicator>,
+    blob: &Blob,
+    piece: &Piece,
+    gone: &mut Vec<ZoneIndex>,
+) -> Result<Vec<Bytes>, ReadError> {
     let zones = &replicator.zones;
     let record = |error: cairn_types::frame::FrameError| ReadError::Record(error.to_string());
     let chunk = blob.chunk(piece.ordinal).ok_or(ReadError::Lost(piece.ordinal))?;
@@ -286,6 +323,7 @@ async fn fetch_round(replicator: &Arc<Replicator>, blob: &Blob, piece: &Piece) -
                 let Ok(Some((zone, result))) = tokio::time::timeout(wait, reads.next()).await else {
                     continue;
                 };
+                let is_gone = matches!(result, Err(ZoneError::NotFound));
                 let damage = match result {
                     Ok(stored) => match shape.verify(id, &span, &stored) {
                         Ok(slices) => {
@@ -305,8 +343,10 @@ async fn fetch_round(replicator: &Arc<Replicator>, blob: &Blob, piece: &Piece) -
                 attempt.failed();
                 failed.push(zone);
                 all_damaged &= damage;
-                if damage {
-                    report(replicator, blob, piece.ordinal, zone, chunk);
+                if is_gone {
+                    gone.push(zone);
+                } else if damage && let Some(report) = report_of(blob, piece.ordinal, zone) {
+                    replicator.report_damage(report);
                 }
             }
         }
@@ -345,15 +385,11 @@ fn probe(replicator: &Arc<Replicator>, zone: ZoneIndex, replica: Replica, id: Ch
     });
 }
 
-fn report(replicator: &Replicator, blob: &Blob, ordinal: u32, zone: ZoneIndex, chunk: &ChunkRecord) {
-    if let Some(Some(replica)) = chunk.replicas.get(zone.get()) {
-        replicator.report_damage(DamageReport {
-            id: blob.chunk_id(ordinal),
-            zone,
-            incarnation: replica.incarnation,
-            locator: replica.locator.clone(),
-        });
-    }
+/// A report about the copy that the record names in this zone.
+fn report_of(blob: &Blob, ordinal: u32, zone: ZoneIndex) -> Option<DamageReport> {
+    let replica = blob.chunk(ordinal)?.replicas.get(zone.get())?.as_ref()?;
+    let (incarnation, locator) = (replica.incarnation, replica.locator.clone());
+    Some(DamageReport { id: blob.chunk_id(ordinal), zone, incarnation, locator })
 }
 
 /// What a reader without B1 would hand out.

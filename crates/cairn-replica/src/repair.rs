@@ -255,7 +255,7 @@ impl RepairWorker {
                     let report = DamageReport { id: blob.chunk_id(ordinal), zone, incarnation, locator };
                     // Copies of a chunk that is damaged everywhere would else have each other looked at again without end.
                     if except.is_empty() || !self.replicator.damage.lock().knows(&report) {
-                        self.replicator.report_damage(report);
+                        self.replicator.report_damage_unless_moved(report).await;
                     }
                 }
                 Err(error) => tracing::debug!(?zone, %error, "a copy cannot be read for repair"),

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use crate::budget::MemoryBudget;
-use crate::catalog_port::{BlobCatalog, Incarnations, PerZone, PortResult, Replica};
+use crate::catalog_port::{Blob, BlobCatalog, Incarnations, PerZone, PortResult, Replica};
 use crate::damage::DamageQueue;
 use crate::placement::PlacementConfig;
 use crate::read_plan::HedgeConfig;
@@ -89,6 +89,13 @@ impl DamageReport {
     }
 }
 
+/// Whether this record names the copy.
+fn names(blob: Option<&Blob>, report: &DamageReport) -> bool {
+    let chunk = blob.and_then(|blob| blob.chunk(report.id.ordinal));
+    let named = chunk.and_then(|chunk| chunk.replicas.get(report.zone.get())?.as_ref());
+    named.is_some_and(|named| named.incarnation == report.incarnation && named.locator == report.locator)
+}
+
 /// What happened, as rising counts.
 #[derive(Debug, Default)]
 pub struct Counters {
@@ -132,6 +139,8 @@ pub(crate) enum LeftOut {
     ClosingFirst,
     /// S2: orphans are deleted without asking whether they are named.
     Naming,
+    /// B4: a chunk that is moved is deleted where it was before the new place is named.
+    NamingFirst,
 }
 
 /// The replica layer of one gateway.
@@ -302,6 +311,17 @@ impl Replicator {
         if self.damage.lock().report(report) {
             Counters::add(&self.counters.damage_found, 1);
         }
+    }
+
+    /// Reports a copy that its zone did not give, unless its record names another by now: it was moved or repaired since the record was read, and
+    /// nothing is damaged. Says whether it was reported.
+    pub(crate) async fn report_damage_unless_moved(&self, report: DamageReport) -> bool {
+        let fresh = self.catalog.blob(report.id.blob).await;
+        if fresh.is_ok_and(|fresh| !names(fresh.as_deref(), &report)) {
+            return false;
+        }
+        self.report_damage(report);
+        true
     }
 
     /// A read earns credit for hedges.

@@ -190,25 +190,22 @@ impl ScrubWorker {
                 let bytes = blob.shape(chunk).map_or(0, cairn_types::frame::ChunkShape::stored_length);
                 let pause = self.pace.lock().take(self.replicator.zones.now(), bytes);
                 tokio::time::sleep(pause).await;
-                let read = copy::read_stored(&self.replicator.zones, zone, replica, blob, ordinal, chunk).await;
-                let mut progress = self.progress.lock();
-                match read {
+                match copy::read_stored(&self.replicator.zones, zone, replica, blob, ordinal, chunk).await {
                     Ok(_) => {
+                        let mut progress = self.progress.lock();
                         progress.copies_good += 1;
                         progress.bytes += bytes;
                     }
                     Err(CopyError::Damaged(_)) => {
-                        progress.copies_damaged += 1;
-                        // The repair worker looks again: the blob may have been deleted meanwhile.
-                        self.replicator.report_damage(DamageReport {
-                            id: blob.chunk_id(ordinal),
-                            zone,
-                            incarnation: replica.incarnation,
-                            locator: replica.locator.clone(),
-                        });
+                        let (incarnation, locator) = (replica.incarnation, replica.locator.clone());
+                        let report = DamageReport { id: blob.chunk_id(ordinal), zone, incarnation, locator };
+                        // The page may be minutes old. (The repair worker looks again, too.)
+                        if self.replicator.report_damage_unless_moved(report).await {
+                            self.progress.lock().copies_damaged += 1;
+                        }
                     }
                     Err(error) => {
-                        progress.copies_skipped += 1;
+                        self.progress.lock().copies_skipped += 1;
                         // A record that cannot be read is not a zone's.
                         if matches!(error, CopyError::Away(_)) {
                             self.skipped.lock().skip(zone, before, blob.id);

@@ -13,6 +13,7 @@
 
 mod catalog;
 mod checker;
+mod compaction;
 mod drivers;
 mod gateway;
 mod world;
@@ -104,6 +105,11 @@ fn s2_open_sessions_are_left_alone() {
 #[test]
 fn s1_a_copy_is_judged_by_the_session_of_whoever_wrote_it() {
     is_found_missing(12, &Setup { left_out: Some(LeftOut::WritersSession), ..Setup::default() });
+}
+
+#[test]
+fn b4_a_moved_chunk_is_named_before_it_is_deleted() {
+    is_found_missing(0, &Setup { left_out: Some(LeftOut::NamingFirst), ..Setup::default() });
 }
 
 #[test]

@@ -386,6 +386,11 @@ impl Zones {
         }
     }
 
+    /// A page of what stands in the way of space in one zone.
+    pub async fn sparse(&self, zone: ZoneIndex, from: Option<Bytes>, count_max: usize) -> Result<Page, ZoneError> {
+        deadline(self.config.batch_deadline, self.member(zone).zone.sparse(from, count_max)).await
+    }
+
     /// A page of what one zone stores of this session and later ones.
     pub async fn enumerate(
         &self,

@@ -7,11 +7,11 @@ use bytes::Bytes;
 use cairn_catalog::{
     AddLocatorsBatch, AdvanceRebuild, Catalog, CatalogError, CatalogFuture, CatalogResult, ChunkPlace, ClearLocatorsBatch,
     CloseSilentSessions, CondemnedPosition, ConfirmDeletions, IncompletePosition, ListBlobs, ListCondemned, ListIncomplete,
-    OpenSession,
+    MoveLocatorsBatch, OpenSession,
 };
 use cairn_replica::catalog_port::{
-    AddLocators, AddOutcome, Blob, BlobCatalog, BlobPage, ClearLocators, Incarnations, PortError, PortResult, Replica,
-    SessionView, ZoneSet,
+    AddLocators, AddOutcome, Blob, BlobCatalog, BlobPage, ClearLocators, Incarnations, MoveLocator, PortError, PortResult,
+    Replica, SessionView, ZoneSet,
 };
 use cairn_types::records::BlobRecord;
 use cairn_types::{BlobId, CatalogTime, ChunkId, SessionId, ZoneIndex};
@@ -223,6 +223,29 @@ impl BlobCatalog for CatalogAdapter {
                 .map(|ClearLocators { blob, zone, places }| cairn_catalog::ClearLocators { blob, zone, places })
                 .collect();
             self.call(self.catalog.clear_locators(ClearLocatorsBatch { clearances })).await
+        })
+    }
+
+    fn move_locators(&self, session: SessionId, moves: Vec<MoveLocator>) -> BoxFuture<'_, PortResult<Vec<bool>>> {
+        Box::pin(async move {
+            let asked = moves.len();
+            let new = moves.iter().map(|MoveLocator { chunk, zone, to, .. }| ChunkPlace {
+                chunk: *chunk,
+                zone: *zone,
+                replica: to.clone(),
+            });
+            let new: Vec<ChunkPlace> = new.collect();
+            let moves = moves
+                .into_iter()
+                .map(|MoveLocator { chunk, zone, from, to }| cairn_catalog::MoveLocator { chunk, zone, from, to })
+                .collect();
+            match bounded(self.deadline, self.catalog.move_locators(MoveLocatorsBatch { session, moves })).await {
+                Ok(answers) if answers.len() == asked => Ok(answers),
+                Ok(answers) => Err(PortError(format!("{} answers for {asked} moves", answers.len()))),
+                // As for additions: nothing about them changes any more, and an earlier attempt may have been made.
+                Err(CatalogError::SessionClosed) => self.call(self.catalog.named(new)).await,
+                Err(error) => Err(port_error(error)),
+            }
         })
     }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use cairn_replica::collector::CollectorConfig;
+use cairn_replica::compact::CompactionConfig;
 use cairn_replica::condemned::CondemnedConfig;
 use cairn_replica::repair::RepairConfig;
 use cairn_replica::replicator::ReplicatorConfig;
@@ -39,6 +40,8 @@ pub struct StoreConfig {
     pub condemned: CondemnedConfig,
     /// Collecting orphans (S2).
     pub collector: CollectorConfig,
+    /// Giving space back that live chunks stand in the way of.
+    pub compaction: CompactionConfig,
     /// Scrubbing (B1).
     pub scrub: ScrubConfig,
     /// Taking abandoned parts apart.
@@ -87,6 +90,7 @@ impl Default for StoreConfig {
             repair: RepairConfig::default(),
             condemned: CondemnedConfig::default(),
             collector: CollectorConfig::default(),
+            compaction: CompactionConfig::default(),
             scrub: ScrubConfig::default(),
             reaper: ReaperConfig::default(),
             settings: SettingsConfig::default(),

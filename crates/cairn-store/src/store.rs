@@ -7,6 +7,7 @@ use std::time::Duration;
 use cairn_catalog::{Catalog, CatalogFuture, CloseSilentSessions};
 use cairn_disk::Random;
 use cairn_replica::collector::{Collector, CollectorProgress};
+use cairn_replica::compact::{CompactionProgress, CompactionWorker};
 use cairn_replica::condemned::{CondemnedProgress, CondemnedWorker};
 use cairn_replica::repair::{RepairProgress, RepairWorker};
 use cairn_replica::scrub::{ScrubProgress, ScrubWorker};
@@ -45,6 +46,7 @@ struct Workers {
     repair: RepairWorker,
     condemned: CondemnedWorker,
     collector: Collector,
+    compaction: CompactionWorker,
     scrub: ScrubWorker,
     reaper: Reaper,
     keeper: SessionKeeper,
@@ -85,6 +87,8 @@ pub struct StoreStatus {
     pub condemned: CondemnedProgress,
     /// Collecting orphans.
     pub collector: CollectorProgress,
+    /// Giving space back that live chunks stand in the way of.
+    pub compaction: CompactionProgress,
     /// Scrubbing.
     pub scrub: ScrubProgress,
     /// Taking abandoned parts apart.
@@ -134,6 +138,7 @@ impl Store {
             repair: RepairWorker::new(Arc::clone(&replicator), config.repair.clone()),
             condemned: CondemnedWorker::new(Arc::clone(&replicator), config.condemned.clone()),
             collector: Collector::new(Arc::clone(&replicator), config.collector.clone()),
+            compaction: CompactionWorker::new(Arc::clone(&replicator), config.compaction.clone()),
             scrub: ScrubWorker::new(Arc::clone(&replicator), config.scrub.clone(), None),
             reaper: Reaper::new(Arc::clone(&catalog), &config),
             keeper: SessionKeeper::new(Arc::clone(&replicator), config.session.clone()),
@@ -201,6 +206,7 @@ impl Store {
             repair: self.workers.repair.progress(),
             condemned: self.workers.condemned.progress(),
             collector: self.workers.collector.progress(),
+            compaction: self.workers.compaction.progress(),
             scrub: self.workers.scrub.progress(),
             reaper: self.workers.reaper.progress(),
             counts: ReplicaCounts {
@@ -248,7 +254,7 @@ fn run(core: &Arc<Core>, workers: &Arc<Workers>) -> Running {
             }),*]
         };
     }
-    let handles = spawn![repair, condemned, collector, scrub, reaper];
+    let handles = spawn![repair, condemned, collector, compaction, scrub, reaper];
     let (core, workers, stop) = (Arc::clone(core), Arc::clone(workers), stop_session.subscribe());
     let session = tokio::spawn(async move {
         if core.config.sole_writer && !close_left_sessions(&core, stop.clone()).await {

@@ -13,8 +13,8 @@ use rand_chacha::ChaCha8Rng;
 use tokio::time::Instant;
 
 use crate::catalog_port::{
-    AddLocators, AddOutcome, Blob, BlobCatalog, BlobContent, BlobPage, ClearLocators, Incarnations, PortError, PortResult,
-    Replica, SessionView, ZoneSet,
+    AddLocators, AddOutcome, Blob, BlobCatalog, BlobContent, BlobPage, ClearLocators, Incarnations, MoveLocator, PortError,
+    PortResult, Replica, SessionView, ZoneSet,
 };
 
 /// A rule of the catalog that is left out, so that a test can show what it is for.
@@ -365,6 +365,31 @@ impl BlobCatalog for SimCatalog {
                     row.content = content;
                     tables.reindex(clearance.blob);
                     true
+                })
+                .collect()
+        }))
+    }
+
+    fn move_locators(&self, session: SessionId, moves: Vec<MoveLocator>) -> BoxFuture<'_, PortResult<Vec<bool>>> {
+        Box::pin(self.ask(move |tables| {
+            let may = tables.open.contains_key(&session) || self.leaves_out(Rule::B4Session);
+            let incarnations = tables.incarnations;
+            moves
+                .into_iter()
+                .map(|moved| {
+                    let current = incarnations[moved.zone.get()];
+                    let row = tables.blobs.get_mut(&moved.chunk.blob).filter(|row| may && row.condemned.is_none());
+                    let Some(slot) =
+                        row.and_then(|row| row.content.chunks[moved.chunk.ordinal as usize].replicas[moved.zone.get()].as_mut())
+                    else {
+                        return false;
+                    };
+                    let is_current = moved.to.incarnation == current && moved.from.incarnation == current;
+                    let fits = *slot == moved.from || *slot == moved.to;
+                    if is_current && fits {
+                        *slot = moved.to;
+                    }
+                    is_current && fits
                 })
                 .collect()
         }))

@@ -24,14 +24,14 @@ use crate::session::WriterSession;
 use crate::write::{FinishedWrite, WriteError};
 use crate::zones::Zones;
 
-struct Bench {
-    zones: [SimZone; 3],
-    catalog: SimCatalog,
-    replicator: Arc<Replicator>,
+pub(super) struct Bench {
+    pub zones: [SimZone; 3],
+    pub catalog: SimCatalog,
+    pub replicator: Arc<Replicator>,
 }
 
 impl Bench {
-    async fn new(config: ReplicatorConfig) -> Self {
+    pub async fn new(config: ReplicatorConfig) -> Self {
         let zones = [1, 2, 3].map(SimZone::new);
         let catalog = SimCatalog::new(5, None);
         *catalog.0.faulty.lock() = false;
@@ -46,7 +46,7 @@ impl Bench {
         Self { zones, catalog, replicator }
     }
 
-    async fn store(&self, content: u64, length: usize) -> Result<FinishedWrite, WriteError> {
+    pub async fn store(&self, content: u64, length: usize) -> Result<FinishedWrite, WriteError> {
         let mut writer = self.replicator.writer(Some(length as u64))?;
         for piece in body(content, length).chunks(1_000) {
             writer.push(Bytes::copy_from_slice(piece)).await?;
@@ -54,7 +54,7 @@ impl Bench {
         writer.finish().await
     }
 
-    async fn put(&self, object: u64, length: usize) -> Result<(), WriteError> {
+    pub async fn put(&self, object: u64, length: usize) -> Result<(), WriteError> {
         let finished = self.store(object, length).await?;
         let contents = finished.contents().to_vec();
         let commit = self.catalog.commit(finished.session(), object, contents, |_| {}).await;
@@ -75,11 +75,11 @@ impl Bench {
         Ok(all.into())
     }
 
-    fn stored(&self) -> [usize; 3] {
+    pub fn stored(&self) -> [usize; 3] {
         [0, 1, 2].map(|zone| self.zones[zone].inside.lock().chunks.len())
     }
 
-    fn missing(&self) -> usize {
+    pub fn missing(&self) -> usize {
         self.catalog.0.tables.lock().blobs.values().filter(|row| !row.indexed_missing.is_empty()).count()
     }
 

@@ -15,9 +15,11 @@ use super::catalog::SimCatalog;
 use super::world::Setup;
 use super::zone::SimZone;
 use crate::catalog_port::{
-    AddLocators, AddOutcome, Blob, BlobCatalog, BlobPage, ClearLocators, Incarnations, PortResult, Replica, SessionView, ZoneSet,
+    AddLocators, AddOutcome, Blob, BlobCatalog, BlobPage, ClearLocators, Incarnations, MoveLocator, PortResult, Replica,
+    SessionView, ZoneSet,
 };
 use crate::collector::{Collector, CollectorConfig};
+use crate::compact::{CompactionConfig, CompactionWorker};
 use crate::condemned::{CondemnedConfig, CondemnedWorker};
 use crate::gate::GateConfig;
 use crate::placement::PlacementConfig;
@@ -79,6 +81,9 @@ impl Zone for FarZone {
     fn enumerate(&self, since: SessionId, from: Option<Bytes>, count_max: usize) -> BoxFuture<'_, Result<Page, ZoneError>> {
         Box::pin(self.1.through(self.0.enumerate(since, from, count_max)))
     }
+    fn sparse(&self, from: Option<Bytes>, count_max: usize) -> BoxFuture<'_, Result<Page, ZoneError>> {
+        Box::pin(self.1.through(self.0.sparse(from, count_max)))
+    }
     fn usage(&self) -> BoxFuture<'_, Result<Usage, ZoneError>> {
         self.0.usage()
     }
@@ -120,6 +125,12 @@ impl BlobCatalog for FarCatalog {
     }
     fn clear_locators(&self, clearances: Vec<ClearLocators>) -> BoxFuture<'_, PortResult<Vec<bool>>> {
         Box::pin(self.1.through(self.0.clear_locators(clearances)))
+    }
+    fn move_locators(&self, session: SessionId, moves: Vec<MoveLocator>) -> BoxFuture<'_, PortResult<Vec<bool>>> {
+        Box::pin(async move {
+            self.2.until_clear().await;
+            self.1.through(self.0.move_locators(session, moves)).await
+        })
     }
     fn named(&self, zone: ZoneIndex, places: Vec<(ChunkId, Replica)>) -> BoxFuture<'_, PortResult<Vec<bool>>> {
         Box::pin(self.1.through(self.0.named(zone, places)))
@@ -212,13 +223,24 @@ impl Gateway {
             Arc::clone(&replicator),
             CondemnedConfig { idle_pause: Duration::from_millis(700), ..CondemnedConfig::default() },
         );
-        let stops = [stop.clone(), stop.clone(), stop.clone(), stop.clone(), stop];
-        let [first, second, third, fourth, fifth] = stops;
+        let compaction = CompactionWorker::new(
+            Arc::clone(&replicator),
+            CompactionConfig {
+                page: 5,
+                moves_max: 3,
+                linger: Duration::from_millis(800),
+                idle_pause: Duration::from_millis(600),
+                ..CompactionConfig::default()
+            },
+        );
+        let stops = [stop.clone(), stop.clone(), stop.clone(), stop.clone(), stop.clone(), stop];
+        let [first, second, third, fourth, fifth, sixth] = stops;
         tasks.spawn(async move { keeper.run(first).await });
         tasks.spawn(async move { repair.run(second).await });
         tasks.spawn(async move { scrub.run(third).await });
         tasks.spawn(async move { collector.run(fourth).await });
         tasks.spawn(async move { condemned.run(fifth).await });
+        tasks.spawn(async move { compaction.run(sixth).await });
         Self { replicator, cable, tasks }
     }
 

@@ -202,7 +202,7 @@ impl World {
                 .filter(|other| *other != zone)
                 .all(|other| world.zones[other.get()].inside.lock().mood == Mood::Well)
         };
-        match self.random.random_range(0..260) {
+        match self.random.random_range(0..270) {
             // One zone at a time is ill; sometimes two, which stops writes and must lose nothing.
             0..8 if others_well(self) || self.random.random_bool(0.05) => {
                 let mood = [Mood::Away, Mood::Hung, Mood::Slow, Mood::Full][self.random.random_range(0..4)];
@@ -248,6 +248,7 @@ impl World {
                     commits.set_paused(false);
                 });
             }
+            260..270 => self.zones[zone.get()].become_sparse(),
             _ => {}
         }
     }

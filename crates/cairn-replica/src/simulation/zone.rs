@@ -42,6 +42,8 @@ pub(super) struct Inside {
     /// Confirmed and not deleted on request in this life: what must be there.
     pub promised: BTreeSet<u64>,
     next: u64,
+    /// Chunks below this serial stand in the way of space.
+    sparse_below: u64,
     random: ChaCha8Rng,
     pub operations: u64,
 }
@@ -85,6 +87,7 @@ impl SimZone {
                 chunks: BTreeMap::new(),
                 promised: BTreeSet::new(),
                 next: 1,
+                sparse_below: 0,
                 random: ChaCha8Rng::seed_from_u64(seed),
                 operations: 0,
             })),
@@ -109,6 +112,12 @@ impl SimZone {
         inside.chunks.clear();
         inside.promised.clear();
         Incarnation(inside.life)
+    }
+
+    /// From now on everything that is stored now stands in the way of space.
+    pub fn become_sparse(&self) {
+        let mut inside = self.inside.lock();
+        inside.sparse_below = inside.next;
     }
 
     fn luck(&self) -> (Luck, Duration) {
@@ -274,6 +283,15 @@ impl Zone for SimZone {
                 Ok(Page { found, next })
             })
             .await
+        })
+    }
+
+    fn sparse(&self, from: Option<Bytes>, count_max: usize) -> BoxFuture<'_, Result<Page, ZoneError>> {
+        Box::pin(async move {
+            let mut page = self.enumerate(SessionId(0), from, count_max).await?;
+            let sparse_below = self.inside.lock().sparse_below;
+            page.found.retain(|found| parse(&found.locator).1 < sparse_below);
+            Ok(page)
         })
     }
 

@@ -88,6 +88,10 @@ impl Zone for ZoneSlot {
         Box::pin(async move { self.get()?.enumerate(since, from, count_max).await })
     }
 
+    fn sparse(&self, from: Option<Bytes>, count_max: usize) -> BoxFuture<'_, Result<Page, ZoneError>> {
+        Box::pin(async move { self.get()?.sparse(from, count_max).await })
+    }
+
     fn usage(&self) -> BoxFuture<'_, Result<Usage, ZoneError>> {
         Box::pin(async move { self.get()?.usage().await })
     }

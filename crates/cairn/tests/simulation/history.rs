@@ -208,7 +208,11 @@ impl History {
     }
 
     pub fn count(&mut self, what: &'static str) {
-        *self.counts.entry(what).or_default() += 1;
+        self.count_more(what, 1);
+    }
+
+    pub fn count_more(&mut self, what: &'static str, count: u64) {
+        *self.counts.entry(what).or_default() += count;
     }
 
     pub fn violation(&mut self, words: String) {

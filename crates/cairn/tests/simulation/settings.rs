@@ -103,6 +103,10 @@ pub fn store() -> StoreConfig {
     config.collector.look_pause = Duration::from_secs(3);
     config.collector.late_after = Duration::from_secs(9);
     config.collector.whole_after = Duration::from_secs(60);
+    config.compaction.idle_pause = Duration::from_secs(2);
+    config.compaction.linger = Duration::from_secs(3);
+    config.compaction.moves_max = 4;
+    config.compaction.page = 8;
     config.scrub.pause = Duration::from_secs(15);
     config.scrub.page = 16;
     config.reaper.idle_pause = Duration::from_secs(2);

@@ -242,6 +242,7 @@ impl World {
                 return Ok(());
             }
         }
+        self.history.lock().count_more("moved", life.store.status().compaction.moved);
         if self.random.random_bool(0.2) && self.disk.is_alive() {
             // As an administrator stops it. Without two zones that takes its time, and ends all the same.
             self.history.lock().trace("stopped");
@@ -266,7 +267,9 @@ impl World {
         if life.front.check_all(&mut random).await.is_err() {
             return Err(Ended::Wrong("questions were not answered after everything was whole".to_owned()));
         }
-        self.history.lock().count("healed");
+        let mut history = self.history.lock();
+        history.count("healed");
+        history.count_more("moved", life.store.status().compaction.moved);
         Ok(())
     }
 
