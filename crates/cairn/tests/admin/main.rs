@@ -3,6 +3,7 @@
 mod certificates;
 mod network;
 mod operations;
+mod schema;
 mod service;
 
 use std::io::{Read, Write};

@@ -9,7 +9,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cairn_testkit::s3_client::{Answer, read_answer};
+use cairn_testkit::s3_client::{Answer, S3Request, path as s3_path, read_answer};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
@@ -20,7 +20,8 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use crate::certificates::{Authority, Files, Kind, self_signed_client};
-use crate::service::{Ran, Service, cairn, eventually};
+use crate::schema;
+use crate::service::{Ran, Service, cairn, eventually, status};
 
 const TOKEN: &str = "0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f0";
 const OTHER_TOKEN: &str = "1f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f0";
@@ -221,9 +222,20 @@ async fn without_a_credential_nothing_is_reached_by_any_route() {
     }
 }
 
+/// That an answer is as the document says that this operation answers.
+fn assert_answers(document: &Value, operation: &Value, answer: &Answer) {
+    let body: Value = serde_json::from_str(&answer.text()).unwrap();
+    let said = &operation["responses"][answer.status.to_string()];
+    let said = said["$ref"].as_str().map_or(said, |reference| document.pointer(&reference[1..]).unwrap());
+    let schema = &said["content"]["application/json"]["schema"];
+    schema::check(document, schema, &body)
+        .unwrap_or_else(|error| panic!("{} answers {}: {error}: {body}", operation["operationId"], answer.status));
+}
+
 #[tokio::test]
 async fn every_command_over_the_network_is_as_over_the_socket() {
     let scene = Scene::start();
+    assert_eq!(status(&scene.service.root, &S3Request::new("PUT", s3_path("photos", ""))).await, 200);
     let by_token = |line: &str| scene.run(line);
     let by_certificate = |line: &str| scene.run_with_certificate(line, &scene.client);
     let by_socket = |line: &str| scene.service.run(line);
@@ -282,16 +294,36 @@ async fn every_command_over_the_network_is_as_over_the_socket() {
     assert_eq!(store(by_token("zone status --output json")), store(by_socket("zone status --output json")));
     assert!(by_certificate("zone status").output.contains("voting"));
 
+    // The document tells the truth of what is answered.
+    let document: Value = serde_json::from_str(&by_socket("openapi").output).unwrap();
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        let Some(operation) = operations.get("get") else { continue };
+        let answer = scene.send(None, &request("GET", &path.replace("{name}", "photos"), &bearer(TOKEN), "")).await.unwrap();
+        assert_answers(&document, operation, &answer);
+    }
+    for (path, body) in [
+        ("/v1/tenants", r#"{"name":"one-more","uid":"1-2"}"#),
+        ("/v1/tenants", r#"{"name":"one-more"}"#),
+        ("/v1/accounts", r#"{"name":"one-more"}"#),
+        ("/v1/keys", r#"{"grants":[{"scope":"bucket","bucket":"photos","access":"read"}],"description":"made"}"#),
+        ("/v1/keys", r#"{"grants":[]}"#),
+    ] {
+        let answer = scene.send(None, &request("POST", path, &bearer(TOKEN), body)).await.unwrap();
+        let operation = &document["paths"][path]["post"];
+        assert_answers(&document, operation, &answer);
+        if answer.status == 200 {
+            let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
+            schema::check(&document, schema, &serde_json::from_str(body).unwrap()).unwrap();
+        }
+    }
+
     // What is printed is what is served, and who asked stands in the log.
     let served = scene.send(None, &request("GET", "/v1/openapi.json", &bearer(TOKEN), "")).await.unwrap();
     assert_eq!((served.status, served.header("content-type")), (200, Some("application/json")));
-    assert_eq!(
-        serde_json::from_str::<Value>(&served.text()).unwrap(),
-        serde_json::from_str::<Value>(&by_socket("openapi").output).unwrap()
-    );
+    assert_eq!(serde_json::from_str::<Value>(&served.text()).unwrap(), document);
     let log = scene.service.log();
     let changes = |who: &str| log.lines().filter(|line| line.contains("administration: done") && line.contains(who)).count();
-    assert_eq!((changes("token=\"operator\""), changes("certificate=\""), changes("uid=")), (6, 6, 6), "{log}");
+    assert_eq!((changes("token=\"operator\""), changes("certificate=\""), changes("uid=")), (9, 6, 6), "{log}");
     assert!(!log.contains("imported-secret") && !log.contains(&TOKEN[..16]), "{log}");
 }
 
@@ -483,6 +515,7 @@ async fn a_change_that_is_being_asked_for_is_made_before_it_stops() {
     let (head, rest) = whole.split_at(whole.len() - 5);
     stream.write_all(head.as_bytes()).await.unwrap();
     let mut idle = scene.connect(None).await.unwrap();
+    let mut silent = TcpStream::connect(scene.address()).await.unwrap();
     // So that the service has the head: it answers others that came later.
     assert_eq!(scene.run("tenant list").code, 0);
     scene.service.begin_to_stop();
@@ -491,6 +524,7 @@ async fn a_change_that_is_being_asked_for_is_made_before_it_stops() {
     assert_eq!((answer.status, answer.header("connection")), (200, Some("close")), "{}", answer.text());
     let mut nothing = Vec::new();
     let _ = idle.read_to_end(&mut nothing).await;
+    let _ = silent.read_to_end(&mut nothing).await;
     assert!(nothing.is_empty());
     let (well, said) = scene.service.stop();
     assert!(well && said.contains("Stopped."), "{said}");

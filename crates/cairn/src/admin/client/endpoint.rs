@@ -188,6 +188,12 @@ impl Endpoint {
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                     format!("its certificate is not for {:?} ({why})", self.name)
                 }
+                // It has no name outside of the verifier; `openssl req -x509` makes certificates like that.
+                CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
+                    "its certificate is that of an authority (basicConstraints CA:TRUE), and a service needs one of its own; one that is made by \
+                     hand takes -addext basicConstraints=critical,CA:FALSE"
+                        .to_owned()
+                }
                 why => format!("its certificate is not good ({why})"),
             },
             Some(rustls::Error::InvalidMessage(_)) => "it does not speak TLS".to_owned(),

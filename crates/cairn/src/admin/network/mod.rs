@@ -200,10 +200,13 @@ struct Server {
 }
 
 impl Server {
-    async fn connection(self: Arc<Self>, stream: TcpStream, address: SocketAddr, stop: watch::Receiver<bool>) {
-        let Ok(Some((stream, config))) = tokio::time::timeout(HANDSHAKE_TIMEOUT, self.handshake(stream, address)).await else {
-            return;
+    async fn connection(self: Arc<Self>, stream: TcpStream, address: SocketAddr, mut stop: watch::Receiver<bool>) {
+        let shaken = tokio::select! {
+            shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, self.handshake(stream, address)) => shaken,
+            // Nobody who has not even come in is waited for.
+            () = connections::stopped(&mut stop) => return,
         };
+        let Ok(Some((stream, config))) = shaken else { return };
         let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
         let peer = Peer { address, certificate: shown.map(fingerprint) };
         let handler = |request| self.clone().answer(peer.clone(), config.clone(), request);

@@ -92,3 +92,40 @@ fn a_token_is_sent_and_does_not_show_itself() {
     assert_eq!(header, format!("Bearer {TOKEN}"));
     assert!(!format!("{header:?}").contains(TOKEN));
 }
+
+/// What `openssl req -x509` makes was once refused with the verifier's own words.
+#[tokio::test]
+async fn an_authoritys_certificate_is_not_taken_for_a_services_and_it_is_said_how_to_make_one() {
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
+    use tokio_rustls::TlsAcceptor;
+    use tokio_rustls::rustls::ServerConfig;
+
+    let root = tempfile::tempdir().unwrap();
+    for (is_ca, words) in
+        [(IsCa::Ca(BasicConstraints::Unconstrained), Some("basicConstraints=critical,CA:FALSE")), (IsCa::ExplicitNoCa, None)]
+    {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        params.is_ca = is_ca;
+        let certificate = params.self_signed(&key).unwrap();
+        let file = root.path().join("certificate.pem");
+        std::fs::write(&file, certificate.pem()).unwrap();
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let config =
+            ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate.der().clone()], key).unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("https://{}", listener.local_addr().unwrap());
+        let serving = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let _ = TlsAcceptor::from(Arc::new(config)).accept(stream).await;
+        });
+        let means = Means { authority: Some(file), ..Means::default() };
+        let endpoint = Endpoint::new(&url, &means, Some(TOKEN.to_owned())).unwrap();
+        match (endpoint.connect().await, words) {
+            (Err(failure), Some(words)) => assert!(failure.message.contains(words), "{}", failure.message),
+            (Ok(_), None) => {}
+            (outcome, _) => panic!("{words:?}: {:?}", outcome.err()),
+        }
+        serving.await.unwrap();
+    }
+}
