@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use cairn_metrics::{Histogram, HistogramSnapshot};
 use cairn_types::ids::ZONE_COUNT;
 use cairn_types::{ChunkId, Incarnation, Locator, SessionId, ZoneIndex};
 use cairn_zone::{Page, Placed, Zone, ZoneError};
@@ -65,6 +66,11 @@ struct Lane {
     unanswered: BTreeMap<u64, Duration>,
     next: u64,
     bytes: usize,
+    /// How long operations took that did well.
+    times: Histogram,
+    bytes_done: u64,
+    failed: u64,
+    abandoned: u64,
 }
 
 impl Lane {
@@ -76,7 +82,16 @@ impl Lane {
             unanswered: BTreeMap::new(),
             next: 0,
             bytes: 0,
+            times: Histogram::of_times(),
+            bytes_done: 0,
+            failed: 0,
+            abandoned: 0,
         }
+    }
+
+    fn counts(&self) -> OperationCounts {
+        let Self { bytes_done, failed, abandoned, .. } = *self;
+        OperationCounts { times: self.times.snapshot(), bytes: bytes_done, failed, abandoned }
     }
 
     fn oldest(&self) -> Option<Duration> {
@@ -137,6 +152,19 @@ pub struct ZoneHealth {
     pub write_bytes: usize,
 }
 
+/// What one sort of operation in one zone came to since the start, for monitoring.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OperationCounts {
+    /// How long those took that did well, microseconds.
+    pub times: HistogramSnapshot,
+    /// Their stored bytes.
+    pub bytes: u64,
+    /// Those that were answered with an error, or not in time.
+    pub failed: u64,
+    /// Those that were given up unanswered, because another zone had answered or nobody waited any more.
+    pub abandoned: u64,
+}
+
 /// One running operation: tells the gate about its end.
 struct Running<'a> {
     zones: &'a Zones,
@@ -154,10 +182,14 @@ impl Running<'_> {
         let now = self.zones.now();
         let mut lanes = self.zones.member(self.zone).lanes.lock();
         let lane = lanes.lane(self.sort);
+        lane.failed += u64::from(error.is_some());
         match error {
             None => {
+                let took = now.saturating_sub(self.sent);
                 lane.gate.succeeded();
-                lane.latency_mut(self.bytes).record(now.saturating_sub(self.sent));
+                lane.latency_mut(self.bytes).record(took);
+                lane.times.observe_time(took);
+                lane.bytes_done += self.bytes as u64;
             }
             // The zone does answer; the question was wrong, or one chunk is.
             Some(ZoneError::NotFound | ZoneError::Mismatch(_) | ZoneError::Refused(_) | ZoneError::Damaged(_)) => {
@@ -176,6 +208,7 @@ impl Drop for Running<'_> {
         lane.unanswered.remove(&self.number);
         lane.bytes = lane.bytes.saturating_sub(self.bytes);
         if !self.ended {
+            lane.abandoned += 1;
             let waited = now.saturating_sub(self.sent);
             lane.gate.abandoned(now, waited);
             // It would have taken at least this long: leaving it out would make a slow zone look quick.
@@ -325,6 +358,13 @@ impl Zones {
             read_latency: lanes.read.small.percentile(95),
             write_bytes: lanes.write.bytes,
         }
+    }
+
+    /// What writes and reads in a zone came to since the start, in this order.
+    #[must_use]
+    pub fn operation_counts(&self, zone: ZoneIndex) -> [OperationCounts; 2] {
+        let lanes = self.member(zone).lanes.lock();
+        [lanes.write.counts(), lanes.read.counts()]
     }
 
     fn begin(&self, zone: ZoneIndex, sort: Sort, bytes: usize) -> Running<'_> {

@@ -52,6 +52,8 @@ pub struct Limits {
     pub drain_bytes_max: u64,
     /// For how long such a body is read.
     pub drain_timeout: Duration,
+    /// Buckets whose requests are counted by themselves; those of all others are counted together.
+    pub counted_buckets_max: usize,
     /// How long requests may go on after the server was told to stop.
     pub shutdown_timeout: Duration,
 }
@@ -75,6 +77,7 @@ impl Default for Limits {
             user_metadata_bytes_max: 2048,
             drain_bytes_max: MEBIBYTE,
             drain_timeout: Duration::from_secs(2),
+            counted_buckets_max: 100,
             shutdown_timeout: Duration::from_secs(30),
         }
     }

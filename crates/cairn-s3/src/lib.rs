@@ -8,7 +8,7 @@
 //! - every limit is explicit ([`config::Limits`]), and memory per request is bounded: bodies are streams in both directions, and only
 //!   XML documents are held whole.
 //!
-//! Everything about objects is asked of the [`ObjectStore`](cairn_store::api::ObjectStore).
+//! What comes and goes is counted and can be logged ([`observe`]). Everything about objects is asked of the [`ObjectStore`](cairn_store::api::ObjectStore).
 
 pub mod auth;
 pub mod body;
@@ -17,6 +17,7 @@ pub mod config;
 pub mod error;
 pub mod fuzz;
 pub mod http;
+pub mod observe;
 pub mod operation;
 pub mod text;
 pub mod xml;

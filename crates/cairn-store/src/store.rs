@@ -11,7 +11,7 @@ use cairn_replica::compact::{CompactionProgress, CompactionWorker};
 use cairn_replica::condemned::{CondemnedProgress, CondemnedWorker};
 use cairn_replica::repair::{RepairProgress, RepairWorker};
 use cairn_replica::scrub::{ScrubProgress, ScrubWorker};
-use cairn_replica::zones::ZoneHealth;
+use cairn_replica::zones::{OperationCounts, ZoneHealth};
 use cairn_replica::{Replicator, SessionKeeper, Zones};
 use cairn_types::ids::ZONE_COUNT;
 use cairn_types::{SessionId, ZoneIndex};
@@ -220,6 +220,12 @@ impl Store {
                 damage_found: count(&counters.damage_found),
             },
         }
+    }
+
+    /// What writes and reads in each zone came to since the start, in this order, for monitoring.
+    #[must_use]
+    pub fn zone_operations(&self) -> [[OperationCounts; 2]; ZONE_COUNT] {
+        ZoneIndex::ALL.map(|zone| self.core.replicator.zones().operation_counts(zone))
     }
 
     /// A change of what [`SettingsCache`] keeps: seen by the next request through this store, whatever the answer was.

@@ -2,6 +2,7 @@
 
 pub mod catalog_conformance;
 pub mod catalog_invariants;
+pub mod exposition;
 pub mod faulty_zone;
 #[cfg(feature = "s3")]
 pub mod memory_store;

@@ -2,9 +2,11 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use cairn_s3::observe::{AccessLogConfig, Form, Which};
 use cairn_types::ZoneName;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::admin::command::AdminOptions;
 
@@ -59,6 +61,9 @@ pub struct ServeOptions {
     /// The administration API over the network.
     #[command(flatten)]
     pub admin_api: AdminApiOptions,
+    /// What is seen of the service.
+    #[command(flatten)]
+    pub observing: ObservingOptions,
 }
 
 /// How the administration API is served over the network. Without an address, it is at the administration socket only.
@@ -110,6 +115,81 @@ pub struct AdminApiOptions {
         requires = "admin_api_listen"
     )]
     pub client_ca: Option<PathBuf>,
+}
+
+/// What is seen of the service: metrics and logs.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Metrics and logs")]
+pub struct ObservingOptions {
+    /// Where /metrics is served, for Prometheus; nowhere when not given. It names tenants and buckets, and asks for no password.
+    #[arg(long, env = "CAIRN_METRICS_LISTEN", value_name = "ADDR:PORT", value_parser = parse_address)]
+    pub metrics_listen: Option<SocketAddr>,
+    /// Buckets that have metrics of their own: the first so many that are used. All others share those of the bucket _other.
+    #[arg(long, env = "CAIRN_METRICS_BUCKETS", value_name = "COUNT", default_value_t = 100, value_parser = parse_buckets)]
+    pub metrics_buckets: u64,
+    /// Which requests have a line on standard error. Slow ones always have.
+    #[arg(long, env = "CAIRN_ACCESS_LOG", value_enum, value_name = "WHICH", default_value = "none")]
+    pub access_log: AccessLogWhich,
+    /// Of requests that do well, one in so many has a line. Errors and slow requests are never left out.
+    #[arg(long, env = "CAIRN_ACCESS_LOG_ONE_IN", value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    pub access_log_one_in: u64,
+    /// A request is slow when it takes longer than this, and a second for every 4 MiB of its body; milliseconds.
+    #[arg(long, env = "CAIRN_SLOW_REQUEST_MS", value_name = "MS", default_value_t = 5000)]
+    pub slow_request_ms: u64,
+    /// How lines on standard error are written: for people (requests as logfmt), or all as JSON.
+    #[arg(long, env = "CAIRN_LOG_FORMAT", value_enum, value_name = "FORM", default_value = "text")]
+    pub log_format: LogFormat,
+}
+
+/// Which requests have a line in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AccessLogWhich {
+    /// None but slow ones.
+    None,
+    /// Those that were refused or failed.
+    Errors,
+    /// These, and all that may have changed something.
+    Changes,
+    /// All.
+    All,
+}
+
+/// How lines on standard error are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people; lines of the access log as logfmt.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl ObservingOptions {
+    /// What is logged of requests.
+    pub fn access_log(&self) -> AccessLogConfig {
+        AccessLogConfig {
+            which: match self.access_log {
+                AccessLogWhich::None => Which::None,
+                AccessLogWhich::Errors => Which::Errors,
+                AccessLogWhich::Changes => Which::Changes,
+                AccessLogWhich::All => Which::All,
+            },
+            form: match self.log_format {
+                LogFormat::Text => Form::Logfmt,
+                LogFormat::Json => Form::Json,
+            },
+            one_in: self.access_log_one_in,
+            slow_after: Duration::from_millis(self.slow_request_ms),
+            ..AccessLogConfig::default()
+        }
+    }
+}
+
+/// More would be a load for whoever collects them.
+const METRICS_BUCKETS_MAX: u64 = 100_000;
+
+fn parse_buckets(text: &str) -> Result<u64, String> {
+    let count = text.parse().ok().filter(|count| *count <= METRICS_BUCKETS_MAX);
+    count.ok_or_else(|| format!("write a number of buckets from 0 to {METRICS_BUCKETS_MAX}"))
 }
 
 fn parse_address(text: &str) -> Result<SocketAddr, &'static str> {

@@ -3,11 +3,13 @@
 //! The binary is [`run`] and nothing else. [`embedded`] and [`master_key`] can be opened by themselves, on any
 //! [`Environment`](cairn_disk::Environment): so that tests run the whole of it on a simulated machine.
 
+mod access_log;
 mod admin;
 mod cli;
 mod data_directory;
 pub mod embedded;
 pub mod master_key;
+mod metrics;
 mod root_key;
 pub mod serve;
 mod tls;
@@ -16,19 +18,20 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, LogFormat, ObservingOptions, ServeOptions};
 
 /// Does what the command line says.
 #[must_use]
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let filter = tracing_subscriber::EnvFilter::try_from_env("CAIRN_LOG").unwrap_or_else(|_| "info".into());
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .with_target(false)
-        .init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    match &cli.command {
+        Command::Serve(ServeOptions { observing: ObservingOptions { log_format: LogFormat::Json, .. }, .. }) => {
+            log.json().flatten_event(true).init();
+        }
+        _ => log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
+    }
     let result = match cli.command {
         Command::Serve(options) => serve::run(options),
         Command::Admin(options) => return admin::command::run(options),

@@ -14,10 +14,12 @@ use cairn_types::records::TenantName;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::access_log::Lines;
 use crate::admin::{Admin, Listeners, Open, network};
 use crate::cli::ServeOptions;
 use crate::data_directory::DataDirectory;
 use crate::embedded::{EngineSettings, Engines};
+use crate::metrics::Metrics;
 use crate::root_key::{self, RootKey};
 use crate::tls::Tls;
 
@@ -52,6 +54,7 @@ async fn serve(options: ServeOptions) -> Result<(), ServeError> {
     })?;
     let root = root_key::load(&data.path)?;
     let admin = Admin::new(places.iter().map(|place| (place.name.clone(), place.path.clone())));
+    let observed = Observed::start(&admin, options.observing.metrics_listen).await?;
     let administration = Listeners::start(&admin, &data.path, options.admin_listen, admin_api).await?;
     let engines = match Engines::open(&environment, &places, EngineSettings::default()).await {
         Ok(engines) => engines,
@@ -75,10 +78,14 @@ async fn serve(options: ServeOptions) -> Result<(), ServeError> {
         random: environment.random.clone(),
         slots: engines.slots.clone(),
     });
-    let limits = Limits { object_bytes_max: options.max_object_size, ..Limits::default() };
+    let counted_buckets_max = usize::try_from(options.observing.metrics_buckets).unwrap_or(usize::MAX);
+    let limits = Limits { object_bytes_max: options.max_object_size, counted_buckets_max, ..Limits::default() };
     let config = Config { region: options.region.clone(), domains: options.domains.clone(), is_tls: tls.is_some(), limits };
     let service =
         S3Service::new(store.clone(), Arc::new(GrantAuthorizer), config, environment.clock.clone(), &*environment.random);
+    let log = observed.lines.log(options.observing.access_log(), std::io::stderr());
+    service.set_access_log(log.map_err(|error| ServeError(format!("no thread for the access log: {error}")))?);
+    observed.metrics.serving(service.clone());
     let mut server = Server::new(service);
     let scheme = if tls.is_some() { "https" } else { "http" };
     if let Some(tls) = tls {
@@ -87,12 +94,13 @@ async fn serve(options: ServeOptions) -> Result<(), ServeError> {
     let address = listener.local_addr().unwrap_or(options.listen);
     let (stop, stopped) = watch::channel(false);
     let serving = tokio::spawn(server.run(listener, stopped));
-    greet(scheme, address, &options.region, &data.path, &root, &administration);
+    greet(scheme, address, &options.region, &data.path, &root, (&administration, observed.address));
     wait_for_signal().await;
     println!("Stopping: requests that run are finished, new ones refused.");
     admin.stopping();
     stop.send_replace(true);
     let _ = serving.await;
+    observed.stop().await;
     administration.stop().await;
     store.stop(DRAIN_MAX).await;
     engines.close().await;
@@ -146,7 +154,46 @@ async fn with_free_space(environment: &Environment, places: &[ZonePlace; ZONE_CO
     ServeError(words)
 }
 
-fn greet(scheme: &str, address: SocketAddr, region: &str, data: &Path, root: &RootKey, administration: &Listeners) {
+/// Metrics and the access log.
+struct Observed {
+    metrics: Arc<Metrics>,
+    lines: Arc<Lines>,
+    address: Option<SocketAddr>,
+    stop: watch::Sender<bool>,
+    running: Option<tokio::task::JoinHandle<()>>,
+}
+
+impl Observed {
+    async fn start(admin: &Arc<Admin>, listen: Option<SocketAddr>) -> Result<Self, ServeError> {
+        let (lines, stop) = (Arc::new(Lines::default()), watch::Sender::new(false));
+        let metrics = Metrics::new(admin.clone(), lines.clone());
+        let mut observed = Self { metrics, lines, address: None, stop, running: None };
+        if let Some(address) = listen {
+            let listener = TcpListener::bind(address).await.map_err(|error| {
+                ServeError(format!("cannot listen on {address}: {error}. Give another address with --metrics-listen."))
+            })?;
+            observed.address = Some(listener.local_addr().unwrap_or(address));
+            observed.running = Some(tokio::spawn(observed.metrics.clone().run(listener, observed.stop.subscribe())));
+        }
+        Ok(observed)
+    }
+
+    async fn stop(self) {
+        self.stop.send_replace(true);
+        if let Some(running) = self.running {
+            let _ = running.await;
+        }
+    }
+}
+
+fn greet(
+    scheme: &str,
+    address: SocketAddr,
+    region: &str,
+    data: &Path,
+    root: &RootKey,
+    (administration, metrics): (&Listeners, Option<SocketAddr>),
+) {
     // Every address is none that a client could connect to.
     let mut reachable = address;
     let everywhere = if address.ip().is_unspecified() {
@@ -178,6 +225,9 @@ fn greet(scheme: &str, address: SocketAddr, region: &str, data: &Path, root: &Ro
     }
     if let Some(address) = administration.network {
         println!("The administration API is at https://{address}.");
+    }
+    if let Some(metrics) = metrics {
+        println!("Metrics are at http://{metrics}/metrics.");
     }
     println!("`cairn admin --data {}` administers it. Ctrl-C stops it.", data.display());
 }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 /// The crates from the ground up; those on one line do not know each other.
 const LAYERS: &[&[&str]] = &[
-    &["cairn-types"],
+    &["cairn-types", "cairn-metrics"],
     &["cairn-disk"],
     &["cairn-zone", "cairn-catalog"],
     &["cairn-replica"],

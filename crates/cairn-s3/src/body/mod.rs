@@ -31,6 +31,7 @@ pub struct Inbound {
     source: Source,
     /// Whether anything was asked of it: the client of an `Expect: 100-continue` sends nothing before.
     is_polled: bool,
+    received: u64,
 }
 
 enum Source {
@@ -42,14 +43,14 @@ impl Inbound {
     /// From a connection.
     #[must_use]
     pub fn from_connection(incoming: Incoming) -> Self {
-        Self { source: Source::Connection(incoming), is_polled: false }
+        Self { source: Source::Connection(incoming), is_polled: false, received: 0 }
     }
 
     /// From memory, for tests and fuzzing: pieces in order.
     #[must_use]
     pub fn from_memory(pieces: impl IntoIterator<Item = Bytes>) -> Self {
         let pieces = pieces.into_iter().filter(|piece| !piece.is_empty()).collect();
-        Self { source: Source::Memory(pieces), is_polled: false }
+        Self { source: Source::Memory(pieces), is_polled: false, received: 0 }
     }
 
     /// The next bytes; `Err` when the connection broke, or the body was shorter than its `Content-Length`.
@@ -66,12 +67,19 @@ impl Inbound {
                         if let Ok(data) = frame.into_data()
                             && !data.is_empty()
                         {
+                            self.received += data.len() as u64;
                             return Poll::Ready(Some(Ok(data)));
                         }
                     }
                 }
             },
         }
+    }
+
+    /// Bytes that came so far.
+    #[must_use]
+    pub fn received(&self) -> u64 {
+        self.received
     }
 
     /// Whether the end was reached.

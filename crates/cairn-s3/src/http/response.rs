@@ -11,8 +11,8 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 
 use super::request_id::RequestId;
-use super::service::RequestPermit;
 use crate::error::{S3Error, code};
+use crate::observe::RequestRecord;
 use crate::text::date;
 use crate::xml::writer::XmlWriter;
 
@@ -22,8 +22,8 @@ pub type S3Response = Response<ResponseBody>;
 /// The body of an answer.
 pub struct ResponseBody {
     content: Content,
-    /// Counts the request as running until its last byte is out.
-    permit: Option<RequestPermit>,
+    /// Counts the request as running until its last byte is out, and tells how it ended.
+    record: Option<RequestRecord>,
 }
 
 enum Content {
@@ -47,24 +47,41 @@ impl ResponseBody {
     /// No bytes.
     #[must_use]
     pub fn empty() -> Self {
-        Self { content: Content::Empty, permit: None }
+        Self { content: Content::Empty, record: None }
     }
 
     /// These bytes.
     #[must_use]
     pub fn whole(bytes: Bytes) -> Self {
-        Self { content: if bytes.is_empty() { Content::Empty } else { Content::Whole(bytes) }, permit: None }
+        Self { content: if bytes.is_empty() { Content::Empty } else { Content::Whole(bytes) }, record: None }
     }
 
     /// A stream of exactly `length` bytes.
     #[must_use]
     pub fn stream(stream: BoxStream<'static, StoreResult<Bytes>>, length: u64) -> Self {
-        Self { content: Content::Stream { stream, remaining: length }, permit: None }
+        Self { content: Content::Stream { stream, remaining: length }, record: None }
     }
 
-    /// Keeps the request's permit until the body is out.
-    pub fn hold(&mut self, permit: RequestPermit) {
-        self.permit = Some(permit);
+    /// Whether sending it may take long for reasons of the store's.
+    pub(crate) fn is_stream(&self) -> bool {
+        matches!(self.content, Content::Stream { .. })
+    }
+
+    /// Keeps the request's record until the body is out.
+    pub(crate) fn hold(&mut self, mut record: RequestRecord) {
+        if matches!(self.content, Content::Empty) {
+            record.is_whole();
+        }
+        self.record = Some(record);
+    }
+
+    fn sent(&mut self, bytes: usize, is_last: bool) {
+        if let Some(record) = &mut self.record {
+            record.sent(bytes);
+            if is_last {
+                record.is_whole();
+            }
+        }
     }
 }
 
@@ -78,12 +95,15 @@ impl Body for ResponseBody {
             Content::Whole(bytes) => {
                 let bytes = std::mem::take(bytes);
                 self.content = Content::Empty;
+                self.sent(bytes.len(), true);
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
             Content::Stream { stream, remaining } => {
                 let outcome = match ready!(stream.as_mut().poll_next(context)) {
                     Some(Ok(bytes)) if bytes.len() as u64 <= *remaining => {
                         *remaining -= bytes.len() as u64;
+                        let is_last = *remaining == 0;
+                        self.sent(bytes.len(), is_last);
                         return Poll::Ready(Some(Ok(Frame::data(bytes))));
                     }
                     None if *remaining == 0 => None,

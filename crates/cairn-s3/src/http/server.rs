@@ -5,6 +5,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
@@ -13,7 +14,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use super::service::S3Service;
 use crate::body::Inbound;
@@ -62,7 +63,7 @@ impl Server {
                 () = stopped(&mut stop) => break,
                 accepted = accept(&listener, &slots) => accepted,
             };
-            let (stream, slot) = match accepted {
+            let (stream, peer, slot) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     // Out of descriptors, or a connection that died in the queue: pausing lets others end.
@@ -75,15 +76,16 @@ impl Server {
             let (service, handshake, stop, alive) = (self.service.clone(), self.handshake.clone(), stop.clone(), alive.clone());
             let header_timeout = limits.header_timeout;
             tokio::spawn(async move {
+                let counted = Counted::new(&service);
                 match handshake {
-                    None => serve_connection(stream, service, stop).await,
+                    None => serve_connection(stream, Some(peer), service, stop).await,
                     Some(handshake) => match tokio::time::timeout(header_timeout, handshake.accept(stream)).await {
-                        Ok(Ok(stream)) => serve_connection(stream, service, stop).await,
+                        Ok(Ok(stream)) => serve_connection(stream, Some(peer), service, stop).await,
                         Ok(Err(error)) => tracing::debug!(%error, "a handshake failed"),
                         Err(_) => tracing::debug!("a handshake took too long"),
                     },
                 }
-                drop((slot, alive));
+                drop((counted, slot, alive));
             });
         }
         drop((listener, alive));
@@ -93,18 +95,39 @@ impl Server {
     }
 }
 
-async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+/// Counts a connection as open until it is dropped, also by a panic.
+struct Counted(S3Service);
+
+impl Counted {
+    fn new(service: &S3Service) -> Self {
+        service.metrics().connection_opened();
+        Self(service.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.metrics().connection_closed();
+    }
+}
+
+async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, slot))
+    let (stream, peer) = listener.accept().await?;
+    Ok((stream, peer, slot))
 }
 
 async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-/// Serves HTTP/1.1 on one connection until it is closed, or `stop` holds true and the running request is answered.
-pub async fn serve_connection(stream: impl Connection + 'static, service: S3Service, mut stop: watch::Receiver<bool>) {
+/// Serves HTTP/1.1 on one connection until it is closed, or `stop` holds true and the running request is answered. `peer` is for the log.
+pub async fn serve_connection(
+    stream: impl Connection + 'static,
+    peer: Option<SocketAddr>,
+    service: S3Service,
+    mut stop: watch::Receiver<bool>,
+) {
     let limits = &service.shared().config.limits;
     let mut builder = http1::Builder::new();
     builder
@@ -115,7 +138,7 @@ pub async fn serve_connection(stream: impl Connection + 'static, service: S3Serv
         .max_buf_size(limits.header_bytes_max.max(8 << 10));
     let handler = service_fn(|request: http::Request<hyper::body::Incoming>| {
         let service = service.clone();
-        async move { Ok::<_, Infallible>(service.call(request.map(Inbound::from_connection)).await) }
+        async move { Ok::<_, Infallible>(service.call(peer, request.map(Inbound::from_connection)).await) }
     });
     let connection = builder.serve_connection(TokioIo::new(stream), handler);
     let mut connection = std::pin::pin!(connection);

@@ -3,6 +3,7 @@
 //! The order is a guarantee: no operation sees a request before its signature was verified and the [`Authorizer`] has allowed it, and the
 //! body is not read (a client that waits for `100 Continue` is not told to go on) before that.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -22,6 +23,7 @@ use crate::auth::{self, Authenticator};
 use crate::body::Inbound;
 use crate::config::Config;
 use crate::error::{S3Error, S3Result, code};
+use crate::observe::{AccessLog, Notes, Observed, OperationLabel, RequestMetrics};
 use crate::operation;
 
 /// Serves S3 from a store.
@@ -40,6 +42,9 @@ pub struct Shared {
     pub clock: Arc<dyn Clock>,
     /// The tenant of unsigned requests.
     pub default_tenant: TenantId,
+    /// What requests came to.
+    pub metrics: RequestMetrics,
+    pub(crate) access_log: OnceLock<AccessLog>,
     authenticator: Authenticator,
     request_ids: RequestIds,
     running: Arc<AtomicUsize>,
@@ -72,6 +77,8 @@ impl S3Service {
             authenticator: Authenticator::new(config.region.clone()),
             request_ids: RequestIds::new(random),
             running: Arc::new(AtomicUsize::new(0)),
+            metrics: RequestMetrics::new(config.limits.counted_buckets_max),
+            access_log: OnceLock::new(),
             config,
         }))
     }
@@ -82,44 +89,56 @@ impl S3Service {
         &self.0
     }
 
+    /// What requests came to since the start.
+    #[must_use]
+    pub fn metrics(&self) -> &RequestMetrics {
+        &self.0.metrics
+    }
+
+    /// Has requests told from now on. The first log that is given stays.
+    pub fn set_access_log(&self, log: AccessLog) {
+        let _ = self.0.access_log.set(log);
+    }
+
     /// How many requests are running.
     #[must_use]
     pub fn running(&self) -> usize {
         self.0.running.load(Ordering::Relaxed)
     }
 
-    /// Answers a request. Every failure becomes an answer.
-    pub async fn call(&self, request: Request<Inbound>) -> S3Response {
+    /// Answers a request, which came from `peer` where that is known. Every failure becomes an answer.
+    pub async fn call(&self, peer: Option<SocketAddr>, request: Request<Inbound>) -> S3Response {
         let shared = &*self.0;
         let request_id = shared.request_ids.next();
         let (parts, mut inbound) = request.into_parts();
+        let mut observed = Observed::begin(&self.0, &parts, request_id, peer);
         let is_head = parts.method == Method::HEAD;
         let expects_continue = parts.headers.contains_key(EXPECT);
         let had_body = !inbound.is_at_end();
         let about = OnceLock::new();
-        let outcome = match shared.admit() {
-            Ok(permit) => match shared.handle(&parts, &mut inbound, &about).await {
-                Ok(mut response) => {
-                    response.body_mut().hold(permit);
-                    Ok(response)
-                }
-                Err(error) => {
-                    // A page is told why, too.
-                    if about.get().is_none()
-                        && parts.headers.contains_key(ORIGIN)
-                        && let Some(bucket) = shared.claimed_bucket(&parts).await
-                    {
-                        about.get_or_init(|| bucket);
-                    }
-                    Err(error)
-                }
-            },
-            Err(error) => Err(error),
+        let (permit, outcome) = match shared.admit() {
+            Ok(permit) => (Some(permit), shared.handle(&parts, &mut inbound, &mut observed.notes, &about).await),
+            Err(error) => (None, Err(error)),
         };
-        let mut response = outcome.unwrap_or_else(|error| {
-            log(&error, &parts, &request_id);
-            response::error(&error, parts.uri.path(), &request_id, shared.request_ids.host_id(), is_head)
-        });
+        let (mut response, error) = match outcome {
+            Ok(response) => (response, None),
+            Err(error) => {
+                log(&error, &parts, &request_id);
+                // A page is told why, too.
+                if permit.is_some()
+                    && about.get().is_none()
+                    && parts.headers.contains_key(ORIGIN)
+                    && let Some(bucket) = shared.claimed_bucket(&parts).await
+                {
+                    about.get_or_init(|| bucket);
+                }
+                let host_id = shared.request_ids.host_id();
+                (response::error(&error, parts.uri.path(), &request_id, host_id, is_head), Some(error))
+            }
+        };
+        let is_stream = response.body().is_stream();
+        let record = observed.answered(response.status(), error.as_ref(), inbound.received(), is_stream, permit);
+        response.body_mut().hold(record);
         // `100 Continue` was sent if and only if there was a body and it was asked for.
         let was_continued = had_body && inbound.is_polled();
         if !expects_continue || was_continued {
@@ -145,12 +164,19 @@ impl Shared {
     fn admit(&self) -> S3Result<RequestPermit> {
         let permit = RequestPermit(Arc::clone(&self.running));
         if self.running.fetch_add(1, Ordering::Relaxed) >= self.config.limits.requests_max {
+            self.metrics.slowed_down.add(1);
             return Err(S3Error::new(&code::SLOW_DOWN));
         }
         Ok(permit)
     }
 
-    async fn handle(&self, parts: &Parts, inbound: &mut Inbound, about: &OnceLock<Arc<Bucket>>) -> S3Result<S3Response> {
+    async fn handle(
+        &self,
+        parts: &Parts,
+        inbound: &mut Inbound,
+        notes: &mut Notes,
+        about: &OnceLock<Arc<Bucket>>,
+    ) -> S3Result<S3Response> {
         let head_bytes_max = self.config.limits.header_bytes_max;
         if head_bytes(parts) > head_bytes_max {
             // hyper reads up to twice its buffer before it refuses.
@@ -158,6 +184,7 @@ impl Shared {
         }
         let query = Query::parse(parts.uri.query().unwrap_or_default())?;
         if parts.method == Method::OPTIONS {
+            notes.operation = Some(OperationLabel::Preflight);
             return self.preflight(parts).await;
         }
         let raw_path = parts.uri.path();
@@ -171,12 +198,14 @@ impl Shared {
             virtual_bucket: virtual_bucket.as_deref(),
         };
         let authenticated = self.authenticator.authenticate(&*self.store, &request, now_seconds).await?;
+        notes.key.clone_from(&authenticated.key);
         let target = parse_target(virtual_bucket, raw_path)?;
-        operation::run(operation::Incoming { shared: self, parts, query: &query, authenticated, target, inbound, about }).await
+        operation::run(operation::Incoming { shared: self, parts, query: &query, authenticated, target, inbound, notes, about })
+            .await
     }
 
     /// The bucket, where the host names it.
-    fn virtual_bucket(&self, parts: &Parts) -> Option<String> {
+    pub(crate) fn virtual_bucket(&self, parts: &Parts) -> Option<String> {
         let host = match parts.headers.get(HOST) {
             Some(value) => value.to_str().ok(),
             None => parts.uri.authority().map(http::uri::Authority::as_str),

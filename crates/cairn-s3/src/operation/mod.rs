@@ -60,6 +60,7 @@ use crate::http::query::Query;
 use crate::http::response::S3Response;
 use crate::http::service::Shared;
 use crate::http::target::Target;
+use crate::observe::Notes;
 
 /// A request whose sender is known.
 pub struct Incoming<'a> {
@@ -77,6 +78,8 @@ pub struct Incoming<'a> {
     pub inbound: &'a mut Inbound,
     /// Set to the bucket that the answer is about, for the headers of CORS.
     pub about: &'a OnceLock<Arc<Bucket>>,
+    /// What is told of it.
+    pub(crate) notes: &'a mut Notes,
 }
 
 /// A request that was allowed, as operations see it.
@@ -95,10 +98,11 @@ struct Call<'a> {
 
 /// Finds the operation, has it allowed, and runs it.
 pub async fn run(incoming: Incoming<'_>) -> S3Result<S3Response> {
-    let Incoming { shared, parts, query, authenticated, target, inbound, about } = incoming;
+    let Incoming { shared, parts, query, authenticated, target, inbound, notes, about } = incoming;
     let merged = unsupported::hoisted_headers(parts, query)?;
     let headers = merged.as_ref().unwrap_or(&parts.headers);
     let operation = route(&parts.method, target.bucket.is_some(), target.key.is_some(), query, headers)?;
+    notes.operation = Some(operation.into());
     unsupported::refuse(headers, operation)?;
     let bucket_name = target.bucket.as_deref().unwrap_or_default();
     let mut call = Call { shared, parts, headers, query, authenticated, bucket_name, key: target.key, inbound };
@@ -112,6 +116,7 @@ pub async fn run(incoming: Incoming<'_>) -> S3Result<S3Response> {
         Operation::CreateBucket => return create_bucket::run(&mut call).await,
         _ => call.allowed_bucket(operation.action(query.has("versionId"))).await?,
     };
+    notes.bucket = shared.metrics.buckets.slot(&bucket);
     if bucket.cors.is_some() {
         about.get_or_init(|| Arc::clone(&bucket));
     }

@@ -21,6 +21,8 @@ pub struct Fixture {
     pub client: S3Client,
     /// What the server serves from.
     pub store: Arc<MemoryStore>,
+    /// What answers.
+    pub service: S3Service,
     /// Stops the server.
     pub stop: watch::Sender<bool>,
     /// Ends when the server has.
@@ -60,7 +62,7 @@ impl Fixture {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = watch::channel(false);
-        let server = tokio::spawn(Server::new(service).run(listener, stopped));
+        let server = tokio::spawn(Server::new(service.clone()).run(listener, stopped));
         let client = S3Client {
             address,
             host: address.to_string(),
@@ -69,7 +71,7 @@ impl Fixture {
             region: "us-east-1".to_owned(),
             clock: environment.clock,
         };
-        let fixture = Self { client, store, stop, server };
+        let fixture = Self { client, store, service, stop, server };
         fixture.add_key(ROOT, vec![Grant { scope: GrantScope::Tenant, access: Access::Administer }]);
         assert_eq!(fixture.send(&S3Request::new("PUT", "/bucket")).await.status, 200);
         fixture

@@ -10,7 +10,7 @@ mod buckets;
 mod caller;
 pub mod client;
 pub mod command;
-mod connections;
+pub mod connections;
 mod directory;
 mod error;
 mod health;
@@ -42,7 +42,9 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+pub use self::directory::TenantNames;
 use self::error::{ApiError, ApiResult};
+pub use self::zones::status as zone_status;
 use crate::embedded::ZoneSlot;
 use crate::serve::ServeError;
 
@@ -91,12 +93,13 @@ impl Admin {
         self.stopping.store(true, Ordering::Relaxed);
     }
 
-    fn open(&self) -> ApiResult<&Open> {
+    /// What is open; an error while it is not.
+    pub fn open(&self) -> ApiResult<&Open> {
         self.open.get().ok_or_else(|| ApiError::unavailable(format!("the service is not open yet: {STARTING}")))
     }
 
     /// Whether objects can be written now; else why not, in words.
-    fn readiness(&self) -> Result<(), String> {
+    pub fn readiness(&self) -> Result<(), String> {
         if self.stopping.load(Ordering::Relaxed) {
             return Err("the service is stopping".to_owned());
         }

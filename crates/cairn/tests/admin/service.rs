@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cairn_disk::SystemClock;
+use cairn_testkit::exposition::{self, Exposed};
 use cairn_testkit::s3_client::{Answer, S3Client, S3Request};
 use serde_json::Value;
 
@@ -23,6 +24,7 @@ pub struct Service {
     pub network: Option<SocketAddr>,
     /// Where S3 is.
     pub address: SocketAddr,
+    pub metrics: SocketAddr,
     /// The root key.
     pub root: S3Client,
     child: Child,
@@ -59,7 +61,16 @@ impl Service {
         let data = directory.path().join("data");
         let log = std::fs::File::options().append(true).create(true).open(directory.path().join("log")).unwrap();
         let mut child = cairn(&data)
-            .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data"])
+            .args([
+                "serve",
+                "--listen",
+                "127.0.0.1:0",
+                "--admin-listen",
+                "127.0.0.1:0",
+                "--metrics-listen",
+                "127.0.0.1:0",
+                "--data",
+            ])
             .arg(&data)
             .args(arguments)
             .envs(variables.iter().copied())
@@ -81,6 +92,7 @@ impl Service {
         };
         let (address, health) = (after("Cairn serves S3 at ").unwrap(), after("Health is at ").unwrap());
         let network = after("The administration API is at ");
+        let metrics = after("Metrics are at ").unwrap();
         let credentials = std::fs::read_to_string(data.join("root-credentials")).unwrap();
         let half = |name: &str| {
             let line = credentials.lines().find(|line| line.starts_with(name)).unwrap();
@@ -94,7 +106,7 @@ impl Service {
             region: "us-east-1".to_owned(),
             clock: Arc::new(SystemClock::new()),
         };
-        Ok(Self { data, health, network, address, root, child, output, directory })
+        Ok(Self { data, health, network, address, metrics, root, child, output, directory })
     }
 
     /// Ends the process as a power cut would, and starts it again.
@@ -170,6 +182,15 @@ impl Service {
     pub fn key(&self, rights: &str) -> S3Client {
         let made = self.json(&format!("key create {rights}"));
         self.root.with_key(made["accessKeyId"].as_str().unwrap(), made["secretAccessKey"].as_str().unwrap())
+    }
+
+    /// What the metrics address answers, which must be well-formed.
+    pub async fn metrics(&self) -> (String, Exposed) {
+        let request = b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        let answer = cairn_testkit::s3_client::exchange(self.metrics, request, false).await.unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let exposed = exposition::parse(&answer.text()).unwrap();
+        (answer.text(), exposed)
     }
 
     /// What the health address answers.

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 
 use super::applier::Applier;
 use super::batch::{Batch, Marks, Position};
+use super::statistics::Statistics;
 use super::worker::{LogWorker, Report};
 use super::zone_log::Base;
 use crate::embedded::keyvalue::{KeyValue, KeyValueError, Snapshot, Write};
@@ -194,6 +195,8 @@ pub(super) struct Shared {
     pub time_ms: AtomicU64,
     /// The zones' present incarnations and the durable positions of their segments in them (L7), told by whoever runs those.
     pub lives: [Mutex<Life>; ZONE_COUNT],
+    /// For monitoring.
+    pub statistics: Arc<Statistics>,
 }
 
 /// A zone's incarnation and how far its segments are durable in it.

@@ -346,7 +346,7 @@ impl<M: Machine> Keeper<M> {
         let spares = log.spares();
         let (durable_sender, mut durable) = watch::channel(last.index);
         let events = self.events.clone();
-        let (worker, running) = LogWorker::new(log, move |report| {
+        let (worker, running) = LogWorker::new(log, (self.shared.statistics.clone(), zone), move |report| {
             if let Report::Durable(index) = report {
                 durable_sender.send_replace(index);
             }

@@ -12,6 +12,7 @@ pub mod rules;
 pub mod sequencer;
 mod spares;
 mod start;
+pub mod statistics;
 mod work;
 pub mod worker;
 pub mod writes;

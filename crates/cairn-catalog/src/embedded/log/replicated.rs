@@ -19,6 +19,7 @@ use super::keeper::{Keeper, KeeperSettings, Task, ZonePhase, ZoneStatus};
 use super::place::{Looked, Place};
 use super::sequencer::{Sequencer, Surroundings};
 use super::start::{Ready, form, look_at_all, make_ready, newest};
+use super::statistics::Statistics;
 use super::work::{Slot, watch as watch_sequencer};
 use super::zone_log::{Base, LogSettings};
 use crate::embedded::keyvalue::{KeyValue, KeyValueEngine};
@@ -135,6 +136,7 @@ impl<M: Machine> Replicated<M> {
             applying: Arc::default(),
             time_ms: AtomicU64::new(history.time_ms),
             lives,
+            statistics: Arc::new(Statistics::starting_at(history.position.index)),
         });
         let (commands, command_receiver) = mpsc::channel(settings.queue_length.unwrap_or(QUEUE_LENGTH));
         let (events, event_receiver) = mpsc::unbounded_channel();
@@ -281,6 +283,16 @@ impl<M: Machine> Replicated<M> {
     /// The epoch of this process.
     pub fn epoch(&self) -> u64 {
         self.epoch
+    }
+
+    /// What the log has done and how far each zone is, for monitoring.
+    pub fn statistics(&self) -> &Arc<Statistics> {
+        &self.shared.statistics
+    }
+
+    /// How many batches the zones' logs have to keep: those that not every zone has, or whose zone is away.
+    pub fn kept_batches(&self) -> u64 {
+        self.shared.statistics.last_batch.get().saturating_sub(self.shared.trim_floor.load(Ordering::Relaxed))
     }
 
     /// Catalog time, ms, at most a quarter of a second old (T1).

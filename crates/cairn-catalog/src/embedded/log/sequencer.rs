@@ -327,6 +327,7 @@ impl<M: Machine> Sequencer<M> {
         self.links[zone.get()] = Some(link);
         self.holds[zone.get()] = None;
         self.marks[zone.get()].log_index = last.index;
+        self.shared.statistics.durable(zone, last.index);
         if self.established {
             self.tell_committed();
         }
@@ -382,6 +383,7 @@ impl<M: Machine> Sequencer<M> {
                 link.durable = index;
                 link.waiting_since = (index < self.last.index).then(Instant::now);
                 self.marks[zone.get()].log_index = index;
+                self.shared.statistics.durable(zone, index);
                 self.count();
                 self.publish_trim_floor();
             }
@@ -675,6 +677,7 @@ impl<M: Machine> Sequencer<M> {
         let batch = Arc::new(Batch::new(self.store, self.last, self.epoch, self.last_time_ms, self.marks, payload));
         self.last = batch.position;
         self.appended_bytes += batch.frame_length();
+        self.shared.statistics.batch(batch.position.index, releases.len(), batch.frame_length());
         self.recent_bytes += batch.frame_length();
         self.recent.push_back(batch.clone());
         let durable_everywhere = self.links.iter().flatten().map(|link| link.durable).min().unwrap_or(0);

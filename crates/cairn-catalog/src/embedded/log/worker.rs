@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
+use cairn_types::ZoneIndex;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::batch::{Batch, Position};
+use super::statistics::Statistics;
 use super::zone_log::{OpenError, ZoneLog};
 
 /// What a worker is asked to do.
@@ -40,9 +43,13 @@ pub struct Closed;
 impl LogWorker {
     /// Makes the worker and the future that runs it. `report` is called from the worker. The number of queued appends is bounded by
     /// the sequencer, which lets go of a zone that lags too far.
-    pub fn new(log: ZoneLog, report: impl Fn(Report) + Send + 'static) -> (Self, impl Future<Output = ()> + Send) {
+    pub fn new(
+        log: ZoneLog,
+        statistics: (Arc<Statistics>, ZoneIndex),
+        report: impl Fn(Report) + Send + 'static,
+    ) -> (Self, impl Future<Output = ()> + Send) {
         let (requests, receiver) = mpsc::unbounded_channel();
-        (Self { requests }, run(log, receiver, report))
+        (Self { requests }, run(log, statistics, receiver, report))
     }
 
     /// Appends and syncs; the answer is a [`Report`].
@@ -84,7 +91,12 @@ impl LogWorker {
     }
 }
 
-async fn run(mut log: ZoneLog, mut requests: mpsc::UnboundedReceiver<Request>, report: impl Fn(Report) + Send) {
+async fn run(
+    mut log: ZoneLog,
+    (statistics, zone): (Arc<Statistics>, ZoneIndex),
+    mut requests: mpsc::UnboundedReceiver<Request>,
+    report: impl Fn(Report) + Send,
+) {
     let mut next = requests.recv().await;
     while let Some(request) = next {
         let mut following = None;
@@ -101,12 +113,17 @@ async fn run(mut log: ZoneLog, mut requests: mpsc::UnboundedReceiver<Request>, r
                         Err(_) => break,
                     }
                 }
-                let synced = match log.append(&batches).await {
+                let appended = log.append(&batches).await;
+                let before = Instant::now();
+                let synced = match appended {
                     Ok(()) => log.sync().await,
                     Err(error) => Err(error),
                 };
                 match synced {
-                    Ok(index) => report(Report::Durable(index)),
+                    Ok(index) => {
+                        statistics.synced(zone, before.elapsed());
+                        report(Report::Durable(index));
+                    }
                     Err(error) => return report(Report::Failed(error.to_string())),
                 }
             }
