@@ -188,6 +188,8 @@ fn number(text: &str) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::float_cmp, reason = "counts are whole")]
+
     use super::*;
 
     const GOOD: &str = "\
