@@ -2,6 +2,8 @@
 
 /// How many lines of each failed test are told.
 const LINES_OF_A_TEST_MAX: usize = 12;
+/// How many lines are told of a panic that its test's harness did not put under a heading.
+const LINES_OF_A_PANIC_MAX: usize = 5;
 /// How many lines are told of a part, whatever failed in it.
 const LINES_OF_A_PART_MAX: usize = 40;
 /// How many lines are told where the log is not of Rust's test harness.
@@ -16,6 +18,8 @@ pub fn told(log: &str) -> Vec<&str> {
             left = LINES_OF_A_TEST_MAX;
         } else if line == "failures:" {
             left = 0;
+        } else if left == 0 && line.contains(" panicked at ") {
+            left = LINES_OF_A_PANIC_MAX;
         }
         if left > 0 && !line.trim().is_empty() {
             lines.push(line);

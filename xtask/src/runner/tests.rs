@@ -66,5 +66,7 @@ fn the_tests_that_failed_are_told_once_more() {
     let failed = "---- b stdout ----\nthread 'b' panicked at x.rs:1:\nboom\n\n\nfailures:\n    b\n\n";
     let log = format!("{ran}{failed}test result: FAILED. 1 passed; 1 failed\n");
     assert_eq!(failures::told(&log), ["---- b stdout ----", "thread 'b' panicked at x.rs:1:", "boom"]);
+    let uncaptured = "test c ... going\nthread 'c' panicked at y.rs:2:\nbang\n\nFAILED\n\nfailures:\n\nfailures:\n    c\n";
+    assert_eq!(failures::told(uncaptured), ["thread 'c' panicked at y.rs:2:", "bang", "FAILED"]);
     assert_eq!(failures::told("one\n\ntwo\n"), ["one", "two"]);
 }
