@@ -16,7 +16,7 @@ use super::api::{
 use super::client::endpoint::{Endpoint, Means, TOKEN_VARIABLE};
 use super::client::{Client, ClientResult, encode};
 use super::output::Output;
-use super::{openapi, render};
+use super::{openapi, render, usage};
 
 /// The longest secret that is read from standard input, bytes.
 const SECRET_BYTES_MAX: u64 = 4096;
@@ -45,6 +45,9 @@ pub struct AdminOptions {
     /// How results are printed: for people, or for programs.
     #[arg(long, value_enum, value_name = "FORM", default_value = "text", global = true)]
     pub output: Output,
+    /// The same as --output json.
+    #[arg(long, global = true, conflicts_with = "output")]
+    pub json: bool,
     /// What to do.
     #[command(subcommand)]
     pub command: AdminCommand,
@@ -68,6 +71,12 @@ pub enum AdminCommand {
     /// Buckets, and what they hold. (They are made and removed over S3.)
     #[command(subcommand)]
     Bucket(BucketCommand),
+    /// What tenants and buckets take: objects, other versions, uploads that are not completed.
+    Usage {
+        /// Of this tenant only.
+        #[arg(long)]
+        tenant: Option<String>,
+    },
     /// Print the API's description, an OpenAPI document. No service is asked.
     Openapi,
 }
@@ -253,7 +262,10 @@ impl Rights {
 }
 
 /// Runs a command.
-pub fn run(options: AdminOptions) -> ExitCode {
+pub fn run(mut options: AdminOptions) -> ExitCode {
+    if options.json {
+        options.output = Output::Json;
+    }
     let output = options.output;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let outcome = match runtime {
@@ -303,6 +315,10 @@ async fn dispatch(options: AdminOptions) -> ClientResult<()> {
             output.result(&List { items: items.clone(), next: None }, || render::buckets(&items))
         }
         AdminCommand::Key(command) => key(&client, output, command).await,
+        AdminCommand::Usage { tenant } => {
+            let report = usage::ask(&client, tenant).await?;
+            output.result(&report, || usage::text(&report))
+        }
         AdminCommand::Openapi => Ok(()),
     }
 }

@@ -23,6 +23,7 @@ mod render;
 mod routes;
 pub mod socket;
 mod unstalled;
+mod usage;
 mod zones;
 
 use std::net::SocketAddr;

@@ -1,5 +1,7 @@
 //! What the API answers, as text that is a pleasure to read: tables with aligned columns, whole sentences, numbers for people.
 
+mod next;
+
 use std::fmt::Write;
 
 use super::api::{
@@ -10,7 +12,7 @@ use super::api::{
 const GRANTS_SHOWN_MAX: usize = 3;
 
 /// Lines of cells, aligned. The last cell of a line makes no column wider: it may be long.
-fn table(rows: &[Vec<String>]) -> String {
+pub fn table(rows: &[Vec<String>]) -> String {
     let mut widths: Vec<usize> = Vec::new();
     for row in rows {
         for (index, cell) in row.iter().enumerate().take(row.len().saturating_sub(1)) {
@@ -36,12 +38,12 @@ fn table(rows: &[Vec<String>]) -> String {
     text
 }
 
-fn row<const COUNT: usize>(cells: [&str; COUNT]) -> Vec<String> {
+pub fn row<const COUNT: usize>(cells: [&str; COUNT]) -> Vec<String> {
     cells.map(str::to_owned).into()
 }
 
 /// A number with its thousands apart: `1,234`.
-fn number(value: u64) -> String {
+pub fn number(value: u64) -> String {
     let digits = value.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
@@ -54,12 +56,12 @@ fn number(value: u64) -> String {
 }
 
 /// So many of something.
-fn count(value: u64, one: &str, more: &str) -> String {
+pub fn count(value: u64, one: &str, more: &str) -> String {
     format!("{} {}", number(value), if value == 1 { one } else { more })
 }
 
 /// A size in binary units: `512 B`, `4.5 MiB`.
-fn bytes(value: u64) -> String {
+pub fn bytes(value: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if value < 1024 {
         return format!("{value} B");
@@ -90,6 +92,7 @@ pub fn store_status(status: &StoreStatus) -> String {
         }
     }
     text.push_str(&repair(&status.repair));
+    text.push_str(&next::steps(status));
     for zone in status.zones.iter().filter(|zone| !zone.kept_aside.is_empty()) {
         let _ = writeln!(
             text,

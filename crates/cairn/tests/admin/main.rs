@@ -6,6 +6,7 @@ mod network;
 mod operations;
 mod schema;
 mod service;
+mod usage;
 
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;

@@ -1,7 +1,7 @@
 use super::*;
 use crate::admin::api::{Secret, Usage};
 
-fn voting(name: &str, count: u64, bytes: u64) -> Zone {
+pub fn voting(name: &str, count: u64, bytes: u64) -> Zone {
     Zone {
         name: name.to_owned(),
         path: format!("/srv/{name}"),
@@ -15,7 +15,7 @@ fn voting(name: &str, count: u64, bytes: u64) -> Zone {
     }
 }
 
-fn status(zones: Vec<Zone>) -> StoreStatus {
+pub fn status(zones: Vec<Zone>) -> StoreStatus {
     StoreStatus { store: "0".repeat(32), ready: true, reason: None, zones, repair: Repair { known: true, ..Repair::default() } }
 }
 
@@ -33,6 +33,8 @@ lucerne  voting      incarnation 1  1 chunk, 12 B        /srv/lucerne
 
 Writes are taken.
 Chunks: nothing to repair.
+Next, gland: once it has the catalog it votes, and its chunks are copied from the other zones; wait.
+Do nothing to another zone before this one votes and nothing is left to repair: the others hold the only copies.
 "
     );
 }
