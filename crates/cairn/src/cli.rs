@@ -9,6 +9,7 @@ use cairn_types::ZoneName;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::admin::command::AdminOptions;
+use crate::doctor::DoctorOptions;
 
 /// S3 object storage whose data always stands in three datacentres.
 #[derive(Debug, Parser)]
@@ -26,6 +27,8 @@ pub enum Command {
     Serve(ServeOptions),
     /// Administer the service that runs on a data directory: zones, keys, tenants, accounts, buckets.
     Admin(AdminOptions),
+    /// Look whether a configuration, its disks and the service on it are sound. Changes nothing.
+    Doctor(DoctorOptions),
 }
 
 /// How to serve.

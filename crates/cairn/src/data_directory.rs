@@ -48,29 +48,34 @@ impl DataDirectory {
 
     /// Where the three zones are.
     pub fn places(&self, options: &ServeOptions) -> Result<[ZonePlace; ZONE_COUNT], ServeError> {
-        let places: Vec<ZonePlace> = if options.zones.is_empty() {
-            let place = |name: &str| name.parse().ok().map(|name| ZonePlace { path: self.path.join(format!("{name}")), name });
-            DEFAULT_ZONES.into_iter().filter_map(place).collect()
-        } else {
-            let absolute = |directory: &PathBuf| std::path::absolute(directory).unwrap_or_else(|_| directory.clone());
-            options.zones.iter().map(|(name, directory)| ZonePlace { name: name.clone(), path: absolute(directory) }).collect()
-        };
-        let places: [ZonePlace; ZONE_COUNT] = places.try_into().map_err(|given: Vec<_>| {
-            ServeError(format!(
-                "a store has three zones: give --zone NAME=DIR three times, or never. It was given {} times.",
-                given.len()
-            ))
-        })?;
-        for (index, place) in places.iter().enumerate() {
-            for other in &places[index + 1..] {
-                if place.name == other.name || place.path == other.path {
-                    return Err(ServeError(format!(
-                        "the zones {} and {} must differ in name and in directory. Give each a directory of its own with --zone NAME=DIR.",
-                        place.name, other.name
-                    )));
-                }
+        zone_places(&self.path, options)
+    }
+}
+
+/// Where the three zones of this data directory are.
+pub fn zone_places(data: &Path, options: &ServeOptions) -> Result<[ZonePlace; ZONE_COUNT], ServeError> {
+    let places: Vec<ZonePlace> = if options.zones.is_empty() {
+        let place = |name: &str| name.parse().ok().map(|name| ZonePlace { path: data.join(format!("{name}")), name });
+        DEFAULT_ZONES.into_iter().filter_map(place).collect()
+    } else {
+        let absolute = |directory: &PathBuf| std::path::absolute(directory).unwrap_or_else(|_| directory.clone());
+        options.zones.iter().map(|(name, directory)| ZonePlace { name: name.clone(), path: absolute(directory) }).collect()
+    };
+    let places: [ZonePlace; ZONE_COUNT] = places.try_into().map_err(|given: Vec<_>| {
+        ServeError(format!(
+            "a store has three zones: give --zone NAME=DIR three times, or never. It was given {} times.",
+            given.len()
+        ))
+    })?;
+    for (index, place) in places.iter().enumerate() {
+        for other in &places[index + 1..] {
+            if place.name == other.name || place.path == other.path {
+                return Err(ServeError(format!(
+                    "the zones {} and {} must differ in name and in directory. Give each a directory of its own with --zone NAME=DIR.",
+                    place.name, other.name
+                )));
             }
         }
-        Ok(places)
     }
+    Ok(places)
 }

@@ -7,6 +7,7 @@ mod access_log;
 mod admin;
 mod cli;
 mod data_directory;
+mod doctor;
 pub mod embedded;
 pub mod master_key;
 mod metrics;
@@ -35,6 +36,7 @@ pub fn run() -> ExitCode {
     let result = match cli.command {
         Command::Serve(options) => serve::run(options),
         Command::Admin(options) => return admin::command::run(options),
+        Command::Doctor(options) => return doctor::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,6 +1,7 @@
 //! Administration of the real binary: what a key opens and what not, who may administer, and what is said where something cannot be done.
 
 mod certificates;
+mod doctor;
 mod metrics;
 mod network;
 mod operations;

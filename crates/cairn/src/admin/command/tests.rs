@@ -7,7 +7,7 @@ use crate::cli::{Cli, Command};
 fn parse(line: &str) -> Result<AdminOptions, clap::Error> {
     match Cli::try_parse_from(format!("cairn admin {line}").split(' '))?.command {
         Command::Admin(options) => Ok(options),
-        other @ Command::Serve(_) => panic!("{other:?}"),
+        other => panic!("{other:?}"),
     }
 }
 
