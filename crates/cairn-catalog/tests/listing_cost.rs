@@ -7,18 +7,19 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cairn_catalog::embedded::keyvalue::model::Model;
 use cairn_catalog::embedded::keyvalue::{Applied, KeyValue, Snapshot, Table, Write};
+use cairn_catalog::embedded::log::writes::encoded_length;
 use cairn_catalog::embedded::state::reader::RowIterator;
 use cairn_catalog::embedded::state::tables::{CURRENT, NONCURRENT, current_key, noncurrent_key};
-use cairn_catalog::embedded::state::{Answer, InMemoryCatalog, Query, StateReader, answer};
+use cairn_catalog::embedded::state::{Answer, Command, InMemoryCatalog, Outcome, Overlay, Query, StateReader, answer, sequence};
 use cairn_catalog::{
-    Catalog, CatalogResult, Limits, ListEntry, ListObjects, ListPosition, ListScope, ListUploads, ListVersions, ListedObject,
-    ObjectPage, VersionPage, VersionPosition,
+    Catalog, CatalogResult, DeleteTarget, DeleteVersions, GetVersion, Limits, ListEntry, ListObjects, ListPosition, ListScope,
+    ListUploads, ListVersions, ListedObject, NewContent, ObjectPage, PutVersion, VersionPage, VersionPosition, WriteCondition,
 };
-use cairn_testkit::catalog_conformance::{Subject, World, key};
+use cairn_testkit::catalog_conformance::{Subject, World, attributes, key};
 use cairn_testkit::sim_environment::SimClock;
 use cairn_types::codec::Record;
 use cairn_types::records::{MarkerRecord, VersionRecord, VersionRow};
-use cairn_types::{BucketId, CatalogTime, VersionId, WallTime};
+use cairn_types::{BucketId, CatalogTime, Now, SessionId, VersionId, WallTime};
 use futures::future::BoxFuture;
 
 /// A state that counts what is read from it.
@@ -56,6 +57,7 @@ impl Subject for InMemory {
 struct Filled {
     store: Model,
     bucket: BucketId,
+    session: SessionId,
     version: VersionRecord,
     written: u64,
 }
@@ -81,7 +83,7 @@ impl Filled {
                 writes.push(Write::Put { table, key, value });
             }
         }
-        let mut filled = Self { store, bucket: world.bucket, version, written: 0 };
+        let mut filled = Self { store, bucket: world.bucket, session: world.session, version, written: 0 };
         filled.apply(&writes);
         filled
     }
@@ -124,6 +126,16 @@ impl Filled {
         let counted = Counted { snapshot: self.store.snapshot(), rows: Cell::new(0), seeks: Cell::new(0) };
         let answer = answer(&counted, &Limits::default(), CatalogTime(1), query).expect("an answer");
         (answer, counted.rows.get(), counted.seeks.get())
+    }
+
+    /// What a command costs: rows read, seeks, rows and bytes to be written. Nothing is written.
+    fn sequence(&self, command: Command) -> (Outcome, [usize; 4]) {
+        let counted = Counted { snapshot: self.store.snapshot(), rows: Cell::new(0), seeks: Cell::new(0) };
+        let now = Now { catalog: CatalogTime(1), wall: WallTime(1) };
+        let sequenced = sequence(&counted, &Overlay::default(), &Limits::default(), now, command);
+        let bytes = sequenced.writes.iter().map(encoded_length).sum();
+        let cost = [counted.rows.get(), counted.seeks.get(), sequenced.writes.len(), bytes];
+        (sequenced.result.expect("an outcome"), cost)
     }
 
     fn scope(&self, prefix: &str, delimiter: Option<&str>, limit: u32) -> ListScope {
@@ -270,4 +282,40 @@ async fn odd_questions_are_answered_cheaply() {
     let (page, rows, _) = filled.objects(filled.scope("f", Some("/"), 1000), after);
     assert_eq!(page.entries.iter().map(name).collect::<Vec<_>>(), ["f002/..."]);
     assert!(rows <= 2, "{rows} rows");
+}
+
+/// What a request for one object costs does not depend on how many there are; deleting a thousand costs a thousand times one.
+#[tokio::test(start_paused = true)]
+async fn one_object_costs_the_same_however_many_there_are() {
+    let mut costs = Vec::new();
+    for objects in [3_000, 60_000] {
+        let mut filled = Filled::new().await;
+        filled.put((0..objects).map(|number| format!("live/{number:06}")));
+        let name = |number: usize| key(&format!("live/{number:06}"));
+        let bucket = filled.bucket;
+        let get = GetVersion { bucket, key: name(1_500), version_id: None, part_number: None, with_content: false };
+        let (_, rows, seeks) = filled.ask(Query::GetVersion(get));
+        let put = |key| {
+            let (attributes, condition) = (attributes(7), WriteCondition::None);
+            let content = NewContent::Inline(Bytes::from_static(&[1; 4096]));
+            Command::PutVersion(PutVersion { session: filled.session, bucket, key, content, attributes, condition })
+        };
+        let (_, new) = filled.sequence(put(name(999_999)));
+        let (_, over) = filled.sequence(put(name(1_500)));
+        let target = |number| DeleteTarget { key: name(number), version_id: None, condition: WriteCondition::None };
+        let delete = |count: usize| {
+            Command::DeleteVersions(DeleteVersions { bucket, targets: (1_000..1_000 + count).map(target).collect() })
+        };
+        let (Outcome::DeleteVersions(deleted), one) = filled.sequence(delete(1)) else { panic!("another outcome") };
+        assert!(deleted[0].is_ok());
+        let (Outcome::DeleteVersions(deleted), all) = filled.sequence(delete(1_000)) else { panic!("another outcome") };
+        assert!(deleted.len() == 1_000 && deleted.iter().all(Result::is_ok));
+        assert!(all.iter().zip(one).all(|(all, one)| *all <= 1_000 * one), "{all:?}, and {one:?} for one");
+        costs.push([[rows, seeks, 0, 0], new, over, one, all]);
+    }
+    assert_eq!(
+        costs[0], costs[1],
+        "rows read, seeks, rows and bytes to write: of a look-up, a new object, an overwrite, deletions"
+    );
+    assert!(costs[0][..4].iter().all(|[rows, seeks, ..]| rows + seeks < 20), "{costs:?}");
 }
