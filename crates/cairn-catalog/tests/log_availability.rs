@@ -11,11 +11,10 @@ use std::io::ErrorKind;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use cairn_catalog::Limits;
 use cairn_catalog::embedded::keyvalue::model::ModelEngine;
 use cairn_catalog::embedded::keyvalue::{
     Applied, KeyValue, KeyValueEngine, KeyValueError, Rows, Snapshot, Statistics, Table, Write,
@@ -23,8 +22,9 @@ use cairn_catalog::embedded::keyvalue::{
 use cairn_catalog::embedded::log::keeper::ZonePhase;
 use cairn_catalog::embedded::log::replicated::{Replicated, Settings, ZonePlace};
 use cairn_catalog::embedded::log::sequencer::{Context, Machine, Unavailable};
-use cairn_catalog::embedded::machine::{CatalogMachine, LogMachine};
+use cairn_catalog::embedded::machine::{CatalogMachine, LogCatalog, LogMachine, ReadSettings};
 use cairn_catalog::embedded::state::{Query, StateMachine};
+use cairn_catalog::{Catalog, CatalogError, CatalogResult, CreateTenant, Limits, ListAfter};
 use cairn_disk::zone_directory::Identity;
 use cairn_disk::{Disk, Environment};
 use cairn_testkit::sim_disk::Operation;
@@ -49,6 +49,10 @@ fn identity_of(world: &World, zone: usize) -> Identity {
 #[derive(Default)]
 struct Trouble {
     reads_hang: AtomicBool,
+    /// In the middle of a walk over rows.
+    walks_hang: AtomicBool,
+    /// Walks that hang now: each holds a thread.
+    walks_held: AtomicUsize,
     applies_hang: AtomicBool,
     applies_fail: AtomicBool,
     /// It says that it holds another batch than it does.
@@ -102,7 +106,12 @@ impl Snapshot for TroubledView {
         self.0.get(table, key)
     }
     fn range(&self, table: Table, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Rows<'_> {
-        self.0.range(table, from, to)
+        let trouble = &self.1;
+        Box::new(self.0.range(table, from, to).inspect(move |_| {
+            trouble.walks_held.fetch_add(1, Ordering::SeqCst);
+            wait_while(&trouble.walks_hang);
+            trouble.walks_held.fetch_sub(1, Ordering::SeqCst);
+        }))
     }
 }
 
@@ -175,6 +184,8 @@ async fn writes_and_reads_leave_a_zone_that_hangs() {
     }
 }
 
+const WAIT_MAX: Duration = Duration::from_secs(30);
+
 /// The zone that reads come from hangs while nothing is written, and as many requests as ever read: none of them waits for the disk, although the
 /// runtime has two threads only.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -189,7 +200,8 @@ async fn reads_leave_a_zone_that_hangs_while_nothing_is_written() {
     let executor = environment.executor.clone();
     let machine = CatalogMachine::new(Limits::default());
     let log = Arc::new(Replicated::open(environment, places, own, engine, machine).await.unwrap());
-    let catalog = Arc::new(LogMachine::new(log.clone(), Limits::default(), Duration::from_secs(30), executor).await.unwrap());
+    let catalog =
+        Arc::new(LogMachine::new(log.clone(), Limits::default(), WAIT_MAX, ReadSettings::default(), executor).await.unwrap());
     all_vote(&log).await;
     let primary = log.reader().unwrap().statistics().table_files as usize;
     // The log's own last word about what was written.
@@ -221,6 +233,86 @@ async fn reads_leave_a_zone_that_hangs_while_nothing_is_written() {
     assert_eq!(now.applied(), written, "reads went on only because something was written");
     assert_eq!(log.zones()[primary].borrow().phase, ZonePhase::Voting);
     troubles[primary].1.reads_hang.store(false, Ordering::Release);
+    log.stop().await;
+}
+
+/// All tenants, page by page.
+async fn tenants(catalog: &LogCatalog) -> CatalogResult<Vec<String>> {
+    let (mut after, mut names) = (None, Vec::new());
+    loop {
+        let page = catalog.list_tenants(ListAfter { after, limit: 7 }).await?;
+        names.extend(page.entries.iter().map(|tenant| tenant.record.name.to_string()));
+        if !page.is_truncated {
+            return Ok(names);
+        }
+        after = page.entries.last().map(|tenant| tenant.id);
+    }
+}
+
+/// The zones' disks hang one after the other, in the middle of pages: walks over rows go on in another zone from where they were, none is shorter
+/// than it should be, and however many ask, and ask again, the threads that are held are bounded. Then all answer again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn walks_leave_zones_that_hang_and_hold_few_threads() {
+    let directory = tempfile::tempdir().unwrap();
+    let places = ZONES.map(|zone| ZonePlace { name: zone.parse().unwrap(), path: directory.path().join(zone) });
+    let troubles: Vec<_> = places.iter().map(|place| (place.path.clone(), Arc::<Trouble>::default())).collect();
+    let engine = Arc::new(TroubleIn(ModelEngine::new(), troubles.clone()));
+    let environment = Environment::real();
+    let executor = environment.executor.clone();
+    let machine = CatalogMachine::new(Limits::default());
+    let log = Arc::new(Replicated::open(environment, places, settings(), engine, machine).await.unwrap());
+    // Not the defaults: what is asked for is what is done.
+    let reads = ReadSettings { hangs_after: Duration::from_millis(300), scans_max: 5, ..ReadSettings::default() };
+    let machine = LogMachine::new(log.clone(), Limits::default(), Duration::from_secs(4), reads, executor).await.unwrap();
+    let catalog = Arc::new(LogCatalog::new(machine));
+    all_vote(&log).await;
+    let mut names: Vec<String> = (0..30).map(|number| format!("tenant-{number:02}")).collect();
+    for name in &names {
+        catalog.create_tenant(CreateTenant { name: name.parse().unwrap(), uid: None }).await.unwrap();
+    }
+    names.sort();
+    let ask = |count: usize| {
+        let asking = (0..count).map(|_| {
+            let catalog = catalog.clone();
+            tokio::spawn(async move { tenants(&catalog).await })
+        });
+        asking.collect::<Vec<_>>()
+    };
+    let held = || troubles.iter().map(|(_, trouble)| trouble.walks_held.load(Ordering::SeqCst)).collect::<Vec<_>>();
+    for hung in 1..=2 {
+        let primary = log.reader().unwrap().statistics().table_files as usize;
+        troubles[primary].1.walks_hang.store(true, Ordering::SeqCst);
+        for asked in ask(40) {
+            let mut listed = asked.await.unwrap().expect("another zone answers");
+            listed.sort();
+            assert_eq!(listed, names, "a walk went on, and not from where it was");
+        }
+        assert_ne!(log.reader().unwrap().statistics().table_files as usize, primary);
+        let held = held();
+        assert_eq!(held.iter().filter(|held| **held > 0).count(), hung, "{held:?}: nothing hung");
+    }
+    let all_hang = |hang| {
+        for (_, trouble) in &troubles {
+            trouble.walks_hang.store(hang, Ordering::SeqCst);
+        }
+    };
+    all_hang(true);
+    for _ in 0..3 {
+        let asked = ask(40);
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        // Some are given up by whoever asked.
+        asked.iter().step_by(2).for_each(tokio::task::JoinHandle::abort);
+        for asked in asked.into_iter().skip(1).step_by(2) {
+            let failed = asked.await.unwrap();
+            assert!(matches!(failed, Err(CatalogError::Unavailable(_) | CatalogError::Busy(_))), "{failed:?}");
+        }
+    }
+    let held = held();
+    assert!(held.iter().all(|held| (1..=5).contains(held)), "{held:?}");
+    all_hang(false);
+    for asked in ask(40) {
+        assert_eq!(asked.await.unwrap().expect("all answer").len(), names.len());
+    }
     log.stop().await;
 }
 
@@ -390,6 +482,49 @@ fn a_directory_that_is_empty_for_a_moment_keeps_its_life() {
             }
             world.converge(&life).await.unwrap();
             assert_eq!(identity_of(&world, 2).incarnation, Incarnation(incarnation), "after {moment:?}");
+        });
+    }
+}
+
+/// Two of three directories are moved away for longer than any grace, and come back: while the process runs on, or after it was killed. Nothing was
+/// given up meanwhile, so nothing is lost and all three are what they were. (Both zones' lives were once ended, in a batch that the third zone
+/// had alone: no later start would have found two that may vote.)
+#[test]
+fn two_zones_that_are_gone_for_long_are_not_given_up() {
+    for killed in [false, true] {
+        simulate(async move {
+            let mut world = World::new(7);
+            let life = world.start().await.unwrap_or_else(|error| panic!("{error}"));
+            all_vote(&life.store).await;
+            append(&life.store, &world.told, 0).await;
+            let gone = [0, 2];
+            let content = gone.map(|zone| world.disk.backup(&path(zone)));
+            for zone in gone {
+                world.wipe(zone);
+            }
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            let refused = life.store.submit(Append { list: 0, number: 1000 }).await;
+            let words = "one of the three zones can be written, and two are needed";
+            assert!(matches!(&refused, Err(Unavailable::Refused(reason)) if reason == words), "{refused:?}");
+            assert_eq!(read(&*life.store.reader().unwrap(), 0).unwrap().len(), 1, "the third zone cannot be read");
+            for zone in ZoneIndex::ALL {
+                let ended = tokio::time::timeout(Duration::from_secs(1), life.store.retire(zone, Incarnation(1))).await.unwrap();
+                assert!(matches!(&ended, Err(Unavailable::Refused(_))), "{zone}: {ended:?}");
+            }
+            let put_back = |world: &World| {
+                gone.iter().zip(&content).for_each(|(zone, content)| world.disk.restore(&path(*zone), content));
+            };
+            let life = if killed {
+                world.end(life, false).await;
+                put_back(&world);
+                world.start().await.unwrap_or_else(|error| panic!("{error}"))
+            } else {
+                put_back(&world);
+                life
+            };
+            all_vote(&life.store).await;
+            world.converge(&life).await.unwrap();
+            assert_eq!([0, 1, 2].map(|zone| identity_of(&world, zone).incarnation), [Incarnation(1); 3], "killed: {killed}");
         });
     }
 }

@@ -15,7 +15,7 @@ use cairn_catalog::embedded::keyvalue::{
 use cairn_catalog::embedded::log::keeper::{KeeperSettings, ZonePhase, ZoneStatus};
 use cairn_catalog::embedded::log::replicated::{Replicated, Settings, ZonePlace};
 use cairn_catalog::embedded::log::zone_log::LogSettings;
-use cairn_catalog::embedded::machine::{CatalogMachine, LogCatalog, LogMachine};
+use cairn_catalog::embedded::machine::{CatalogMachine, LogCatalog, LogMachine, ReadSettings};
 use cairn_catalog::embedded::state::tables::CURRENT;
 use cairn_catalog::{Catalog, CatalogError, CatalogResult, Limits, ListObjects, NewContent, ZoneView};
 use cairn_disk::{Clock, Environment};
@@ -71,7 +71,9 @@ impl OnLog {
         let executor = environment.executor.clone();
         let log = Arc::new(Replicated::open(environment, places, settings, engine, machine).await.expect("an open log"));
         let wait_max = Duration::from_secs(30);
-        let machine = LogMachine::new(log.clone(), Limits::default(), wait_max, executor).await.expect("a machine");
+        let machine = LogMachine::new(log.clone(), Limits::default(), wait_max, ReadSettings::default(), executor)
+            .await
+            .expect("a machine");
         Self { clock, log, catalog: Arc::new(LogCatalog::new(machine)), ground }
     }
 
@@ -96,6 +98,13 @@ impl OnLog {
 
     /// Ends a zone's life by the log, which empties its directory and brings it back with a later one.
     async fn retire_by_the_log(&self, zone: ZoneIndex) -> CatalogResult<ZoneView> {
+        for other in self.log.zones() {
+            // A zone is given up only while the other two vote.
+            let voting = tokio::time::timeout(Duration::from_secs(60), async {
+                other.clone().wait_for(|status| status.phase == ZonePhase::Voting).await.is_ok()
+            });
+            assert_eq!(voting.await, Ok(true), "a zone does not vote");
+        }
         let ended = self.log.incarnation(zone);
         self.log.retire(zone, ended).await.map_err(|error| CatalogError::Unavailable(error.to_string()))?;
         let mut status = self.log.zones()[zone.get()].clone();
@@ -333,7 +342,8 @@ async fn a_catalog_opens_while_a_zone_begins_another_life() {
     for zone in ZoneIndex::ALL {
         let ended = subject.log.incarnation(zone);
         let executor = Arc::new(SimExecutor::default());
-        let opening = LogMachine::new(subject.log.clone(), Limits::default(), Duration::from_secs(30), executor);
+        let opening =
+            LogMachine::new(subject.log.clone(), Limits::default(), Duration::from_secs(30), ReadSettings::default(), executor);
         let (retired, opened) = tokio::join!(subject.log.retire(zone, ended), opening);
         assert!(retired.expect("a later life") > ended);
         assert!(opened.is_ok(), "{:?}", opened.err());

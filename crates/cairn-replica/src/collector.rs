@@ -8,8 +8,8 @@
 //! 3. the catalog is asked which of the page's copies *whose writer's session is closed in that view* are named by that very place;
 //! 4. those that are not are deleted (B7: by locator and chunk id).
 //!
-//! A zone that is away, or a catalog that does not answer, ends the page: nothing is collected. A sweep that did not come to its end, or
-//! could not delete something, counts for nothing and is made again.
+//! A zone that is away, or a catalog that does not answer, ends the page: nothing is collected. A sweep goes on from the last page that a zone
+//! has listed, in the same life of it. One that did not come to its end, or could not delete something, counts for nothing and is made again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use cairn_types::ids::ZONE_COUNT;
 use cairn_types::{ChunkId, Incarnation, Locator, ZoneIndex};
-use cairn_zone::Found;
+use cairn_zone::{Found, ZoneError};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -80,6 +80,8 @@ struct Sweep {
     from: Option<Bytes>,
     /// Something that should have been deleted was not.
     failed: bool,
+    /// The zone did not answer: the sweep goes on from where it was, after the next look.
+    paused: bool,
 }
 
 #[derive(Default)]
@@ -108,7 +110,9 @@ enum Paged {
     More,
     /// It was the last one.
     Last,
-    /// The zone is away, or fails: the sweep is given up.
+    /// The zone is away, or does not answer in time: later, from the same place.
+    Later,
+    /// The zone does not list any more from there: the sweep is given up.
     GivenUp,
 }
 
@@ -136,13 +140,15 @@ impl Collector {
     pub async fn tick(&self) -> PortResult<bool> {
         let mut state = self.state.lock().await;
         let State { views, zones } = &mut *state;
-        if zones.iter().all(|zone| zone.sweep.is_none()) {
+        let is_going_on = |zone: &ZoneState| zone.sweep.as_ref().is_some_and(|sweep| !sweep.paused);
+        if !zones.iter().any(is_going_on) {
             self.look(views, zones).await?;
         }
         for (zone, ZoneState { swept, sweep: under_way }) in ZoneIndex::ALL.into_iter().zip(zones.iter_mut()) {
-            let Some(sweep) = under_way else { continue };
+            let Some(sweep) = under_way.as_mut().filter(|sweep| !sweep.paused) else { continue };
             match self.page(zone, sweep).await? {
                 Paged::More => {}
+                Paged::Later => sweep.paused = true,
                 Paged::GivenUp => *under_way = None,
                 Paged::Last => {
                     if !sweep.failed {
@@ -153,7 +159,7 @@ impl Collector {
                 }
             }
         }
-        Ok(zones.iter().any(|zone| zone.sweep.is_some()))
+        Ok(zones.iter().any(is_going_on))
     }
 
     /// Closes dead sessions (S2: before anything is looked for), and begins the sweeps that are due.
@@ -162,9 +168,14 @@ impl Collector {
         let now = self.replicator.zones.now();
         views.seen(view, now);
         let ripe = views.ripe(now, self.config.late_after);
-        for zone in zones {
-            let scope = zone.swept.scope(&ripe, now, self.config.whole_after);
-            zone.sweep = scope.map(|scope| Sweep { scope, incarnation: None, from: None, failed: false });
+        for ZoneState { swept, sweep } in zones {
+            if let Some(sweep) = sweep {
+                // What was closed in its view is closed for good.
+                sweep.paused = false;
+                continue;
+            }
+            let scope = swept.scope(&ripe, now, self.config.whole_after);
+            *sweep = scope.map(|scope| Sweep { scope, incarnation: None, from: None, failed: false, paused: false });
         }
         Ok(())
     }
@@ -182,7 +193,7 @@ impl Collector {
     async fn page(&self, zone: ZoneIndex, sweep: &mut Sweep) -> PortResult<Paged> {
         let zones = &self.replicator.zones;
         let Some(incarnation) = zones.incarnation(zone) else {
-            return Ok(Paged::GivenUp);
+            return Ok(Paged::Later);
         };
         if sweep.incarnation != Some(incarnation) {
             sweep.incarnation = Some(incarnation);
@@ -193,7 +204,7 @@ impl Collector {
             Ok(_) => return Ok(Paged::More),
             Err(error) => {
                 tracing::debug!(%zone, %error, "a zone cannot be swept now");
-                return Ok(Paged::GivenUp);
+                return Ok(if matches!(error, ZoneError::Away(_)) { Paged::Later } else { Paged::GivenUp });
             }
         };
         self.progress.lock().listed += page.found.len() as u64;

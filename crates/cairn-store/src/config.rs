@@ -20,6 +20,8 @@ pub struct StoreConfig {
     pub sole_writer: bool,
     /// How long a request waits for a quorum of zones, for a session or for the catalog, before it is told to try again.
     pub patience: Duration,
+    /// How long it waits while fewer than two zones are there at all: nothing can be stored, and whoever asks is told so soon.
+    pub patience_without_quorum: Duration,
     /// How long a background worker, or a heartbeat, waits for one answer of the catalog.
     pub catalog_deadline: Duration,
     /// The first pause before something is tried again; doubled each time, up to [`StoreConfig::retry_pause_max`].
@@ -80,6 +82,7 @@ impl Default for StoreConfig {
             gateway: "gateway".to_owned(),
             sole_writer: true,
             patience: Duration::from_secs(30),
+            patience_without_quorum: Duration::from_secs(5),
             catalog_deadline: Duration::from_secs(10),
             retry_pause: Duration::from_millis(10),
             retry_pause_max: Duration::from_millis(500),

@@ -1,7 +1,7 @@
 //! What every operation of the store stands on: the catalog asked with patience, the replica layer, the open session.
 //!
 //! Patience: an answer that says "not now" ([`CatalogError::Busy`], [`CatalogError::Unavailable`]) says too that nothing changed, so that the
-//! question is put again until [`StoreConfig::patience`] is over. A question that hangs is given up then; what a change that hung has done is not
+//! question is put again until [`StoreConfig::patience`] is over, or sooner where fewer than two zones are there. A question that hangs is given up then; what a change that hung has done is not
 //! known, and is told so.
 
 use std::future::Future;
@@ -12,7 +12,7 @@ use std::time::Duration;
 use cairn_catalog::{Catalog, CatalogError, CatalogFuture, CatalogResult};
 use cairn_disk::Random;
 use cairn_replica::{Replicator, WriterSession};
-use cairn_types::SessionId;
+use cairn_types::{SessionId, ZoneIndex};
 use tokio::time::Instant;
 
 use crate::api::{StoreError, StoreResult};
@@ -31,13 +31,21 @@ pub(crate) struct Core {
 /// The time that something may be tried for, and the pauses in between.
 pub(crate) struct Patience {
     pub(crate) until: Instant,
+    /// Until when it is waited for zones that are not there.
+    until_without_quorum: Instant,
     pause: Duration,
     pause_max: Duration,
 }
 
 impl Patience {
     pub(crate) fn new(config: &StoreConfig) -> Self {
-        Self { until: Instant::now() + config.patience, pause: config.retry_pause, pause_max: config.retry_pause_max }
+        let now = Instant::now();
+        Self {
+            until: now + config.patience,
+            until_without_quorum: now + config.patience_without_quorum,
+            pause: config.retry_pause,
+            pause_max: config.retry_pause_max,
+        }
     }
 
     /// Waits before the next attempt; `false` when the time is over.
@@ -85,13 +93,38 @@ impl Core {
         loop {
             match within(patience.until, request(&*self.catalog)).await {
                 Err(error @ (CatalogError::Busy(_) | CatalogError::Unavailable(_))) => {
-                    if !patience.pause().await {
+                    if self.is_hopeless(&patience) || !patience.pause().await {
                         return Err(error);
                     }
                 }
                 answer => return answer,
             }
         }
+    }
+
+    fn zones_there(&self) -> usize {
+        let zones = self.replicator.zones();
+        ZoneIndex::ALL.into_iter().filter(|zone| zones.incarnation(*zone).is_some()).count()
+    }
+
+    /// Whether waiting on is of no use: fewer than two zones are there, and that for longer than a moment.
+    fn is_hopeless(&self, patience: &Patience) -> bool {
+        Instant::now() >= patience.until_without_quorum && self.zones_there() < 2
+    }
+
+    fn too_few_zones(&self) -> StoreError {
+        let there = self.zones_there();
+        StoreError::Unavailable(format!("{there} of the three zones can be written, and two are needed"))
+    }
+
+    /// Two zones that are there, waited for within patience.
+    pub(crate) async fn two_zones(&self, patience: &mut Patience) -> StoreResult<()> {
+        while self.zones_there() < 2 {
+            if self.is_hopeless(patience) || !patience.pause().await {
+                return Err(self.too_few_zones());
+            }
+        }
+        Ok(())
     }
 
     /// The open session, waited for within patience. Hold it until the commit is answered: a session that nobody holds may be closed.
@@ -111,6 +144,8 @@ impl Core {
             }
             match self.replicator.session() {
                 Some(session) if session.is_open() && Some(session.id()) != closed => return Ok(session),
+                // It is silent, for it cannot be kept either.
+                _ if self.is_hopeless(patience) => return Err(self.too_few_zones()),
                 _ if patience.pause().await => {}
                 _ => return Err(StoreError::Unavailable("no writer session is open: the catalog does not answer".to_owned())),
             }

@@ -97,7 +97,9 @@ impl Core {
 
     /// Stores all of a source's bytes; the last of them may still be on their way.
     async fn fill(&self, mut source: Source<'_>, length: u64) -> StoreResult<BlobWriter> {
-        drop(self.session(&mut self.patience()).await?);
+        let mut patience = self.patience();
+        self.two_zones(&mut patience).await?;
+        drop(self.session(&mut patience).await?);
         let mut writer = self.replicator.writer(Some(length)).map_err(write_error)?;
         let mut count = Count { expected: length, seen: 0 };
         loop {

@@ -61,6 +61,12 @@ pub struct ServeOptions {
     /// The largest object, bytes.
     #[arg(long, env = "CAIRN_MAX_OBJECT_SIZE", value_name = "BYTES", default_value_t = 5 << 40, value_parser = parse_bytes)]
     pub max_object_size: u64,
+    /// A read of a zone's catalog that makes no step for so many milliseconds hangs, and is made in another zone: 10 to 60000.
+    #[arg(long, env = "CAIRN_READ_HANGS_AFTER_MS", value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(10..=60_000))]
+    pub read_hangs_after_ms: u64,
+    /// The most listings at one time in one zone's catalog, each of which occupies a thread: 1 to 32.
+    #[arg(long, env = "CAIRN_LISTINGS_MAX", value_name = "COUNT", default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..=32))]
+    pub listings_max: u64,
     /// The administration API over the network.
     #[command(flatten)]
     pub admin_api: AdminApiOptions,

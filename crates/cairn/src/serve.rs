@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cairn_catalog::embedded::log::replicated::ZonePlace;
+use cairn_catalog::embedded::machine::ReadSettings;
 use cairn_disk::Environment;
 use cairn_s3::{Config, GrantAuthorizer, Limits, S3Service, Server};
 use cairn_store::{Store, StoreConfig, StoreParts};
@@ -56,7 +57,13 @@ async fn serve(options: ServeOptions) -> Result<(), ServeError> {
     let admin = Admin::new(places.iter().map(|place| (place.name.clone(), place.path.clone())));
     let observed = Observed::start(&admin, options.observing.metrics_listen).await?;
     let administration = Listeners::start(&admin, &data.path, options.admin_listen, admin_api).await?;
-    let engines = match Engines::open(&environment, &places, EngineSettings::default()).await {
+    let reads = ReadSettings {
+        hangs_after: Duration::from_millis(options.read_hangs_after_ms),
+        scans_max: usize::try_from(options.listings_max).unwrap_or(ReadSettings::SCANS_MAX),
+        ..ReadSettings::default()
+    };
+    let settings = EngineSettings { reads, ..EngineSettings::default() };
+    let engines = match Engines::open(&environment, &places, settings).await {
         Ok(engines) => engines,
         Err(error) => {
             administration.stop().await;

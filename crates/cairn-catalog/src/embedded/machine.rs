@@ -3,6 +3,7 @@
 mod reads;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +11,13 @@ use std::time::Duration;
 use cairn_disk::Executor;
 use cairn_types::ids::ZONE_COUNT;
 use cairn_types::{CatalogTime, Incarnation, Now, WallTime, ZoneIndex};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 pub use self::reads::Unreadable;
 use self::reads::{PointRoom, ScanRoom, Watched, is_point_read};
+pub use self::turns::ReadSettings;
+use self::turns::{Progress, Reading, StoreTurns, Watch};
 use super::keyvalue::{KeyValue, KeyValueError, Write};
 use super::log::replicated::Replicated;
 use super::log::sequencer::{Context, Machine, Unavailable};
@@ -21,8 +25,6 @@ use super::log::writes::encoded_length;
 use super::state::{Answer, Command, EmbeddedCatalog, Outcome, Overlay, Query, StateMachine, answer, sequence};
 use crate::{CatalogError, CatalogFuture, CatalogResult, Limits, RetireIncarnation};
 
-/// After so long without an answer to a read it is looked what is with it.
-const LOOK_AFTER: Duration = Duration::from_millis(200);
 /// How often it is looked for another zone to read from, while a read hangs.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(10);
 
@@ -79,7 +81,7 @@ impl Machine for CatalogMachine {
 
     fn begin(&self, state: Arc<dyn KeyValue>, context: Context) -> Making {
         let now = Now { catalog: CatalogTime(context.time_ms), wall: WallTime(context.wall_ms) };
-        let view = Watched::new(state.snapshot());
+        let view = Watched::new(state.snapshot(), Arc::default());
         Making { state, view, pending: Overlay::default(), size_bytes: 0, now }
     }
 
@@ -115,6 +117,7 @@ pub struct LogMachine {
     limits: Limits,
     /// How long a request waits for two zones, and a scan for its turn.
     wait_max: Duration,
+    reads: ReadSettings,
     scans: ScanRoom,
     points: PointRoom,
 }
@@ -125,9 +128,12 @@ impl LogMachine {
         log: Arc<Replicated<CatalogMachine>>,
         limits: Limits,
         wait_max: Duration,
+        reads: ReadSettings,
         executor: Arc<dyn Executor>,
     ) -> CatalogResult<Self> {
-        let machine = Self { log, limits, wait_max, scans: ScanRoom::new(executor.clone()), points: PointRoom::new(executor) };
+        let reads = reads.bounded();
+        let (scans, points) = (ScanRoom::new(executor.clone(), reads), PointRoom::new(executor, reads));
+        let machine = Self { log, limits, wait_max, reads, scans, points };
         for zone in ZoneIndex::ALL {
             loop {
                 let incarnation = machine.log.incarnation(zone);
@@ -162,44 +168,88 @@ impl LogMachine {
     /// Answers from the state that reads come from now, and gives that state back where it could not be read. `None`: it hung, and reads come
     /// from another one now.
     async fn ask_once(&self, query: Query) -> CatalogResult<Option<(CatalogResult<Answer>, Suspect)>> {
-        let turn = if is_point_read(&query) { None } else { Some(self.scans.turn(self.wait_max).await?) };
-        // Taken only now, so that nothing is held for those who wait; it shows all that was acknowledged before the question (R1).
-        let state = self.reader().await?;
+        let give_up_at = Instant::now() + self.wait_max;
+        let (state, turn) = if is_point_read(&query) {
+            (self.reader().await?, None)
+        } else {
+            let (state, turn) = self.turn(give_up_at).await?;
+            (state, Some(turn))
+        };
         let (limits, now) = (self.limits.clone(), CatalogTime(self.log.time_ms()));
-        let read = state.clone();
+        let progress = Arc::<Progress>::default();
+        let (read, steps) = (state.clone(), progress.clone());
         let walk = move || {
-            let view = Watched::new(state.snapshot());
+            let view = Watched::new(read.snapshot(), steps);
             let answer = answer(&view, &limits, now, query);
-            (answer, view.failure().map(|detail| (state, detail)))
+            (answer, view.failure().map(|detail| (read, detail)))
         };
         match turn {
-            None => self.read_points(read, walk).await,
-            Some(turn) => self.scans.run(turn, walk).await.map(Some),
+            None => self.wait_for(&state, self.points.start(&state, progress, walk), give_up_at, false).await,
+            Some(turn) => self.wait_for(&state, self.scans.start(turn, progress, walk), give_up_at, true).await,
         }
     }
 
-    /// Waits for a read of a few rows. Where it hangs, the log is told, and once reads come from another zone the answer is that this state is
-    /// to be left.
-    async fn read_points(
-        &self,
-        state: Arc<dyn KeyValue>,
-        walk: impl FnOnce() -> (CatalogResult<Answer>, Suspect) + Send + 'static,
-    ) -> CatalogResult<Option<(CatalogResult<Answer>, Suspect)>> {
-        let give_up_at = Instant::now() + self.wait_max;
-        let mut read = self.points.start(&state, walk);
-        let mut limit = LOOK_AFTER;
+    /// A turn to walk over the rows of the state that reads come from, and that state: it shows all that was acknowledged before the question (R1).
+    async fn turn(&self, give_up_at: Instant) -> CatalogResult<(Arc<dyn KeyValue>, (Arc<StoreTurns>, OwnedSemaphorePermit))> {
         loop {
-            if let Ok(answered) = read.wait(limit).await {
+            let state = self.reader().await?;
+            let turns = self.scans.turns(&state);
+            let mut watch = Watch::new(None, turns.clone(), self.reads.hangs_after);
+            let mut turn = std::pin::pin!(turns.free.clone().acquire_owned());
+            loop {
+                tokio::select! {
+                    biased;
+                    turn = &mut turn => {
+                        let turn = turn.map_err(|error| CatalogError::Unavailable(error.to_string()))?;
+                        return Ok((state, (turns, turn)));
+                    }
+                    () = tokio::time::sleep(self.reads.look_after()) => {}
+                }
+                if self.is_left(&state) {
+                    break;
+                }
+                if Instant::now() >= give_up_at {
+                    return Err(CatalogError::Busy("too many listings at once".to_owned()));
+                }
+                if watch.hangs() {
+                    // Those who hold the turns may have been given up by whoever asked for them: nobody else tells.
+                    self.log.read_hangs(&state);
+                }
+            }
+        }
+    }
+
+    /// Whether reads come from another state now.
+    fn is_left(&self, state: &Arc<dyn KeyValue>) -> bool {
+        self.log.reader().is_ok_and(|reader| !Arc::ptr_eq(&reader, state))
+    }
+
+    /// Waits for a read. Where it hangs, the log is told, and once reads come from another zone the answer is that this state is to be left. A
+    /// walk that goes on is waited for, wherever reads come from meanwhile.
+    async fn wait_for<T>(
+        &self,
+        state: &Arc<dyn KeyValue>,
+        mut reading: Reading<T>,
+        give_up_at: Instant,
+        is_walk: bool,
+    ) -> CatalogResult<Option<T>> {
+        let mut limit = self.reads.look_after();
+        loop {
+            if let Ok(answered) = reading.wait(limit).await {
                 return answered.map(Some);
             }
-            if self.log.reader().is_ok_and(|reader| !Arc::ptr_eq(&reader, &state)) {
+            let hangs = reading.hangs();
+            if is_walk && !hangs {
+                continue;
+            }
+            if self.is_left(state) {
                 return Ok(None);
             }
             if Instant::now() >= give_up_at {
                 return Err(CatalogError::Unavailable("the catalog's store does not answer".to_owned()));
             }
-            if read.hangs() {
-                self.log.read_hangs(&state);
+            if hangs {
+                self.log.read_hangs(state);
                 limit = LOOK_AGAIN_AFTER;
             }
         }

@@ -344,7 +344,7 @@ impl Zone for EmbeddedZone {
     fn enumerate(&self, since: SessionId, from: Option<Bytes>, count_max: usize) -> BoxFuture<'_, Result<Page, ZoneError>> {
         async move {
             self.senders()?;
-            self.shared.blocking(listing::enumerate(self.shared.clone(), since, from, count_max)).await?
+            self.shared.blocking_listing(listing::enumerate(self.shared.clone(), since, from, count_max)).await?
         }
         .boxed()
     }

@@ -38,6 +38,12 @@ pub struct Settings {
     pub header_cache_max: usize,
     /// The longest page of a listing, chunks. Default 10,000.
     pub enumerate_count_max: usize,
+    /// Reads, listings and questions after free space at one time, each on a thread that may block. Default 64. One whose disk hangs keeps its thread
+    /// until the disk answers, also when nobody waits for it any more: with three zones these are far fewer than the runtime's
+    /// 512, so that a zone that hangs takes nothing from the others. Beyond, callers wait, as long as they like to.
+    pub blocking_max: usize,
+    /// Listings among these, so that they leave room for reads. Default 4.
+    pub listings_max: usize,
     /// Files looked at side by side when the zone is opened. Default 16.
     pub open_parallelism: usize,
     /// A segment is sparse when so much of what it takes of the disk is not live records, percent: its chunks are offered to be written elsewhere
@@ -63,6 +69,8 @@ impl Default for Settings {
             open_files_max: 128,
             header_cache_max: 65_536,
             enumerate_count_max: 10_000,
+            blocking_max: 64,
+            listings_max: 4,
             open_parallelism: 16,
             sparse_percent: 25,
             segment_records_max: 65_536,
@@ -94,6 +102,8 @@ impl Settings {
             self.open_files_max,
             self.enumerate_count_max,
             self.open_parallelism,
+            self.blocking_max,
+            self.listings_max,
             self.segment_records_max,
         ];
         if self.sparse_percent == 0 || self.sparse_percent > 100 {

@@ -12,7 +12,7 @@ use cairn_disk::{Disk, Environment, File, OpenMode};
 use cairn_types::{Incarnation, StoreId, ZoneIndex};
 use futures::future::BoxFuture;
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, oneshot, watch};
 
 use super::Presence;
 use super::cache::Cache;
@@ -92,6 +92,9 @@ pub(super) struct Shared {
     files: Cache<u32, Arc<dyn File>>,
     position: watch::Sender<u64>,
     away: RwLock<Option<String>>,
+    /// For what occupies threads that may block, and for listings among that.
+    blocking_room: Arc<Semaphore>,
+    listing_room: Arc<Semaphore>,
 }
 
 impl Shared {
@@ -123,6 +126,8 @@ impl Shared {
             files: Cache::new(settings.open_files_max),
             position: watch::Sender::new(position),
             away: RwLock::new(None),
+            blocking_room: Arc::new(Semaphore::new(settings.blocking_max)),
+            listing_room: Arc::new(Semaphore::new(settings.listings_max)),
             settings,
         }
     }
@@ -290,14 +295,34 @@ impl Shared {
         }
     }
 
-    /// Runs disk work where it may block, and waits for it.
+    /// Runs disk work where it may block, and waits for it. Work that hangs keeps its room: only so much of it can.
     pub(super) async fn blocking<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, ZoneError> {
-        run_blocking(&self.environment, Box::pin(work))
-            .await
-            .ok_or_else(|| ZoneError::Away("the runtime is shutting down".into()))
+        let stopping = || ZoneError::Away("the runtime is shutting down".into());
+        let room = self.blocking_room.clone().acquire_owned().await.map_err(|_| stopping())?;
+        let work = async move {
+            let done = work.await;
+            drop(room);
+            done
+        };
+        run_blocking(&self.environment, Box::pin(work)).await.ok_or_else(stopping)
+    }
+
+    /// [`Shared::blocking`] for a page of a listing.
+    pub(super) async fn blocking_listing<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, ZoneError> {
+        let stopping = || ZoneError::Away("the runtime is shutting down".into());
+        let room = self.listing_room.clone().acquire_owned().await.map_err(|_| stopping())?;
+        let work = async move {
+            let done = work.await;
+            drop(room);
+            done
+        };
+        self.blocking(work).await
     }
 
     pub(super) fn is_closing(&self) -> bool {

@@ -91,7 +91,8 @@ pub fn store_status(status: &StoreStatus) -> String {
             let _ = writeln!(text, "Writes are NOT taken: {reason}.");
         }
     }
-    text.push_str(&repair(&status.repair));
+    let all_there = status.zones.iter().all(|zone| zone.phase == ZonePhase::Voting && zone.chunks.is_some());
+    text.push_str(&repair(&status.repair, all_there));
     text.push_str(&next::steps(status));
     for zone in status.zones.iter().filter(|zone| !zone.kept_aside.is_empty()) {
         let _ = writeln!(
@@ -141,7 +142,7 @@ fn chunks(chunks: Chunks, zone: &Zone) -> String {
     }
 }
 
-fn repair(repair: &Repair) -> String {
+fn repair(repair: &Repair, all_there: bool) -> String {
     let mut text = String::new();
     let copied = match repair.copies_made {
         0 => String::new(),
@@ -159,7 +160,9 @@ fn repair(repair: &Repair) -> String {
         let incomplete = count(repair.incomplete_blobs, "blob has", "blobs have");
         let _ = writeln!(text, "Chunks: {at_least}{incomplete} less than three copies now{copied}.");
     } else if repair.damage_waiting == 0 {
-        let _ = writeln!(text, "Chunks: nothing to repair{copied}.");
+        // Of a zone that is not there nobody knows what it will have when it comes back.
+        let where_ = if all_there { "" } else { " in the zones that are there" };
+        let _ = writeln!(text, "Chunks: nothing to repair{where_}{copied}.");
     } else {
         let _ = writeln!(text, "Chunks: all have three copies, of which some may be damaged{copied}.");
     }

@@ -11,7 +11,7 @@ use cairn_catalog::Limits;
 use cairn_catalog::embedded::keyvalue::KeyValueEngine;
 use cairn_catalog::embedded::keyvalue::lsm_tree::{LsmTreeEngine, LsmTreeOptions};
 use cairn_catalog::embedded::log::replicated::{self, Replicated, StartError, ZonePlace};
-use cairn_catalog::embedded::machine::{CatalogMachine, LogCatalog, LogMachine};
+use cairn_catalog::embedded::machine::{CatalogMachine, LogCatalog, LogMachine, ReadSettings};
 use cairn_disk::Environment;
 use cairn_types::ZoneIndex;
 use cairn_types::ids::ZONE_COUNT;
@@ -32,6 +32,8 @@ pub struct EngineSettings {
     pub limits: Limits,
     /// How long a request waits for two zones before it is told to come back.
     pub wait_max: Duration,
+    /// How reads of the catalog leave a zone whose disk hangs.
+    pub reads: ReadSettings,
     /// The zones' segments.
     pub segments: cairn_zone::embedded::Settings,
     /// How chunks are kept open.
@@ -54,6 +56,7 @@ impl Default for EngineSettings {
             log: replicated::Settings::default(),
             limits: Limits::default(),
             wait_max: Duration::from_secs(30),
+            reads: ReadSettings::default(),
             segments: cairn_zone::embedded::Settings::default(),
             supervision: Supervision { look_every: Duration::from_millis(200), retry_after: Duration::from_secs(1) },
         }
@@ -79,7 +82,7 @@ impl Engines {
         places: &[ZonePlace; ZONE_COUNT],
         settings: EngineSettings,
     ) -> Result<Self, ServeError> {
-        let EngineSettings { key_value, log, limits, wait_max, segments, supervision } = settings;
+        let EngineSettings { key_value, log, limits, wait_max, reads, segments, supervision } = settings;
         let machine = CatalogMachine::new(limits.clone());
         // Boxed: it is large, and every future that opens a store would carry it.
         let log = Box::pin(Replicated::open(environment.clone(), places.clone(), log, key_value, machine)).await;
@@ -90,7 +93,7 @@ impl Engines {
             )),
             StartError::Failed(reason) => ServeError(format!("the store could not be started: {reason}")),
         })?);
-        let machine = LogMachine::new(log.clone(), limits, wait_max, environment.executor.clone()).await;
+        let machine = LogMachine::new(log.clone(), limits, wait_max, reads, environment.executor.clone()).await;
         let catalog = match machine {
             Ok(catalog) => catalog,
             Err(error) => {

@@ -12,6 +12,7 @@ use cairn_catalog::embedded::log::keeper::KeeperSettings;
 use cairn_catalog::embedded::log::replicated::{Settings, ZonePlace};
 use cairn_catalog::embedded::log::sequencer::SequencerSettings;
 use cairn_catalog::embedded::log::zone_log::LogSettings;
+use cairn_catalog::embedded::machine::ReadSettings;
 use cairn_store::StoreConfig;
 use cairn_testkit::sim_engine::SimEngine;
 
@@ -62,6 +63,7 @@ pub fn engines(key_value: SimEngine) -> EngineSettings {
             ..Limits::default()
         },
         wait_max: Duration::from_secs(5),
+        reads: ReadSettings::default(),
         segments: cairn_zone::embedded::Settings {
             segment_bytes: 128 << 10,
             chunk_bytes_max: 16 << 10,

@@ -81,6 +81,9 @@ pub struct SequencerSettings {
     pub hang_after: Duration,
     /// Reads and evaluation move to another zone when the one they use does not answer for so long. It keeps its vote.
     pub move_after: Duration,
+    /// A command that no batch has taken is refused once fewer than two zones have voted for so long. Until then it waits: a zone that is opened
+    /// anew is back in a moment.
+    pub quorum_wait: Duration,
     /// After so long without a command an empty batch records what the last one could not: that it is durable.
     pub idle_mark_after: Duration,
 }
@@ -95,6 +98,7 @@ impl Default for SequencerSettings {
             away_bytes_max: 1 << 30,
             hang_after: Duration::from_secs(10),
             move_after: Duration::from_secs(1),
+            quorum_wait: Duration::from_secs(2),
             idle_mark_after: Duration::from_millis(500),
         }
     }

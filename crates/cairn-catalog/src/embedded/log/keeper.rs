@@ -613,10 +613,15 @@ impl<M: Machine> Keeper<M> {
         self.copy_catalog(directory, reason, true).await
     }
 
+    /// Not for ever: what lies at the zone's path may be another thing meanwhile.
     async fn wait_until_serving(&self) -> Result<(), Failure> {
+        let end = Instant::now() + self.settings.look_timeout;
         while self.shared.reader.read().is_none() {
             if self.events.is_closed() {
                 return Err(gone(()));
+            }
+            if Instant::now() >= end {
+                return Err(Failure::Retry("no other zone can be read from".to_owned()));
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -625,7 +630,11 @@ impl<M: Machine> Keeper<M> {
 
     /// A vote is given up only while the store has two without it.
     async fn wait_for_two_voters(&self) -> Result<(), Failure> {
+        let end = Instant::now() + self.settings.look_timeout;
         while self.history().await?.voters.iter().filter(|zone| **zone != self.place.zone).count() < 2 {
+            if Instant::now() >= end {
+                return Err(Failure::Retry("it waits for two other zones that vote".to_owned()));
+            }
             tokio::time::sleep(self.settings.retry_min).await;
         }
         Ok(())

@@ -9,7 +9,10 @@
 //! reads and evaluation move to another zone, and the one that did not answer keeps its vote and follows.
 //!
 //! A zone takes part through a *link*. The sequencer sends batches down every link and drops one that fails, hangs or lags; the
-//! zone's keeper opens the zone anew, catches up beside the sequencer and links it again.
+//! zone's keeper opens the zone anew, catches up beside the sequencer and links it again. What it does while fewer than two zones vote is in
+//! [`quorum`].
+
+mod quorum;
 
 use std::cmp::Reverse;
 use std::collections::VecDeque;
@@ -117,6 +120,8 @@ pub(super) struct Sequencer<M: Machine> {
     /// The epoch's first batch is committed: the history is ours.
     established: bool,
     idle_mark_due: Option<Instant>,
+    /// Since when fewer than two zones vote.
+    without_quorum_since: Option<Instant>,
     stopping: Option<Reply<()>>,
     abandoned: bool,
 }
@@ -168,6 +173,7 @@ impl<M: Machine> Sequencer<M> {
             commands_max: None,
             established: false,
             idle_mark_due: None,
+            without_quorum_since: Some(Instant::now()),
             stopping: None,
             abandoned: false,
         }
@@ -244,12 +250,17 @@ impl<M: Machine> Sequencer<M> {
             Event::Command(command, reply) => {
                 if self.stopping.is_some() {
                     let _ = reply.send(Err(Unavailable::Refused("the service is stopping".to_owned())));
+                } else if let Some(words) = self.without_quorum() {
+                    let _ = reply.send(Err(Unavailable::Refused(words)));
                 } else if !reply.is_closed() {
                     // A caller that has gone away wants nothing any more.
                     self.waiting.push_back((Arc::new(command), reply));
                 }
             }
-            Event::Retire(zone, incarnation, reply) => self.retirements.push_back((zone, incarnation, reply)),
+            Event::Retire(zone, incarnation, reply) => {
+                self.retirements.push_back((zone, incarnation, reply));
+                self.refuse_retirements();
+            }
             Event::Report(zone, link, report) => self.handle_report(zone, link, report),
             Event::History(reply) => {
                 let _ = reply.send(self.history());
@@ -263,6 +274,7 @@ impl<M: Machine> Sequencer<M> {
                     link.votes = true;
                     self.count();
                     self.choose_primary();
+                    self.look_for_quorum();
                 }
             }
             Event::Unlink(zone, number, ended) => {
@@ -333,6 +345,7 @@ impl<M: Machine> Sequencer<M> {
         }
         self.count();
         self.choose_primary();
+        self.look_for_quorum();
         Linked::Yes(receiver)
     }
 
@@ -351,6 +364,8 @@ impl<M: Machine> Sequencer<M> {
             *self.shared.reader.write() = None;
             self.choose_primary();
         }
+        self.look_for_quorum();
+        self.refuse_retirements();
     }
 
     /// Moves reads and evaluation away from a zone that does not answer. It stays linked.
@@ -540,7 +555,7 @@ impl<M: Machine> Sequencer<M> {
             index: self.last.index + 1,
         };
         let mut lives = context.incarnations;
-        let retirements: Vec<Retirement> = self.retirements.drain(..).collect();
+        let retirements = self.next_retirements();
         let mut ending = Vec::new();
         for (zone, incarnation, _) in &retirements {
             let life = &mut lives[zone.get()];
@@ -730,6 +745,7 @@ impl<M: Machine> Sequencer<M> {
             }
         }
         self.move_away_if_slow(now);
+        self.refuse_without_quorum();
         self.publish_trim_floor();
         self.now_ms();
     }

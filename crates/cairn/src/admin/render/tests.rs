@@ -32,11 +32,12 @@ gland    rebuilding  copying the catalog: 1,234 rows so far (its directory was e
 lucerne  voting      incarnation 1  1 chunk, 12 B        /srv/lucerne
 
 Writes are taken.
-Chunks: nothing to repair.
+Chunks: nothing to repair in the zones that are there.
 Next, gland: once it has the catalog it votes, and its chunks are copied from the other zones; wait.
 Do nothing to another zone before this one votes and nothing is left to repair: the others hold the only copies.
 "
     );
+    assert!(store_status(&status(vec![voting("geneva", 1, 2)])).ends_with("Chunks: nothing to repair.\n"));
 }
 
 #[test]

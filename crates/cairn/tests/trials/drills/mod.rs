@@ -3,6 +3,7 @@
 //! After every drill all that was acknowledged is read, byte for byte, and stands in three zones again.
 
 mod scene;
+mod two_gone;
 
 use cairn_testkit::s3_client::{S3Request, path};
 use rustix::process::{Signal, kill_process};
@@ -155,35 +156,6 @@ async fn bits_flip_in_the_middle_of_segments() {
     let status = scene.until_status(", 4 replaced.").await;
     assert!(status.contains("geneva   voting  incarnation 1"), "{status}");
     scene.whole_in_three(service, geneva).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_zones_are_gone() {
-    let (mut scene, service) = Scene::new("two-gone").await;
-    service.stop().await;
-    let gone = [zone("geneva"), zone("gland")];
-    for zone in gone {
-        std::fs::rename(scene.home.zone(zone), scene.home.beside(&format!("gone-{zone}"))).unwrap();
-    }
-    let before = contents(&scene.home.data());
-    for _ in 0..2 {
-        let said = Service::try_start(&scene.home).await.err().unwrap();
-        for words in [
-            "The store needs two zones that can vote, and 1 can. Nothing was changed.",
-            "geneva: empty",
-            "gland: empty",
-            "lucerne: has a log up to batch ",
-        ] {
-            assert!(said.contains(words), "{words:?} is missing in:\n{said}");
-        }
-        assert!(contents(&scene.home.data()) == before, "a refused start has changed something");
-    }
-    for zone in gone {
-        std::fs::rename(scene.home.beside(&format!("gone-{zone}")), scene.home.zone(zone)).unwrap();
-    }
-    let service = Service::start(&scene.home).await;
-    scene.write(&service, "later", &LENGTHS).await;
-    scene.whole_in_three(service, gone[0]).await;
 }
 
 /// L2, L3: a batch that only one zone has made durable when everything stops, and this zone is away when the others go on without it. When

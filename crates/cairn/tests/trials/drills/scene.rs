@@ -64,14 +64,19 @@ impl Scene {
         assert_eq!(listed.elements("Key"), self.objects.keys().cloned().collect::<Vec<_>>());
     }
 
-    /// Everything is there, `zone status` says that the store is whole again, and it is: with every chunk of the other two zones damaged,
-    /// everything is read from this one.
+    /// Everything is there, `zone status` says that the store is whole again, and it is: each zone has as many chunks as the others, and
+    /// [`Scene::stands_alone`].
     pub async fn whole_in_three(&self, service: Service, drilled: usize) {
         self.read(&service).await;
         service.until_whole(self.lives).await;
         let status = service.status().await;
         let counts: Vec<_> = status["zones"].as_array().unwrap().iter().map(|zone| zone["chunks"]["count"].clone()).collect();
         assert!(counts.iter().all(|count| *count == counts[0]), "{status:#}");
+        self.stands_alone(service, drilled).await;
+    }
+
+    /// With every chunk of the other two zones damaged, everything is read from this one.
+    pub async fn stands_alone(&self, service: Service, drilled: usize) {
         service.stop().await;
         for other in (0..3).filter(|other| *other != drilled) {
             assert!(flip(&self.home.zone(other).join("segments"), 16 << 10) > 100);
