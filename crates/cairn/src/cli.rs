@@ -209,7 +209,7 @@ fn parse_bytes(text: &str) -> Result<u64, &'static str> {
     text.parse().map_err(|_| "write a number of bytes, such as 5368709120 for 5 GiB")
 }
 
-fn parse_zone(text: &str) -> Result<(ZoneName, PathBuf), String> {
+pub(crate) fn parse_zone(text: &str) -> Result<(ZoneName, PathBuf), String> {
     let (name, directory) = text.split_once('=').ok_or("write a zone as NAME=DIR")?;
     if directory.is_empty() {
         return Err("write a zone as NAME=DIR".to_owned());

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use cairn_catalog::embedded::log::replicated::ZonePlace;
 use cairn_disk::{Disk, LockGuard, RealDisk};
+use cairn_types::ZoneName;
 use cairn_types::ids::ZONE_COUNT;
 
 use crate::cli::{DEFAULT_ZONES, ServeOptions};
@@ -45,21 +46,16 @@ impl DataDirectory {
         })?;
         Ok(Self { path: absolute, _lock: lock })
     }
-
-    /// Where the three zones are.
-    pub fn places(&self, options: &ServeOptions) -> Result<[ZonePlace; ZONE_COUNT], ServeError> {
-        zone_places(&self.path, options)
-    }
 }
 
-/// Where the three zones of this data directory are.
-pub fn zone_places(data: &Path, options: &ServeOptions) -> Result<[ZonePlace; ZONE_COUNT], ServeError> {
-    let places: Vec<ZonePlace> = if options.zones.is_empty() {
+/// Where the three zones of this data directory are, where these are given for them, or none.
+pub fn places(data: &std::path::Path, zones: &[(ZoneName, PathBuf)]) -> Result<[ZonePlace; ZONE_COUNT], ServeError> {
+    let places: Vec<ZonePlace> = if zones.is_empty() {
         let place = |name: &str| name.parse().ok().map(|name| ZonePlace { path: data.join(format!("{name}")), name });
         DEFAULT_ZONES.into_iter().filter_map(place).collect()
     } else {
         let absolute = |directory: &PathBuf| std::path::absolute(directory).unwrap_or_else(|_| directory.clone());
-        options.zones.iter().map(|(name, directory)| ZonePlace { name: name.clone(), path: absolute(directory) }).collect()
+        zones.iter().map(|(name, directory)| ZonePlace { name: name.clone(), path: absolute(directory) }).collect()
     };
     let places: [ZonePlace; ZONE_COUNT] = places.try_into().map_err(|given: Vec<_>| {
         ServeError(format!(
@@ -78,4 +74,9 @@ pub fn zone_places(data: &Path, options: &ServeOptions) -> Result<[ZonePlace; ZO
         }
     }
     Ok(places)
+}
+
+/// [`places`] by the options of a service.
+pub fn zone_places(data: &Path, options: &ServeOptions) -> Result<[ZonePlace; ZONE_COUNT], ServeError> {
+    places(data, &options.zones)
 }

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use crate::access_log::Lines;
 use crate::admin::{Admin, Listeners, Open, network};
 use crate::cli::ServeOptions;
-use crate::data_directory::DataDirectory;
+use crate::data_directory::{self, DataDirectory};
 use crate::embedded::{EngineSettings, Engines};
 use crate::metrics::Metrics;
 use crate::root_key::{self, RootKey};
@@ -44,7 +44,7 @@ pub(crate) fn run(options: ServeOptions) -> Result<(), ServeError> {
 async fn serve(options: ServeOptions) -> Result<(), ServeError> {
     let environment = Environment::real();
     let data = DataDirectory::open(&options.data).await?;
-    let places = data.places(&options)?;
+    let places = data_directory::places(&data.path, &options.zones)?;
     let tls = match (&options.tls_cert, &options.tls_key) {
         (Some(certificate), Some(key)) => Some(Arc::new(Tls::load(certificate, key)?)),
         _ => None,

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use clap::{ArgGroup, Args, Subcommand};
 
+use super::adopt::{self, AdoptOptions};
 use super::api::{
     Access, Account, Bucket, CreatedKey, Credentials, Empty, Failure, FailureCode, Grant, Key, List, NewAccount, NewKey,
     NewTenant, Scope, Secret, StoreStatus, Tenant,
@@ -86,6 +87,9 @@ pub enum AdminCommand {
 pub enum ZoneCommand {
     /// Show what each zone is doing, and how repair is going.
     Status,
+    /// Let a zone in again whose directory was a mount point and is none any more, for good. The service must not run. Says what would be done;
+    /// does it with --confirm.
+    AdoptDirectory(AdoptOptions),
 }
 
 /// About tenants.
@@ -302,12 +306,19 @@ async fn dispatch(options: AdminOptions) -> ClientResult<()> {
         return options.output.result(&openapi::document(), openapi::text);
     }
     let client = client(&options)?;
-    let AdminOptions { output, command, .. } = options;
+    let AdminOptions { output, command, data, admin_endpoint, .. } = options;
     match command {
         AdminCommand::Zone(ZoneCommand::Status) => {
             let status: StoreStatus = client.get("/v1/zones").await?;
             output.result(&status, || render::store_status(&status))
         }
+        // Whoever names another machine never changes this one.
+        AdminCommand::Zone(ZoneCommand::AdoptDirectory(_)) if admin_endpoint.is_some() => Err(Failure {
+            code: FailureCode::Invalid,
+            message: "A zone's directory is adopted on its own machine, while nothing serves: leave out --admin-endpoint. Nothing was changed."
+                .to_owned(),
+        }),
+        AdminCommand::Zone(ZoneCommand::AdoptDirectory(options)) => adopt::run(&data, options, output).await,
         AdminCommand::Tenant(command) => tenant(&client, output, command).await,
         AdminCommand::Account(command) => account(&client, output, command).await,
         AdminCommand::Bucket(BucketCommand::List { tenant }) => {

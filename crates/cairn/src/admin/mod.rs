@@ -5,6 +5,7 @@
 //! finished, can be looked at. What changes something is done one at a time, to its end whether or not whoever asked still listens, and is
 //! logged with who asked; secrets never are.
 
+pub mod adopt;
 pub mod api;
 mod buckets;
 mod caller;

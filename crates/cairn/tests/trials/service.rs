@@ -60,10 +60,14 @@ impl Home {
         std::fs::read_to_string(self.beside("log")).unwrap_or_default()
     }
 
+    /// Runs `cairn admin` with these words.
+    pub fn run_admin(&self, line: &str) -> Output {
+        cairn(&self.data()).args(["admin", "--data"]).arg(self.data()).args(line.split(' ')).output().unwrap()
+    }
+
     /// Runs `cairn admin` with these words, which must do well; what it prints.
     pub fn admin(&self, line: &str) -> String {
-        let Output { status, stdout, stderr } =
-            cairn(&self.data()).args(["admin", "--data"]).arg(self.data()).args(line.split(' ')).output().unwrap();
+        let Output { status, stdout, stderr } = self.run_admin(line);
         assert!(status.success(), "{line}: {}", String::from_utf8_lossy(&stderr));
         String::from_utf8(stdout).unwrap()
     }

@@ -1,5 +1,6 @@
 //! The embedded catalog's log: quorum-committed batches in three zones, rules L1 to L10.
 
+pub mod adopt;
 pub mod applier;
 pub mod batch;
 pub mod catalog_time;

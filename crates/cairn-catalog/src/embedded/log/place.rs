@@ -24,6 +24,8 @@ pub(super) struct Place {
     pub path: PathBuf,
     pub environment: Environment,
     pub log_settings: LogSettings,
+    /// It is looked at although it has left its mount: an administrator asks whether it could be let in.
+    pub mount_waived: bool,
 }
 
 /// What lies at a zone's place.
@@ -83,7 +85,11 @@ impl Place {
         let exists = !matches!(inspection, Inspection::Empty { exists: false });
         let says_so = matches!(&inspection, Inspection::Identity(identity) if identity.mount_points[self.zone.get()]);
         let disk = &*self.environment.disk;
-        if (was_mount_point || says_so) && holds(Rule::L9) && !(exists && disk.is_mount_point(&self.path).await?) {
+        if (was_mount_point || says_so)
+            && !self.mount_waived
+            && holds(Rule::L9)
+            && !(exists && disk.is_mount_point(&self.path).await?)
+        {
             let reason =
                 "its file system is not mounted: the directory was a mount point and now lies on its parent's file system";
             return only(Found::Refused(reason.to_owned()));

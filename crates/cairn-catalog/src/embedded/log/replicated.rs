@@ -98,6 +98,7 @@ impl<M: Machine> Replicated<M> {
                 path: places[zone.get()].path.clone(),
                 environment: environment.clone(),
                 log_settings: settings.log,
+                mount_waived: false,
             });
             let decided = Decided::find(&environment, &places, &settings, passed_over).await?;
             let (source, others) = (decided.source, decided.ready.iter().flatten().count() - 1);

@@ -2,6 +2,7 @@
 //!
 //! After every drill all that was acknowledged is read, byte for byte, and stands in three zones again.
 
+mod adopted;
 mod scene;
 mod two_gone;
 
