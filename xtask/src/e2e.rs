@@ -7,9 +7,14 @@
 mod aws;
 mod boto3;
 mod certificate;
+mod mc;
+mod page;
+mod plain;
 mod postgresql;
 mod rclone;
 mod restic;
+mod s3cmd;
+mod sdk;
 mod service;
 mod tree;
 
@@ -21,8 +26,12 @@ use anyhow::{Context as _, bail};
 
 pub use aws::{first as aws_first, second as aws_second};
 pub use boto3::run as boto3;
+pub use mc::run as mc;
+pub use plain::NEEDS as PLAIN;
 pub use rclone::run as rclone;
 pub use restic::run as restic;
+pub use s3cmd::run as s3cmd;
+pub use sdk::{go as sdk_go, java as sdk_java, javascript as sdk_javascript};
 pub use service::{free_port, is_ready, service_is_there};
 
 use crate::clock;

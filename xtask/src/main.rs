@@ -4,6 +4,7 @@
 mod bench;
 mod clock;
 mod e2e;
+mod pages;
 mod process;
 mod provision;
 mod runner;

@@ -2,7 +2,7 @@
 //! client is set to. Everything but Debian packages goes below `target/tools`. A tool that is there already at the version it should have
 //! costs nothing: a stamp says what was made.
 
-mod recipes;
+pub mod recipes;
 
 use std::path::{Path, PathBuf};
 
@@ -33,6 +33,44 @@ pub const RESTIC: Tool = Tool {
     name: "restic",
     recipe: Recipe::Go { module: "github.com/restic/restic", package: "/cmd/restic", version: "v0.18.0", program: "restic" },
 };
+
+/// mc, MinIO's client. Its releases are no versions to Go, so this names the commit that `latest` is.
+pub const MC: Tool = Tool {
+    name: "mc",
+    recipe: Recipe::Go {
+        module: "github.com/minio/mc",
+        package: "",
+        version: "v0.0.0-20250313080218-cf909e1063a9",
+        program: "mc",
+    },
+};
+
+/// s3cmd.
+pub const S3CMD: Tool = Tool { name: "s3cmd", recipe: Recipe::Python { packages: &["s3cmd==2.4.0"], program: "s3cmd" } };
+
+/// What the test program of the AWS SDK for Go needs, built.
+pub const SDK_GO: Tool = Tool {
+    name: "sdk-go",
+    recipe: Recipe::GoModules {
+        project: "tests/sdk/go",
+        packages: &[
+            "github.com/aws/aws-sdk-go-v2/config",
+            "github.com/aws/aws-sdk-go-v2/feature/s3/manager",
+            "github.com/aws/aws-sdk-go-v2/feature/s3/transfermanager",
+            "github.com/aws/aws-sdk-go-v2/service/s3",
+        ],
+    },
+};
+
+/// What the test program of the AWS SDK for Java needs.
+pub const SDK_JAVA: Tool = Tool { name: "sdk-java", recipe: Recipe::Maven { project: "tests/sdk/java" } };
+
+/// What the test program of the AWS SDK for JavaScript needs.
+pub const SDK_JAVASCRIPT: Tool = Tool { name: "sdk-javascript", recipe: Recipe::Npm { project: "tests/sdk/javascript" } };
+
+/// A Java compiler, and Maven.
+pub const MAVEN: Tool =
+    Tool { name: "maven", recipe: Recipe::Debian { packages: &["maven", "openjdk-17-jdk-headless"], program: "/usr/bin/mvn" } };
 
 /// PostgreSQL, for a dump that is real.
 pub const POSTGRESQL: Tool = Tool {
@@ -80,6 +118,23 @@ pub enum Recipe {
         /// What to call the program.
         program: &'static str,
     },
+    /// The modules that a Go program of this tree requires, at the versions and with the sums that stand beside it, built.
+    GoModules {
+        /// The program's directory, below the root.
+        project: &'static str,
+        /// What the program imports.
+        packages: &'static [&'static str],
+    },
+    /// The libraries that a Java program of this tree requires.
+    Maven {
+        /// The program's directory, below the root.
+        project: &'static str,
+    },
+    /// The packages that a JavaScript program of this tree requires, as its lock file has them.
+    Npm {
+        /// The program's directory, below the root.
+        project: &'static str,
+    },
     /// Packages of the Debian release that the machine runs.
     Debian {
         /// The packages.
@@ -96,7 +151,31 @@ impl Tool {
             Recipe::Cargo { package: program, .. } | Recipe::Go { program, .. } => tools.join("bin").join(program),
             Recipe::Python { program, .. } => self.environment(tools).join("bin").join(program),
             Recipe::Debian { program, .. } => PathBuf::from(program),
+            // Of these, what the test program is built or run with.
+            Recipe::GoModules { .. } => tools.join("go").join(self.name).join("go.mod"),
+            Recipe::Maven { .. } => tools.join("maven").join(self.name).join("libraries"),
+            Recipe::Npm { .. } => tools.join("npm").join(self.name).join("node_modules"),
         }
+    }
+
+    /// The version that tests drive, where it is written in the recipe.
+    pub fn version(&self) -> Option<&'static str> {
+        match self.recipe {
+            Recipe::Cargo { version, .. } | Recipe::Go { version, .. } => Some(version),
+            Recipe::Python { packages, .. } => packages.first()?.split_once("==").map(|(_, version)| version),
+            Recipe::Debian { .. } | Recipe::GoModules { .. } | Recipe::Maven { .. } | Recipe::Npm { .. } => None,
+        }
+    }
+
+    /// The files of this tree that say what is to be had.
+    fn manifests(&self) -> Vec<String> {
+        let (project, names): (_, &[&str]) = match self.recipe {
+            Recipe::GoModules { project, .. } => (project, &["go.mod", "go.sum"]),
+            Recipe::Maven { project } => (project, &["pom.xml"]),
+            Recipe::Npm { project } => (project, &["package.json", "package-lock.json"]),
+            Recipe::Cargo { .. } | Recipe::Python { .. } | Recipe::Go { .. } | Recipe::Debian { .. } => return Vec::new(),
+        };
+        names.iter().map(|name| format!("{project}/{name}")).collect()
     }
 
     /// Where a set of Python packages is kept.
@@ -112,7 +191,12 @@ impl Tool {
         let tools = context.workspace.tools();
         let program = self.program(&tools);
         // What identifies the tool as it should be: a change of version, or of how it is made, makes it anew.
-        let stamp = format!("{:?}\n", self.recipe);
+        let mut stamp = format!("{:?}\n", self.recipe);
+        for manifest in self.manifests() {
+            let path = context.workspace.root().join(manifest);
+            let text = std::fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
+            stamp.push_str(&text);
+        }
         let stamp_path = tools.join("stamps").join(self.name);
         if std::fs::read_to_string(&stamp_path).is_ok_and(|made| made == stamp) && program.exists() {
             return context.say("there already");
@@ -122,6 +206,11 @@ impl Tool {
             Recipe::Python { packages, .. } => recipes::python(context, &self.environment(&tools), packages)?,
             Recipe::Go { module, package, version, program } => recipes::go(context, module, package, version, program)?,
             Recipe::Debian { packages, .. } => recipes::debian(context, packages)?,
+            Recipe::GoModules { packages, .. } => {
+                recipes::go_modules(context, &tools.join("go").join(self.name), &self.manifests(), packages)?;
+            }
+            Recipe::Maven { project } => recipes::maven(context, &tools.join("maven").join(self.name), project)?,
+            Recipe::Npm { .. } => recipes::npm(context, &tools.join("npm").join(self.name), &self.manifests())?,
         }
         ensure!(program.exists(), "{} was installed and {} is not there", self.name, program.display());
         std::fs::create_dir_all(tools.join("stamps"))?;

@@ -1,6 +1,7 @@
 //! The project's own rules of style, checked by a test and not by a reviewer's memory.
 
 mod layers;
+mod pages;
 mod rules;
 mod rust;
 mod sources;
@@ -30,6 +31,9 @@ const CHECKS: &[Check] = &[
     ("every crate takes the workspace's lints, and these forbid unsafe code", lints_not_taken),
     ("a cited rule exists", |tree| rules::unknown(&tree.sources)),
     ("every rule is cited by a test or waits for one", |tree| rules::forgotten(&tree.sources)),
+    ("a page of docs/tools shows what tests run, and nothing else", |tree| pages::drifted(&tree.sources)),
+    ("what a test marks for a page stands on one", |tree| pages::shown_nowhere(&tree.sources)),
+    ("a page names the version that the tests drive", |tree| pages::versions_not_named(&tree.sources)),
     ("no unfinished work", |tree| words::unfinished(&tree.sources)),
     ("no path of one machine", |tree| words::machine_paths(&tree.sources)),
     ("no registry host", |tree| words::registry_hosts(&tree.sources)),

@@ -1,15 +1,13 @@
-//! The AWS command line, versions 1 and 2, as people use it: `sync`, `cp`, `mv`, `presign`, `ls`, `rm`.
+//! The AWS command line, versions 1 and 2: the lines of `docs/tools/aws-cli.md`, among them `sync`, `cp`, `mv`, `presign`, `ls`, `rm`.
 
-use std::fs::File;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
-use anyhow::{bail, ensure};
+use anyhow::ensure;
 
-use super::service::{Keys, Scheme};
+use super::page::Page;
+use super::plain;
 use super::tree::{self, MEDIUM, Random};
 use super::{Suite, with_each_scheme};
-use crate::process::Streams;
 use crate::provision::{AWS_CLI_1, AWS_CLI_2, Tool};
 use crate::steps::{Context, Counts};
 
@@ -23,81 +21,50 @@ pub fn second(context: &mut Context<'_>) -> anyhow::Result<Counts> {
     with_each_scheme(context, |suite| scenarios(suite, &AWS_CLI_2))
 }
 
-/// The command line of one version.
-struct Aws {
-    program: PathBuf,
-}
-
-impl Aws {
-    /// A command such as `aws s3 ls`.
-    fn command(&self, suite: &Suite<'_, '_>, arguments: &[&str]) -> Command {
-        let mut command = suite.command(&self.program);
-        command
-            .args(["--endpoint-url", suite.service.endpoint()])
-            .args(arguments)
-            .env("AWS_ACCESS_KEY_ID", Keys::ACCESS_KEY_ID)
-            .env("AWS_SECRET_ACCESS_KEY", Keys::SECRET_ACCESS_KEY)
-            .env("AWS_DEFAULT_REGION", "us-east-1");
-        if let Some(authority) = suite.service.certificate_authority() {
-            command.env("AWS_CA_BUNDLE", authority);
-        }
-        command
-    }
-
-    /// Runs a command and gives its output.
-    fn run(&self, suite: &mut Suite<'_, '_>, arguments: &[&str]) -> anyhow::Result<String> {
-        let mut command = self.command(suite, arguments);
-        suite.output(&mut command)
-    }
-
-    /// Runs `aws s3 sync` and gives the lines in which it says what it did.
-    fn sync(&self, suite: &mut Suite<'_, '_>, from: &str, to: &str, more: &[&str]) -> anyhow::Result<Vec<String>> {
-        let mut arguments = vec!["s3", "sync", "--no-progress", from, to];
-        arguments.extend(more);
-        Ok(self.run(suite, &arguments)?.lines().map(str::to_owned).collect())
-    }
-}
+/// How every command begins.
+const AWS: &str = "aws --endpoint-url \"$ENDPOINT\"";
 
 fn scenarios(suite: &mut Suite<'_, '_>, tool: &Tool) -> anyhow::Result<()> {
-    let aws = Aws { program: tool.program(&suite.context.workspace.tools()) };
-    let up = suite.directory("up")?;
-    let down = suite.directory("down")?;
-    let (up_text, down_text) = (up.to_string_lossy().into_owned(), down.to_string_lossy().into_owned());
-    tree::write(&up, suite.size, 1)?;
-    let file_count = tree::files(&up)?.len();
+    let page = Page::open(suite, "aws-cli.md", &tool.program(&suite.context.workspace.tools()))?;
+    let photos = suite.directory("photos")?;
+    let restored = suite.scratch.join("restored");
+    tree::write(&photos, suite.size, 1)?;
+    let file_count = tree::files(&photos)?.len();
+    std::fs::hard_link(photos.join(MEDIUM), suite.scratch.join("film.mp4"))?;
 
-    suite.check("makes a bucket", |suite| aws.run(suite, &["s3", "mb", "s3://first"]).map(drop))?;
+    suite.check("makes a bucket", |suite| page.run(suite, "make").map(drop))?;
     suite.check("syncs a tree up", |suite| {
-        let done = aws.sync(suite, &up_text, "s3://first/tree", &[])?;
-        ensure!(done.len() >= file_count, "{} lines for {file_count} files", done.len());
+        let done = page.run(suite, "sync up")?;
+        ensure!(done.lines().count() >= file_count, "{} lines for {file_count} files", done.lines().count());
         Ok(())
     })?;
-    suite.check("has nothing to do the second time", |suite| nothing(&aws.sync(suite, &up_text, "s3://first/tree", &[])?))?;
+    suite.check("has nothing to do the second time", |suite| nothing(&page.run(suite, "sync up")?))?;
     suite.check("syncs the tree down, byte for byte", |suite| {
-        aws.sync(suite, "s3://first/tree", &down_text, &[])?;
-        tree::same(&up, &down)
+        page.run(suite, "sync down")?;
+        tree::same(&photos, &restored)
     })?;
-    suite.check("has nothing to do that way either", |suite| nothing(&aws.sync(suite, "s3://first/tree", &down_text, &[])?))?;
+    suite.check("has nothing to do that way either", |suite| nothing(&page.run(suite, "sync down")?))?;
     suite.check("syncs what changed and what is gone, and no more", |suite| {
-        tree::write_file(&up.join("odd/a b"), 1234, &mut Random(7))?;
-        std::fs::remove_file(up.join("odd/plus+sign"))?;
-        let mut done = aws.sync(suite, &up_text, "s3://first/tree", &["--delete"])?;
-        done.sort();
+        tree::write_file(&photos.join("odd/a b"), 1234, &mut Random(7))?;
+        std::fs::remove_file(photos.join("odd/plus+sign"))?;
+        let done = page.run(suite, "sync changes")?;
+        let mut done: Vec<&str> = done.lines().collect();
+        done.sort_unstable();
         ensure!(
             done.len() == 2
-                && done.iter().any(|line| line == "delete: s3://first/tree/odd/plus+sign")
+                && done.contains(&"delete: s3://first/photos/odd/plus+sign")
                 && done.iter().any(|line| line.starts_with("upload: ")),
             "it did {done:?}"
         );
-        aws.sync(suite, "s3://first/tree", &down_text, &["--delete"])?;
-        tree::same(&up, &down)
+        page.run(suite, "sync changes down")?;
+        tree::same(&photos, &restored)
     })?;
-    std::fs::remove_dir_all(&down)?;
+    std::fs::remove_dir_all(&restored)?;
     suite.check("lists every file", |suite| {
-        let listed = aws.run(suite, &["s3", "ls", "--recursive", "--summarize", "s3://first/tree/"])?;
+        let listed = page.run(suite, "list all")?;
         let expected = format!("Total Objects: {}", file_count - 1);
         ensure!(listed.contains(&expected), "the listing does not say {expected:?}");
-        let top = aws.run(suite, &["s3", "ls", "s3://first/tree/"])?;
+        let top = page.run(suite, "list")?;
         let folders: Vec<&str> = top.lines().filter_map(|line| line.trim().strip_prefix("PRE ")).collect();
         ensure!(
             folders == ["big/", "decomposed/", "deep/", "long/", "odd directories/", "odd/", "prefixes/", "small/"],
@@ -105,114 +72,87 @@ fn scenarios(suite: &mut Suite<'_, '_>, tool: &Tool) -> anyhow::Result<()> {
         );
         Ok(())
     })?;
-    files(suite, &aws, &up.join(MEDIUM))?;
-    presigned(suite, &aws, &up.join(MEDIUM))?;
+    files(suite, &page)?;
+    presigned(suite, &page)?;
     suite.check("removes a tree, and the bucket when it is empty", |suite| {
-        let mut refused = aws.command(suite, &["s3", "rb", "s3://first"]);
+        let mut refused = page.shell(suite, &format!("{AWS} s3 rb s3://first"));
         suite.fails_with(&mut refused, "BucketNotEmpty")?;
-        aws.run(suite, &["s3", "rm", "--recursive", "--quiet", "s3://first"])?;
-        let left = aws.run(
-            suite,
-            &["s3api", "list-objects-v2", "--bucket", "first", "--query", "length(Contents || `[]`)", "--output", "text"],
-        )?;
-        ensure!(left.trim() == "0", "{} objects are left", left.trim());
-        aws.run(suite, &["s3", "rb", "s3://first"]).map(drop)
-    })
+        page.run(suite, "remove")?;
+        let mut missing = page.shell(suite, &format!("{AWS} s3 ls s3://first"));
+        suite.fails_with(&mut missing, "NoSuchBucket")
+    })?;
+    suite.check("every line of its page was run", |_| page.was_run())
 }
 
 /// Single files: up, down, by pipe, copied and moved within the service.
-fn files(suite: &mut Suite<'_, '_>, aws: &Aws, medium: &Path) -> anyhow::Result<()> {
-    let medium_text = medium.to_string_lossy().into_owned();
-    let back = suite.scratch.join("back");
-    let back_text = back.to_string_lossy().into_owned();
-    let came_back = |medium: &Path, back: &Path| -> anyhow::Result<()> {
-        ensure!(tree::same_bytes(medium, back)?, "{} has other bytes than {}", back.display(), medium.display());
+fn files(suite: &mut Suite<'_, '_>, page: &Page) -> anyhow::Result<()> {
+    let film = suite.scratch.join("film.mp4");
+    let came_back = |back: &Path| -> anyhow::Result<()> {
+        ensure!(tree::same_bytes(&film, back)?, "{} has other bytes", back.display());
         Ok(std::fs::remove_file(back)?)
     };
     suite.check("copies a large file up and down", |suite| {
-        aws.run(suite, &["s3", "cp", "--no-progress", &medium_text, "s3://first/a file+1"])?;
-        aws.run(suite, &["s3", "cp", "--no-progress", "s3://first/a file+1", &back_text])?;
-        came_back(medium, &back)
+        page.run(suite, "copy")?;
+        came_back(&suite.scratch.join("back.mp4"))
     })?;
     suite.check("copies from and to a pipe", |suite| {
-        let size = suite.size.medium_bytes.to_string();
-        let mut store = aws.command(suite, &["s3", "cp", "--expected-size", &size, "-", "s3://first/piped"]);
-        let streams = Streams { input: Some(File::open(medium)?), ..Streams::to_log(&suite.context.log)? };
-        suite.stream(&mut store, streams)?;
-        let mut load = aws.command(suite, &["s3", "cp", "s3://first/piped", "-"]);
-        let streams = Streams { output: File::create(&back)?, ..Streams::to_log(&suite.context.log)? };
-        suite.stream(&mut load, streams)?;
-        came_back(medium, &back)
+        page.run(suite, "pipe")?;
+        came_back(&suite.scratch.join("piped.mp4"))
     })?;
     suite.check("copies and moves within the service", |suite| {
-        aws.run(suite, &["s3", "cp", "--no-progress", "s3://first/a file+1", "s3://first/copied/here"])?;
-        aws.run(suite, &["s3", "mv", "--no-progress", "s3://first/copied/here", "s3://first/moved here"])?;
-        aws.run(suite, &["s3", "rm", "s3://first/a file+1"])?;
-        aws.run(suite, &["s3", "cp", "--no-progress", "s3://first/moved here", &back_text])?;
-        let listed = aws.run(suite, &["s3", "ls", "s3://first/copied/here"]);
-        ensure!(listed.is_err(), "what was moved is still there");
-        came_back(medium, &back)
+        page.run(suite, "copy and move")?;
+        let mut get = page.shell(suite, &format!("{AWS} s3 cp --no-progress 's3://first/moved here' moved.mp4"));
+        suite.output(&mut get)?;
+        let mut left = page.shell(suite, &format!("{AWS} s3 ls s3://first/copied/here"));
+        ensure!(suite.output(&mut left).is_err(), "what was moved is still there");
+        came_back(&suite.scratch.join("moved.mp4"))
     })?;
     suite.check("keeps what is said of an object", |suite| {
-        let more = ["--content-type", "text/x-test", "--cache-control", "no-cache", "--metadata", "of=test,and=more"];
-        aws.run(suite, &[&["s3", "cp", "--no-progress", &medium_text, "s3://first/described"][..], &more[..]].concat())?;
-        let query = "[ContentType, CacheControl, Metadata.of, Metadata.and, to_string(ContentLength)]";
-        let said = aws.run(
-            suite,
-            &["s3api", "head-object", "--bucket", "first", "--key", "described", "--query", query, "--output", "text"],
-        )?;
-        let expected = format!("text/x-test\tno-cache\ttest\tmore\t{}", suite.size.medium_bytes);
-        ensure!(said.trim() == expected, "it says {:?}", said.trim());
+        let said = page.run(suite, "describe")?;
+        let expected = format!("video/mp4\tno-cache\ttest\tmore\t{}", suite.size.medium_bytes);
+        ensure!(said.lines().last() == Some(expected.as_str()), "it says {:?}", said.lines().last());
         Ok(())
     })?;
     suite.check("says plainly what is not there", |suite| {
-        let mut missing = aws.command(suite, &["s3", "cp", "s3://first/missing", &back_text]);
+        let mut missing = page.shell(suite, &format!("{AWS} s3 cp s3://first/missing back.mp4"));
         suite.fails_with(&mut missing, "404")?;
-        let mut missing = aws.command(suite, &["s3", "ls", "s3://no-such-bucket"]);
+        let mut missing = page.shell(suite, &format!("{AWS} s3 ls s3://no-such-bucket"));
         suite.fails_with(&mut missing, "NoSuchBucket")
     })
 }
 
 /// URLs that open an object to whoever has them.
-fn presigned(suite: &mut Suite<'_, '_>, aws: &Aws, medium: &Path) -> anyhow::Result<()> {
+fn presigned(suite: &mut Suite<'_, '_>, page: &Page) -> anyhow::Result<()> {
     suite.check("signs a URL that plain HTTP can fetch", |suite| {
-        for key in ["piped", "tree/odd/a b", "tree/odd/100%", "tree/odd/caf\u{e9}", "tree/odd/amper&sand", "tree/odd/hash#tag"] {
-            let url = aws.run(suite, &["s3", "presign", &format!("s3://first/{key}")])?;
-            let expected =
-                key.strip_prefix("tree/").map_or_else(|| medium.to_path_buf(), |below| suite.scratch.join("up").join(below));
-            let (status, fetched) = fetch(suite, url.trim())?;
-            ensure!(status == "200", "{key}: status {status}");
-            ensure!(tree::same_bytes(&expected, &fetched)?, "{key}: other bytes");
+        let url = page.run(suite, "share")?;
+        let (status, fetched) = plain::fetch(suite, url.trim())?;
+        ensure!(
+            status == "200" && tree::same_bytes(&suite.scratch.join("film.mp4"), &fetched)?,
+            "status {status}, or other bytes"
+        );
+        for name in ["odd/a b", "odd/100%", "odd/caf\u{e9}", "odd/amper&sand", "odd/hash#tag"] {
+            let mut sign = page.shell(suite, &format!("{AWS} s3 presign 's3://first/photos/{name}'"));
+            let url = suite.output(&mut sign)?;
+            let (status, fetched) = plain::fetch(suite, url.trim())?;
+            ensure!(status == "200", "{name}: status {status}");
+            ensure!(tree::same_bytes(&suite.scratch.join("photos").join(name), &fetched)?, "{name}: other bytes");
         }
         Ok(())
     })?;
     suite.check("signs a URL for that object only, and for a while", |suite| {
-        let url = aws.run(suite, &["s3", "presign", "s3://first/piped", "--expires-in", "1"])?;
-        let (forged, _) = fetch(suite, &url.trim().replace("/piped?", "/described?"))?;
+        let mut sign = page.shell(suite, &format!("{AWS} s3 presign s3://first/piped --expires-in 1"));
+        let url = suite.output(&mut sign)?;
+        let (forged, _) = plain::fetch(suite, &url.trim().replace("/piped?", "/described?"))?;
         ensure!(forged == "403", "another object: status {forged}");
         std::thread::sleep(std::time::Duration::from_millis(2500));
-        let (late, _) = fetch(suite, url.trim())?;
+        let (late, _) = plain::fetch(suite, url.trim())?;
         ensure!(late == "403", "after its time: status {late}");
         Ok(())
     })
 }
 
-/// Fetches a URL with a client that knows nothing of S3; gives the status, and the file that holds the body.
-fn fetch(suite: &mut Suite<'_, '_>, url: &str) -> anyhow::Result<(String, PathBuf)> {
-    let body = suite.scratch.join("fetched");
-    let workspace = suite.context.workspace;
-    // Any Python does; this one is there.
-    let mut command = suite.command(&AWS_CLI_1.program(&workspace.tools()).with_file_name("python"));
-    command.arg(workspace.root().join("tests").join("e2e").join("fetch.py")).arg(url).arg(&body);
-    if suite.service.scheme() == Scheme::Https {
-        let Some(authority) = suite.service.certificate_authority() else { bail!("no certificate authority") };
-        command.arg(authority);
-    }
-    Ok((suite.output(&mut command)?.trim().to_owned(), body))
-}
-
 /// A sync that had nothing to do says nothing.
-fn nothing(done: &[String]) -> anyhow::Result<()> {
-    ensure!(done.is_empty(), "it did {} things, the first: {}", done.len(), done.first().map_or("", String::as_str));
+fn nothing(done: &str) -> anyhow::Result<()> {
+    ensure!(done.is_empty(), "it did {} things, the first: {}", done.lines().count(), done.lines().next().unwrap_or_default());
     Ok(())
 }

@@ -9,6 +9,9 @@ use anyhow::{Context as _, bail};
 use crate::process;
 use crate::steps::Context;
 
+/// How a Go program of this tree is built: with the modules and sums that stand beside it, whatever the machine prefers.
+pub const GO_FLAGS: &str = "-mod=readonly -trimpath -buildvcs=false";
+
 /// Builds a program of the Rust registry with the dependencies it was released with.
 pub fn cargo(context: &mut Context<'_>, package: &str, version: &str) -> anyhow::Result<()> {
     let tools = context.workspace.tools();
@@ -50,6 +53,53 @@ pub fn go(context: &mut Context<'_>, module: &str, package: &str, version: &str,
         .env("GOFLAGS", "-mod=mod -trimpath -buildvcs=false")
         .env("CGO_ENABLED", "0");
     context.run(&mut command).context("it needs Go: https://go.dev/dl")
+}
+
+/// Fetches these packages at the versions of a program's `go.mod`, and builds them: they stay in Go's cache, so that building the program
+/// takes a second.
+pub fn go_modules(context: &mut Context<'_>, directory: &Path, manifests: &[String], packages: &[&str]) -> anyhow::Result<()> {
+    copy(context, directory, manifests)?;
+    let mut command = Command::new("go");
+    command.current_dir(directory).arg("build").args(packages).env("GOFLAGS", GO_FLAGS).env("CGO_ENABLED", "0");
+    context.run(&mut command).context("it needs Go: https://go.dev/dl")
+}
+
+/// Fetches the libraries that a `pom.xml` requires, and those that they require.
+pub fn maven(context: &mut Context<'_>, directory: &Path, project: &str) -> anyhow::Result<()> {
+    let libraries = directory.join("libraries");
+    // What an earlier version required must not stay among them.
+    if libraries.exists() {
+        std::fs::remove_dir_all(&libraries).context("the old libraries cannot be removed")?;
+    }
+    let mut command = Command::new("mvn");
+    command
+        .args(["--batch-mode", "--no-transfer-progress", "--strict-checksums", "--file"])
+        .arg(context.workspace.root().join(project).join("pom.xml"))
+        .arg(format!("-Dmaven.repo.local={}", directory.join("repository").display()))
+        .arg("dependency:copy-dependencies")
+        .arg(format!("-DoutputDirectory={}", libraries.display()));
+    context.run(&mut command).context("it needs Maven and a JDK (Debian: maven, openjdk-17-jdk-headless)")?;
+    // The programs run with the libraries alone; what fetched them is many times that.
+    std::fs::remove_dir_all(directory.join("repository")).context("the repository cannot be removed")
+}
+
+/// Installs the packages of a lock file, and runs nothing of theirs.
+pub fn npm(context: &mut Context<'_>, directory: &Path, manifests: &[String]) -> anyhow::Result<()> {
+    copy(context, directory, manifests)?;
+    let mut command = Command::new("npm");
+    command.current_dir(directory).args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier"]);
+    context.run(&mut command).context("it needs Node 20 with npm: https://nodejs.org")
+}
+
+/// Copies files of the tree into a directory.
+fn copy(context: &Context<'_>, directory: &Path, files: &[String]) -> anyhow::Result<()> {
+    std::fs::create_dir_all(directory).with_context(|| format!("{} cannot be made", directory.display()))?;
+    for file in files {
+        let from = context.workspace.root().join(file);
+        let name = from.file_name().context("a file has a name")?;
+        std::fs::copy(&from, directory.join(name)).with_context(|| format!("{} cannot be copied", from.display()))?;
+    }
+    Ok(())
 }
 
 /// Installs what is missing of these Debian packages.
