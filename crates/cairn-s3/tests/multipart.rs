@@ -55,6 +55,11 @@ async fn parts_make_an_object() {
     );
     let rest = fixture.send(&object("GET", "k").query("uploadId", upload.clone()).query("part-number-marker", "7")).await;
     assert_eq!(rest.elements("PartNumber"), ["9"]);
+    assert_eq!(
+        (rest.element("IsTruncated").as_deref(), rest.element("NextPartNumberMarker")),
+        (Some("false"), None),
+        "a client that goes on while there is a marker must end"
+    );
     let uploads = fixture.send(&bucket("GET").query("uploads", "")).await;
     assert_eq!((uploads.elements("Key"), uploads.elements("UploadId")), (vec!["k".into()], vec![upload.clone()]));
     assert_eq!(fixture.outcome(&object("GET", "k")).await, refused(404, "NoSuchKey"));

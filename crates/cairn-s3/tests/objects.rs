@@ -296,6 +296,24 @@ async fn what_is_not_implemented_says_so_and_changes_nothing() {
     assert_eq!(fixture.outcome(&object("GET", "none").query("tagging", "")).await, refused(404, "NoSuchKey"));
 }
 
+/// The AWS SDK for JavaScript signs the checksum of no body into its URLs (aws-sdk-js-v3, issue 6994).
+#[tokio::test]
+async fn a_digest_in_the_query_of_a_presigned_url_promises_nothing() {
+    let fixture = Fixture::start().await;
+    for (name, value) in
+        [("x-amz-checksum-crc32", "AAAAAA=="), ("x-amz-sdk-checksum-algorithm", "CRC32"), ("X-Amz-Checksum-Sha256", "AAAA")]
+    {
+        let presigned = fixture.client.presigned_request(&object("PUT", "k").query(name, value).body("text"), 60);
+        let answer = fixture.client.send_raw(&presigned, false).await.unwrap();
+        assert_eq!(answer.status, 200, "{name}: {}", answer.text());
+        assert_eq!(fixture.get("k").await.body, b"text");
+    }
+    // What says how to answer is read there all the same.
+    let presigned = fixture.client.presigned_request(&object("GET", "k").query("x-amz-checksum-mode", "ENABLED"), 60);
+    let answer = fixture.client.send_raw(&presigned, false).await.unwrap();
+    assert!(answer.headers.iter().any(|(name, _)| name.starts_with("x-amz-checksum-")), "{:?}", answer.headers);
+}
+
 #[tokio::test]
 async fn copies_refer_to_their_source() {
     let fixture = Fixture::start().await;

@@ -38,7 +38,10 @@ pub(super) async fn run(call: &Call<'_>, bucket: &Bucket) -> S3Result<S3Response
     write_account(&mut writer, "Owner", bucket.owner, &bucket.owner_name);
     writer.text("StorageClass", "STANDARD");
     writer.value("PartNumberMarker", after);
-    writer.value("NextPartNumberMarker", page.entries.last().map_or(0, |part| part.part_number));
+    // AWS describes it for truncated lists, and the AWS SDK for JavaScript asks for pages for as long as it is there.
+    if let Some(last) = page.entries.last().filter(|_| page.is_truncated) {
+        writer.value("NextPartNumberMarker", last.part_number);
+    }
     writer.value("MaxParts", limit);
     writer.value("IsTruncated", page.is_truncated);
     write_checksum_kind(&mut writer, upload.checksum);

@@ -23,7 +23,6 @@ import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.MethodSource;
 import software.amazon.awssdk.core.checksums.RequestChecksumCalculation;
-import software.amazon.awssdk.core.checksums.ResponseChecksumValidation;
 import software.amazon.awssdk.core.sync.RequestBody;
 import software.amazon.awssdk.services.s3.S3Client;
 import software.amazon.awssdk.services.s3.model.ChecksumAlgorithm;
@@ -46,11 +45,7 @@ class ChecksumsTest {
             ChecksumAlgorithm.SHA256, "FeKw08M4keuw8e9gnsQZQgwg4yDOlMZfvIwzEkSOsiU=");
 
     private static S3Client client(RequestChecksumCalculation mode) {
-        return clientOnce(builder -> {
-            builder.requestChecksumCalculation(mode);
-            builder.responseChecksumValidation(mode == RequestChecksumCalculation.WHEN_REQUIRED
-                    ? ResponseChecksumValidation.WHEN_REQUIRED : ResponseChecksumValidation.WHEN_SUPPORTED);
-        });
+        return clientOnce(builder -> Service.checksums(builder, mode));
     }
 
     static Stream<Arguments> modesAndAlgorithms() {

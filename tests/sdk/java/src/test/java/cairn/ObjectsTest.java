@@ -181,7 +181,7 @@ class ObjectsTest {
 
     @Test
     void theAsynchronousClientDoesTheSame() {
-        try (S3Client client = S3Client.create(); Bucket bucket = new Bucket(client); S3AsyncClient asynchronous = S3AsyncClient.create()) {
+        try (S3Client client = S3Client.create(); Bucket bucket = new Bucket(client); S3AsyncClient asynchronous = Service.asynchronous(builder -> {})) {
             List<String> bodies = new ArrayList<>();
             var stored = new ArrayList<CompletableFuture<?>>();
             for (int number = 0; number < 40; number++) {

@@ -11,7 +11,13 @@ import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.Consumer;
 import org.junit.jupiter.api.function.Executable;
 import software.amazon.awssdk.awscore.retry.AwsRetryStrategy;
+import software.amazon.awssdk.core.checksums.RequestChecksumCalculation;
+import software.amazon.awssdk.core.checksums.ResponseChecksumValidation;
 import software.amazon.awssdk.core.sync.RequestBody;
+import software.amazon.awssdk.retries.api.RetryStrategy;
+import software.amazon.awssdk.services.s3.S3AsyncClient;
+import software.amazon.awssdk.services.s3.S3AsyncClientBuilder;
+import software.amazon.awssdk.services.s3.S3BaseClientBuilder;
 import software.amazon.awssdk.services.s3.S3Client;
 import software.amazon.awssdk.services.s3.S3ClientBuilder;
 import software.amazon.awssdk.services.s3.model.GetObjectRequest;
@@ -32,6 +38,12 @@ final class Service {
 
     private Service() {}
 
+    /** A mode of checksums, for requests and responses alike. */
+    static void checksums(S3BaseClientBuilder<?, ?> builder, RequestChecksumCalculation mode) {
+        builder.requestChecksumCalculation(mode);
+        builder.responseChecksumValidation(ResponseChecksumValidation.fromValue(mode.toString()));
+    }
+
     /** A client that does not try again, because a test that expects an error must not wait; with what a test changes besides. */
     static S3Client clientOnce(Consumer<S3ClientBuilder> change) {
         S3ClientBuilder builder = S3Client.builder().overrideConfiguration(c -> c.retryStrategy(AwsRetryStrategy.doNotRetry()));
@@ -41,6 +53,23 @@ final class Service {
 
     static S3Client clientOnce() {
         return clientOnce(builder -> {});
+    }
+
+    /**
+     * An asynchronous client. Its connection pool sometimes hands out a connection whose last request has not quite ended, which a service that
+     * answers at once makes likelier; the SDK takes the error that follows for the program's own and does not try again by itself.
+     */
+    static S3AsyncClient asynchronous(Consumer<S3AsyncClientBuilder> change) {
+        // page: asynchronous client
+        RetryStrategy retries = AwsRetryStrategy.standardRetryStrategy().toBuilder()
+                .retryOnException(error -> String.valueOf(error).contains("Duplicate handler name"))
+                .build();
+        S3AsyncClientBuilder builder = S3AsyncClient.builder()
+                .multipartEnabled(true)
+                .overrideConfiguration(settings -> settings.retryStrategy(retries));
+        // page end
+        change.accept(builder);
+        return builder.build();
     }
 
     /** An empty bucket that is gone when it is closed. */

@@ -27,7 +27,6 @@ import software.amazon.awssdk.core.ResponseBytes;
 import software.amazon.awssdk.core.async.AsyncRequestBody;
 import software.amazon.awssdk.core.async.AsyncResponseTransformer;
 import software.amazon.awssdk.core.checksums.RequestChecksumCalculation;
-import software.amazon.awssdk.core.checksums.ResponseChecksumValidation;
 import software.amazon.awssdk.core.sync.RequestBody;
 import software.amazon.awssdk.services.s3.S3AsyncClient;
 import software.amazon.awssdk.services.s3.S3Client;
@@ -42,14 +41,6 @@ import software.amazon.awssdk.transfer.s3.S3TransferManager;
 class TransfersTest {
     @TempDir
     Path scratch;
-
-    /** The Java-based client in parts, in a mode of checksums. */
-    private static S3AsyncClient inParts(RequestChecksumCalculation mode) {
-        var validation = mode == RequestChecksumCalculation.WHEN_REQUIRED
-                ? ResponseChecksumValidation.WHEN_REQUIRED : ResponseChecksumValidation.WHEN_SUPPORTED;
-        return S3AsyncClient.builder().multipartEnabled(true).requestChecksumCalculation(mode).responseChecksumValidation(validation)
-                .build();
-    }
 
     private static void isOfParts(S3Client client, String bucket, String key) {
         // 8 MiB a part is the default.
@@ -67,9 +58,9 @@ class TransfersTest {
             Path back = scratch.resolve("back.mp4");
             byte[] body = someBytes(MEDIUM_BYTES);
             Files.write(film, body);
+            S3AsyncClient parts = Service.asynchronous(builder -> {});
             // page: transfer
-            try (S3AsyncClient parts = S3AsyncClient.builder().multipartEnabled(true).build();
-                    S3TransferManager transfers = S3TransferManager.builder().s3Client(parts).build()) {
+            try (S3TransferManager transfers = S3TransferManager.builder().s3Client(parts).build()) {
                 transfers.uploadFile(up -> up.source(film).putObjectRequest(put -> put.bucket(bucket).key("film.mp4")))
                         .completionFuture().join();
                 transfers.downloadFile(down -> down.destination(back).getObjectRequest(get -> get.bucket(bucket).key("film.mp4")))
@@ -79,6 +70,7 @@ class TransfersTest {
                         .completionFuture().join();
             }
             // page end
+            parts.close();
             same(body, Files.readAllBytes(back));
             isOfParts(client, bucket, "film.mp4");
             same(body, client.getObjectAsBytes(r -> r.bucket(bucket).key("copy.mp4")).asByteArray());
@@ -88,7 +80,8 @@ class TransfersTest {
     @ParameterizedTest
     @EnumSource(RequestChecksumCalculation.class)
     void theClientInPartsMovesWhatIsInMemoryAndWhatIsAStream(RequestChecksumCalculation mode) {
-        try (S3Client client = S3Client.create(); Bucket made = new Bucket(client); S3AsyncClient parts = inParts(mode)) {
+        try (S3Client client = S3Client.create(); Bucket made = new Bucket(client);
+                S3AsyncClient parts = Service.asynchronous(builder -> Service.checksums(builder, mode))) {
             String bucket = made.name;
             byte[] body = someBytes(MEDIUM_BYTES);
             parts.putObject(r -> r.bucket(bucket).key("bytes"), AsyncRequestBody.fromBytes(body)).join();
@@ -152,7 +145,7 @@ class TransfersTest {
         Path from = Path.of(System.getenv("CAIRN_TEST_TREE"));
         Path to = Path.of(System.getenv("CAIRN_TEST_BACK"));
         try (S3Client client = S3Client.create(); Bucket bucket = new Bucket(client);
-                S3AsyncClient parts = S3AsyncClient.builder().multipartEnabled(true).build();
+                S3AsyncClient parts = Service.asynchronous(builder -> {});
                 S3TransferManager transfers = S3TransferManager.builder().s3Client(parts).build()) {
             var up = transfers.uploadDirectory(r -> r.bucket(bucket.name).source(from)).completionFuture().join();
             assertEquals(List.of(), up.failedTransfers());
