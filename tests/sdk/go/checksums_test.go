@@ -55,13 +55,17 @@ func TestChecksums(t *testing.T) {
 				stored(t, client, bucket, algorithm, expected)
 			})
 			t.Run(name+" "+string(algorithm)+" of a stream", func(t *testing.T) {
-				if !overTLS {
-					t.Skip("without TLS the SDK must know a body before it signs it")
-				}
 				_, err := client.PutObject(t.Context(), &s3.PutObjectInput{
 					Bucket: bucket, Key: aws.String("key"), Body: unseekable{strings.NewReader(checked)},
 					ContentLength: aws.Int64(int64(len(checked))), ChecksumAlgorithm: algorithm,
 				})
+				if !overTLS {
+					// Without TLS the SDK must know a body before it signs it.
+					if err == nil || !strings.Contains(err.Error(), "unseekable stream") {
+						t.Fatalf("the error is %v", err)
+					}
+					return
+				}
 				must(t, err)
 				stored(t, client, bucket, algorithm, expected)
 			})

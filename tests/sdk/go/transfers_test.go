@@ -209,6 +209,27 @@ func TestTree(t *testing.T) {
 	workers.Wait()
 }
 
+func TestDirectoriesComeBackUnlessANameHasTwoDots(t *testing.T) {
+	client := newClient(t)
+	bucket := newBucket(t, client)
+	to := t.TempDir()
+	put(t, client, bucket, "folder/one", "1")
+	put(t, client, bucket, "folder/in/two", "2")
+	down := &transfermanager.DownloadDirectoryInput{Bucket: bucket, Destination: &to}
+	_, err := transfermanager.New(client).DownloadDirectory(t.Context(), down)
+	must(t, err)
+	for name, expected := range map[string]string{"folder/one": "1", "folder/in/two": "2"} {
+		came, err := os.ReadFile(filepath.Join(to, name))
+		must(t, err)
+		equal(t, name, expected, string(came))
+	}
+	put(t, client, bucket, "a..b", "3")
+	_, err = transfermanager.New(client).DownloadDirectory(t.Context(), down)
+	if err == nil || !strings.Contains(err.Error(), "is outside of destination") {
+		t.Fatalf("the error is %v", err)
+	}
+}
+
 func bring(t *testing.T, transfers *transfermanager.Client, bucket *string, key, path string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
