@@ -61,7 +61,7 @@ pub fn java(context: &mut Context<'_>) -> anyhow::Result<Counts> {
         if suite.service.scheme() == Scheme::Https {
             command.args(["-Djavax.net.ssl.trustStore=authorities.p12", "-Djavax.net.ssl.trustStorePassword=changeit"]);
         }
-        command.args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto", "--class-path", &class_path]);
+        command.args(["-XX:+UseSerialGC", "-Xshare:auto", "--class-path", &class_path]);
         command.args(["org.junit.platform.console.ConsoleLauncher", "execute", "--disable-banner", "--disable-ansi-colors"]);
         command.args(["--details=tree", "--fail-if-no-tests", "--scan-classpath"]).arg(&classes);
         run(suite, command, report::of_junit)
