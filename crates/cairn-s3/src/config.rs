@@ -46,6 +46,8 @@ pub struct Limits {
     pub xml_bytes_max: usize,
     /// The largest list of parts, bytes: 10,000 with checksums.
     pub part_list_bytes_max: usize,
+    /// What stands before the file of a form, bytes (AWS: 20 KB).
+    pub form_head_bytes_max: usize,
     /// Names and values of `x-amz-meta-*`, bytes together (AWS: 2 KiB).
     pub user_metadata_bytes_max: usize,
     /// What is read of a body that nobody wants, so that the connection can be used again, bytes.
@@ -74,6 +76,7 @@ impl Default for Limits {
             part_bytes_min: 5 * MEBIBYTE,
             xml_bytes_max: 2 << 20,
             part_list_bytes_max: 4 << 20,
+            form_head_bytes_max: 20 << 10,
             user_metadata_bytes_max: 2048,
             drain_bytes_max: MEBIBYTE,
             drain_timeout: Duration::from_secs(2),

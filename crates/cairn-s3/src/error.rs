@@ -54,6 +54,7 @@ codes! {
     ENTITY_TOO_SMALL = "EntityTooSmall", BAD_REQUEST, "Your proposed upload is smaller than the minimum allowed size";
     INCOMPLETE_BODY = "IncompleteBody", BAD_REQUEST, "You did not provide the number of bytes specified by the Content-Length HTTP header";
     INTERNAL_ERROR = "InternalError", INTERNAL_SERVER_ERROR, "We encountered an internal error. Please try again.";
+    INCORRECT_NUMBER_OF_FILES_IN_POST_REQUEST = "IncorrectNumberOfFilesInPostRequest", BAD_REQUEST, "POST requires exactly one file upload per request.";
     INVALID_ACCESS_KEY_ID = "InvalidAccessKeyId", FORBIDDEN, "The AWS Access Key Id you provided does not exist in our records.";
     INVALID_ARGUMENT = "InvalidArgument", BAD_REQUEST, "Invalid Argument";
     INVALID_BUCKET_NAME = "InvalidBucketName", BAD_REQUEST, "The specified bucket is not valid.";
@@ -65,6 +66,8 @@ codes! {
     INVALID_PART_NUMBER = "InvalidPartNumber", RANGE_NOT_SATISFIABLE, "The requested partnumber is not satisfiable";
     INVALID_PART_ORDER = "InvalidPartOrder", BAD_REQUEST,
         "The list of parts was not in ascending order. Parts must be ordered by part number.";
+    INVALID_POLICY_DOCUMENT = "InvalidPolicyDocument", BAD_REQUEST,
+        "The content of the form does not meet the conditions specified in the policy document.";
     INVALID_RANGE = "InvalidRange", RANGE_NOT_SATISFIABLE, "The requested range is not satisfiable";
     INVALID_REDIRECT_LOCATION = "InvalidRedirectLocation", BAD_REQUEST, "The website redirect location is not valid.";
     INVALID_REQUEST = "InvalidRequest", BAD_REQUEST, "Invalid Request";
@@ -72,10 +75,13 @@ codes! {
     INVALID_TOKEN = "InvalidToken", BAD_REQUEST, "The provided token is malformed or otherwise invalid.";
     INVALID_URI = "InvalidURI", BAD_REQUEST, "Couldn't parse the specified URI.";
     KEY_TOO_LONG = "KeyTooLongError", BAD_REQUEST, "Your key is too long";
+    MALFORMED_POST_REQUEST = "MalformedPOSTRequest", BAD_REQUEST, "The body of your POST request is not well-formed multipart/form-data.";
     MALFORMED_TRAILER = "MalformedTrailerError", BAD_REQUEST,
         "The request contained trailing data that was not well-formed or did not conform to our published schema.";
     MALFORMED_XML = "MalformedXML", BAD_REQUEST, "The XML you provided was not well-formed or did not validate against our published schema";
     MAX_MESSAGE_LENGTH_EXCEEDED = "MaxMessageLengthExceeded", BAD_REQUEST, "Your request was too big.";
+    MAX_POST_PRE_DATA_LENGTH_EXCEEDED = "MaxPostPreDataLengthExceeded", BAD_REQUEST,
+        "Your POST request fields preceding the upload file were too large.";
     METADATA_TOO_LARGE = "MetadataTooLarge", BAD_REQUEST, "Your metadata headers exceed the maximum allowed metadata size";
     METHOD_NOT_ALLOWED = "MethodNotAllowed", METHOD_NOT_ALLOWED, "The specified method is not allowed against this resource.";
     MISSING_CONTENT_LENGTH = "MissingContentLength", LENGTH_REQUIRED, "You must provide the Content-Length HTTP header.";
@@ -83,6 +89,7 @@ codes! {
     MISSING_SECURITY_HEADER = "MissingSecurityHeader", BAD_REQUEST, "Your request was missing a required header";
     NO_SUCH_BUCKET = "NoSuchBucket", NOT_FOUND, "The specified bucket does not exist";
     NO_SUCH_BUCKET_POLICY = "NoSuchBucketPolicy", NOT_FOUND, "The bucket policy does not exist";
+    NO_SUCH_CONFIGURATION = "NoSuchConfiguration", NOT_FOUND, "The specified configuration does not exist.";
     NO_SUCH_CORS_CONFIGURATION = "NoSuchCORSConfiguration", NOT_FOUND, "The CORS configuration does not exist";
     NO_SUCH_KEY = "NoSuchKey", NOT_FOUND, "The specified key does not exist.";
     NO_SUCH_LIFECYCLE_CONFIGURATION = "NoSuchLifecycleConfiguration", NOT_FOUND, "The lifecycle configuration does not exist";

@@ -6,6 +6,8 @@ use cairn_store::api::{CorsRule, Tags};
 
 use crate::auth::{is_presigned, is_presigned_v2, parse_authorization_header, parse_presigned_query, parse_presigned_v2};
 use crate::body::chunked::{ChunkedDecoder, Event, Framing, TRAILER_LINES_MAX};
+use crate::form::multipart::{FileEvent, FormDecoder, FormError, FormHead, boundary_of};
+use crate::form::policy::{Fields, Policy};
 use crate::http::query::{PARAMETERS_MAX, Query};
 use crate::http::range::RangeRequest;
 use crate::http::target::{bucket_of_host, parse_copy_source, parse_target};
@@ -13,7 +15,7 @@ use crate::operation::{
     TagsOf, parse_cors, parse_delete, parse_location_constraint, parse_part_list, parse_tagging, parse_tagging_header,
     parse_versioning,
 };
-use crate::text::percent;
+use crate::text::{base64, percent};
 
 /// `Authorization`.
 pub fn fuzz_authorization_header(data: &[u8]) {
@@ -105,6 +107,64 @@ fn assert_are_tags(tags: &Tags, count_max: usize) {
     assert!(tags.iter().all(is_bounded));
 }
 
+/// A form: the first byte is the size of the pieces in which it comes, the first line the `Content-Type`. What comes out does not depend
+/// on the pieces, and no byte is in the file that was not in the form.
+pub fn fuzz_form(data: &[u8]) {
+    let Some((piece, rest)) = data.split_first() else { return };
+    let line = rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len());
+    let (content_type, form) = rest.split_at(line);
+    let Some(Ok(boundary)) = std::str::from_utf8(content_type).ok().and_then(boundary_of) else { return };
+    let form = form.get(1..).unwrap_or_default();
+    let whole = read_form(&boundary, form, form.len());
+    assert_eq!(whole, read_form(&boundary, form, usize::from(*piece)));
+    if let Ok(Some((head, file))) = whole {
+        let fields: usize = head.fields.iter().map(|(name, value)| name.len() + value.len()).sum();
+        assert!(fields + head.file_name.len() + file <= form.len());
+    }
+}
+
+/// The fields, and the length of the file.
+fn read_form(boundary: &str, form: &[u8], piece: usize) -> Result<Option<(FormHead, usize)>, FormError> {
+    let mut decoder = FormDecoder::new(boundary, 1024);
+    let mut pieces = form.chunks(piece.max(1)).map(Bytes::copy_from_slice);
+    let head = loop {
+        let Some(piece) = pieces.next() else { return Ok(None) };
+        if let Some(head) = decoder.head(piece)? {
+            break head;
+        }
+    };
+    let mut length = 0;
+    loop {
+        match decoder.file()? {
+            FileEvent::Data(bytes) => length += bytes.len(),
+            FileEvent::End => return Ok(Some((head, length))),
+            FileEvent::NeedsMore => match pieces.next() {
+                Some(piece) => decoder.push(piece),
+                None => return Ok(None),
+            },
+        }
+    }
+}
+
+/// The policy of a form, before it is put into Base64. A field that it does not speak of is never allowed.
+pub fn fuzz_policy(data: &[u8]) {
+    struct Extra;
+    impl Fields for Extra {
+        fn value(&self, _: &str) -> Option<&str> {
+            None
+        }
+
+        fn names(&self) -> Vec<&str> {
+            vec!["\u{0}"]
+        }
+    }
+    let _ = std::str::from_utf8(data).map(Policy::parse);
+    if let Ok(policy) = Policy::parse(&base64::encode(data)) {
+        let speaks_of_it = data.windows(5).any(|window| window == b"u0000");
+        assert!(speaks_of_it || policy.check(&Extra, "bucket", 0).is_err());
+    }
+}
+
 /// `Range`, and `x-amz-copy-source-range`: the first bytes are the object's length.
 pub fn fuzz_range_header(data: &[u8]) {
     let Some((length, text)) = data.split_first_chunk::<8>() else { return };
@@ -145,6 +205,8 @@ mod tests {
         fuzz_aws_chunked(data);
         fuzz_xml_bodies(data);
         fuzz_tagging_header(data);
+        fuzz_form(data);
+        fuzz_policy(data);
         fuzz_range_header(data);
         fuzz_copy_source(data);
         fuzz_target(data);

@@ -15,6 +15,7 @@ pub mod body;
 pub mod checksum;
 pub mod config;
 pub mod error;
+pub mod form;
 pub mod fuzz;
 pub mod http;
 pub mod observe;

@@ -6,6 +6,8 @@
 //! - A commit that was refused leaves nothing: what was stored is deleted. One whose outcome is unknown, or whose future is dropped, leaves
 //!   the chunks alone: the commit may name them, and if it does not, the collector finds them (S2).
 
+use std::collections::VecDeque;
+
 use bytes::{Bytes, BytesMut};
 use cairn_catalog::{Catalog, CatalogError, CatalogFuture, CatalogResult, NewBlob, NewContent};
 use cairn_replica::{BlobWriter, FinishedWrite};
@@ -20,6 +22,8 @@ use crate::error::write_error;
 pub(crate) enum Source<'a> {
     /// A client.
     Client(&'a mut dyn ObjectBody),
+    /// A client, after these bytes of it.
+    Begun(VecDeque<Bytes>, &'a mut dyn ObjectBody),
     /// Another version, whose bytes cannot be shared.
     Version(BoxStream<'static, StoreResult<Bytes>>),
 }
@@ -28,6 +32,10 @@ impl Source<'_> {
     async fn next(&mut self) -> Option<StoreResult<Bytes>> {
         match self {
             Self::Client(body) => body.next().await.map(|bytes| bytes.map_err(StoreError::from)),
+            Self::Begun(held, body) => match held.pop_front() {
+                Some(bytes) => Some(Ok(bytes)),
+                None => body.next().await.map(|bytes| bytes.map_err(StoreError::from)),
+            },
             Self::Version(stream) => stream.next().await,
         }
     }
@@ -44,6 +52,8 @@ pub(crate) enum StoredBody {
 /// Counts what a source gave against what it promised: a record must never say more or less than the chunks hold.
 struct Count {
     expected: u64,
+    /// Whether fewer are wrong as well.
+    is_exact: bool,
     seen: u64,
 }
 
@@ -54,7 +64,7 @@ impl Count {
     }
 
     fn end(&self) -> StoreResult<()> {
-        if self.seen == self.expected { Ok(()) } else { Err(self.wrong()) }
+        if self.seen == self.expected || !self.is_exact { Ok(()) } else { Err(self.wrong()) }
     }
 
     fn wrong(&self) -> StoreError {
@@ -66,13 +76,35 @@ impl Core {
     /// Takes a client's body in and verifies it.
     pub(crate) async fn take_body(&self, body: &mut dyn ObjectBody) -> StoreResult<(StoredBody, Digests)> {
         let length = body.length();
+        if !body.has_exact_length() {
+            return self.take_open_body(body).await;
+        }
         if self.is_inline(length) {
             let bytes = collect(Source::Client(&mut *body), length).await?;
             let digests = body.finish().await?;
             return Ok((StoredBody::Inline(bytes), digests));
         }
         // Dropped on any failure, and when the request is: that discards what was stored.
-        let writer = self.fill(Source::Client(&mut *body), length).await?;
+        let writer = self.fill(Source::Client(&mut *body), length, true).await?;
+        let digests = body.finish().await?;
+        Ok((StoredBody::Blobs(writer.finish().await.map_err(write_error)?), digests))
+    }
+
+    /// As [`Core::take_body`], for a body whose end is not known: as much of it is held as may ride inside the commit.
+    async fn take_open_body(&self, body: &mut dyn ObjectBody) -> StoreResult<(StoredBody, Digests)> {
+        let mut held = VecDeque::new();
+        let mut size = 0;
+        while self.is_inline(size) {
+            let Some(bytes) = body.next().await.transpose()? else {
+                let bytes = collect(Source::Begun(held, &mut *body), size).await?;
+                let digests = body.finish().await?;
+                return Ok((StoredBody::Inline(bytes), digests));
+            };
+            size = size.saturating_add(bytes.len() as u64);
+            held.push_back(bytes);
+        }
+        let length = body.length();
+        let writer = self.fill(Source::Begun(held, &mut *body), length, false).await?;
         let digests = body.finish().await?;
         Ok((StoredBody::Blobs(writer.finish().await.map_err(write_error)?), digests))
     }
@@ -87,7 +119,7 @@ impl Core {
         if self.is_inline(length) {
             return collect(source, length).await.map(StoredBody::Inline);
         }
-        let writer = self.fill(source, length).await?;
+        let writer = self.fill(source, length, true).await?;
         Ok(StoredBody::Blobs(writer.finish().await.map_err(write_error)?))
     }
 
@@ -95,13 +127,13 @@ impl Core {
         usize::try_from(length).is_ok_and(|length| length <= self.catalog.limits().inline_length_max)
     }
 
-    /// Stores all of a source's bytes; the last of them may still be on their way.
-    async fn fill(&self, mut source: Source<'_>, length: u64) -> StoreResult<BlobWriter> {
+    /// Stores all of a source's bytes, so many or at most so many; the last of them may still be on their way.
+    async fn fill(&self, mut source: Source<'_>, length: u64, is_exact: bool) -> StoreResult<BlobWriter> {
         let mut patience = self.patience();
         self.two_zones(&mut patience).await?;
         drop(self.session(&mut patience).await?);
         let mut writer = self.replicator.writer(Some(length)).map_err(write_error)?;
-        let mut count = Count { expected: length, seen: 0 };
+        let mut count = Count { expected: length, is_exact, seen: 0 };
         loop {
             let next = tokio::select! {
                 biased;
@@ -150,7 +182,7 @@ impl Core {
 }
 
 async fn collect(mut source: Source<'_>, length: u64) -> StoreResult<Bytes> {
-    let mut count = Count { expected: length, seen: 0 };
+    let mut count = Count { expected: length, is_exact: true, seen: 0 };
     // Nothing is copied when the body comes in one piece, as short ones do.
     let mut first = Bytes::new();
     let mut all: Option<BytesMut> = None;

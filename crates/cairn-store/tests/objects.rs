@@ -46,6 +46,33 @@ async fn every_length_comes_back_as_it_went_in() {
     world.settled(Duration::from_secs(60)).await;
 }
 
+/// The file of a form says where it ends by ending.
+#[tokio::test(start_paused = true)]
+async fn a_body_may_be_shorter_than_it_said() {
+    let world = World::new().await;
+    for (seed, length) in (0..).zip([0, 1, 16 * KIB, 16 * KIB + 1, MIB + 3, 8_388_097]) {
+        for more in [0, 1, 300, 64 * KIB] {
+            let bytes = sample(length, seed);
+            let mut body = Body::new(&bytes).at_most((length + more) as u64);
+            world.store.put_object(world.put_request("open"), &mut body).await.unwrap();
+            let head = world.store.head_object(world.get_request("open")).await.unwrap();
+            assert_eq!((head.length, head.etag), (length as u64, md5(&bytes)));
+            assert!(world.get("open").await.unwrap() == bytes, "{length} bytes came back as others");
+        }
+    }
+    // Longer it may not be, and what is not whole is not there.
+    let bytes = sample(MIB, 9);
+    let refused = world.store.put_object(world.put_request("longer"), &mut Body::new(&bytes).at_most(MIB as u64 - 1)).await;
+    assert!(matches!(refused, Err(StoreError::Internal(_))));
+    for length in [100, MIB] {
+        let mut cut = Body::new(&sample(length, 9)).at_most(2 * MIB as u64).ends(End::Cut);
+        let refused = world.store.put_object(world.put_request("cut"), &mut cut).await;
+        assert!(matches!(refused, Err(StoreError::Body(_))));
+        assert_eq!(world.get("cut").await.unwrap_err(), StoreError::NoSuchKey);
+    }
+    world.settled(Duration::from_secs(3_600)).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_overwritten_or_deleted_body_leaves_the_zones() {
     let world = World::new().await;

@@ -15,6 +15,8 @@ pub(super) const TARGETS: &[Target] = &[
     Target { name: "aws_chunked", run: fuzz::fuzz_aws_chunked, seeds: chunked, allocated_per_byte_max: 1024 },
     Target { name: "xml_bodies", run: fuzz::fuzz_xml_bodies, seeds: xml, allocated_per_byte_max: 1024 },
     Target { name: "tagging_header", run: fuzz::fuzz_tagging_header, seeds: tagging_headers, allocated_per_byte_max: 256 },
+    Target { name: "form", run: fuzz::fuzz_form, seeds: forms, allocated_per_byte_max: 256 },
+    Target { name: "policy", run: fuzz::fuzz_policy, seeds: policies, allocated_per_byte_max: 1024 },
     Target { name: "range_header", run: fuzz::fuzz_range_header, seeds: ranges, allocated_per_byte_max: 64 },
     Target { name: "copy_source", run: fuzz::fuzz_copy_source, seeds: copy_sources, allocated_per_byte_max: 64 },
     Target { name: "target", run: fuzz::fuzz_target, seeds: paths, allocated_per_byte_max: 64 },
@@ -78,6 +80,30 @@ fn xml() -> Vec<Vec<u8>> {
         "<Tagging><TagSet><Tag><Key>a b</Key><Value>c</Value></Tag><Tag><Key>d</Key><Value></Value></Tag></TagSet></Tagging>",
         "<CORSConfiguration><CORSRule><ID>x</ID><AllowedOrigin>https://*.example</AllowedOrigin><AllowedMethod>PUT</AllowedMethod>\
          <AllowedHeader>*</AllowedHeader><ExposeHeader>ETag</ExposeHeader><MaxAgeSeconds>3000</MaxAgeSeconds></CORSRule></CORSConfiguration>",
+    ])
+}
+
+fn forms() -> Vec<Vec<u8>> {
+    let form = |piece: u8, text: &str| [&[piece][..], text.as_bytes()].concat();
+    vec![
+        form(
+            7,
+            "multipart/form-data; boundary=xYz\n--xYz\r\nContent-Disposition: form-data; name=\"key\"\r\n\r\na/${filename}\r\n--xYz\r\n\
+             Content-Disposition: form-data; name=\"file\"; filename=\"b%22c.txt\"\r\nContent-Type: text/plain\r\n\r\nhello\r\n--xY\r\n--xYz--\r\n",
+        ),
+        form(
+            1,
+            "multipart/form-data; boundary=\"-\"\n---\r\ncontent-disposition:form-data;name=file\r\n\r\n\r\n---\r\n\
+             Content-Disposition: form-data; name=\"late\"\r\n\r\n\r\n-----",
+        ),
+    ]
+}
+
+fn policies() -> Vec<Vec<u8>> {
+    owned(&[
+        "{\"expiration\": \"2026-01-01T00:00:00.000Z\", \"conditions\": [{\"bucket\": \"b\"}, [\"starts-with\", \"$key\", \"user/\"], \
+         [\"eq\", \"$acl\", \"private\"], [\"content-length-range\", 1, 10485760]]}",
+        "{\"expiration\": \"2026-01-01T00:00:00Z\", \"conditions\": []}",
     ])
 }
 

@@ -11,6 +11,7 @@
 pub mod authorizer;
 mod canonical;
 mod credential;
+mod form;
 mod presigned;
 mod presigned_v2;
 mod signature;

@@ -292,6 +292,7 @@ async fn pull(target: &str, headers: &[(&str, &str)], body: Bytes, promised: Pro
         payload: authenticated.payload,
         chunk_signer: authenticated.chunk_signer,
         length: 66_560,
+        length_min: None,
         promised,
         wants_etag: true,
         default_checksum: None,

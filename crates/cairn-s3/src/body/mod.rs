@@ -5,6 +5,7 @@
 //! nothing is committed that was not verified, and nothing is held back to verify it.
 
 pub mod chunked;
+mod form;
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -23,8 +24,10 @@ use crate::auth::{ChunkSigner, PayloadMode};
 use crate::checksum::headers::{self, Promised};
 use crate::checksum::{Computed, HasherSet};
 use crate::error::{S3Error, code};
+use crate::form::multipart::FormError;
 use crate::text::{base64, hexadecimal};
 use chunked::{ChunkedDecoder, ChunkedError, Event, Framing, Trailer};
+pub use form::FormInbound;
 
 /// A body as it comes from the connection.
 pub struct Inbound {
@@ -37,6 +40,18 @@ pub struct Inbound {
 enum Source {
     Connection(Incoming),
     Memory(std::collections::VecDeque<Bytes>),
+    Form(Box<FormInbound>),
+}
+
+/// Why no more bytes come.
+#[derive(Debug, thiserror::Error)]
+pub enum InboundError {
+    /// The connection broke, or the body was shorter than its `Content-Length`.
+    #[error(transparent)]
+    Connection(#[from] hyper::Error),
+    /// They are not the form that they should be.
+    #[error(transparent)]
+    Form(#[from] FormError),
 }
 
 impl Inbound {
@@ -53,15 +68,22 @@ impl Inbound {
         Self { source: Source::Memory(pieces), is_polled: false, received: 0 }
     }
 
-    /// The next bytes; `Err` when the connection broke, or the body was shorter than its `Content-Length`.
-    fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, hyper::Error>>> {
+    /// The file of a form, whose fields were read.
+    #[must_use]
+    pub fn from_form(form: FormInbound) -> Self {
+        Self { source: Source::Form(Box::new(form)), is_polled: true, received: 0 }
+    }
+
+    /// The next bytes.
+    fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, InboundError>>> {
         self.is_polled = true;
         match &mut self.source {
             Source::Memory(pieces) => Poll::Ready(pieces.pop_front().map(Ok)),
+            Source::Form(form) => form.poll_file(context),
             Source::Connection(incoming) => loop {
                 match ready!(Pin::new(&mut *incoming).poll_frame(context)) {
                     None => return Poll::Ready(None),
-                    Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                    Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
                     // Trailers of HTTP's own chunked coding mean nothing in S3.
                     Some(Ok(frame)) => {
                         if let Ok(data) = frame.into_data()
@@ -88,6 +110,16 @@ impl Inbound {
         match &self.source {
             Source::Connection(incoming) => incoming.is_end_stream(),
             Source::Memory(pieces) => pieces.is_empty(),
+            Source::Form(form) => form.inbound().is_at_end(),
+        }
+    }
+
+    /// What the form came from, so that the rest of it can be dropped; itself, where it is none.
+    #[must_use]
+    pub fn out_of_form(self) -> Self {
+        match self.source {
+            Source::Form(form) => form.into_inbound(),
+            source => Self { source, ..self },
         }
     }
 
@@ -118,6 +150,8 @@ pub struct Expectations {
     pub chunk_signer: Option<ChunkSigner>,
     /// Bytes, after decoding.
     pub length: u64,
+    /// The body may be shorter than `length`, down to so many bytes; `None`: it is not.
+    pub length_min: Option<u64>,
     /// Digests in the headers.
     pub promised: Promised,
     /// Whether MD5 is wanted, promised or not: it is an object's entity tag.
@@ -139,6 +173,7 @@ pub struct VerifiedBody<'a> {
     promised: Promised,
     payload_sha256: Option<[u8; 32]>,
     length: u64,
+    length_min: Option<u64>,
     received: u64,
     at_end: bool,
     idle_timeout: Duration,
@@ -150,7 +185,8 @@ impl<'a> VerifiedBody<'a> {
     /// Reads from `inbound`.
     #[must_use]
     pub fn new(inbound: &'a mut Inbound, expectations: Expectations) -> Self {
-        let Expectations { payload, chunk_signer, length, promised, wants_etag, default_checksum, idle_timeout } = expectations;
+        let Expectations { payload, chunk_signer, length, length_min, promised, wants_etag, default_checksum, idle_timeout } =
+            expectations;
         let framing = match payload {
             PayloadMode::Unsigned | PayloadMode::Sha256(_) => None,
             PayloadMode::StreamingSigned => Some(Framing { signed: true, trailer: false }),
@@ -173,6 +209,7 @@ impl<'a> VerifiedBody<'a> {
             promised,
             payload_sha256,
             length,
+            length_min,
             received: 0,
             at_end: false,
             idle_timeout,
@@ -225,7 +262,10 @@ impl<'a> VerifiedBody<'a> {
                 Poll::Ready(Ok(Some(bytes)))
             }
             Poll::Ready(Some(Err(error))) => {
-                let error = S3Error::new(&code::INCOMPLETE_BODY).detail(error.to_string());
+                let error = match error {
+                    InboundError::Connection(error) => S3Error::new(&code::INCOMPLETE_BODY).detail(error.to_string()),
+                    InboundError::Form(error) => form::form_error(error),
+                };
                 Poll::Ready(self.fail(error))
             }
             Poll::Pending => {
@@ -249,11 +289,22 @@ impl<'a> VerifiedBody<'a> {
         match ready!(self.poll_inbound(context)) {
             Err(failed) => Poll::Ready(Some(Err(failed))),
             Ok(Some(bytes)) if self.received + bytes.len() as u64 <= self.length => Poll::Ready(Some(Ok(self.take(bytes)))),
-            Ok(None) if self.received == self.length => {
+            Ok(None) if self.received == self.length || self.length_min.is_some_and(|least| self.received >= least) => {
                 self.at_end = true;
                 Poll::Ready(None)
             }
-            Ok(_) => Poll::Ready(Some(self.fail(S3Error::new(&code::INCOMPLETE_BODY)))),
+            Ok(last) => {
+                let error = match (self.length_min, last) {
+                    (None, _) => S3Error::new(&code::INCOMPLETE_BODY),
+                    (Some(least), None) => S3Error::new(&code::ENTITY_TOO_SMALL)
+                        .field("ProposedSize", self.received.to_string())
+                        .field("MinSizeAllowed", least.to_string()),
+                    (Some(_), Some(bytes)) => S3Error::new(&code::ENTITY_TOO_LARGE)
+                        .field("ProposedSize", (self.received + bytes.len() as u64).to_string())
+                        .field("MaxSizeAllowed", self.length.to_string()),
+                };
+                Poll::Ready(Some(self.fail(error)))
+            }
         }
     }
 
@@ -409,6 +460,10 @@ impl ObjectBody for VerifiedBody<'_> {
 
     fn length(&self) -> u64 {
         self.length
+    }
+
+    fn has_exact_length(&self) -> bool {
+        self.length_min.is_none()
     }
 }
 

@@ -7,6 +7,7 @@ fn expectations(payload: PayloadMode, length: u64, promised: Promised) -> Expect
         payload,
         chunk_signer: None,
         length,
+        length_min: None,
         promised,
         wants_etag: true,
         default_checksum: Some(ChecksumAlgorithm::Crc32),

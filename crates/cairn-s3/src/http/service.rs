@@ -161,6 +161,12 @@ impl S3Service {
 }
 
 impl Shared {
+    /// Checks signatures.
+    #[must_use]
+    pub fn authenticator(&self) -> &Authenticator {
+        &self.authenticator
+    }
+
     fn admit(&self) -> S3Result<RequestPermit> {
         let permit = RequestPermit(Arc::clone(&self.running));
         if self.running.fetch_add(1, Ordering::Relaxed) >= self.config.limits.requests_max {

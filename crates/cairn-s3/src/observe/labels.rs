@@ -75,6 +75,7 @@ labels! {
     PutObject,
     CopyObject,
     DeleteObject,
+    PostObject,
     GetObjectAttributes,
     GetObjectTagging,
     PutObjectTagging,

@@ -26,6 +26,7 @@ mod list_parts;
 mod listing;
 mod metadata;
 mod object_headers;
+mod post_object;
 mod put_object;
 mod route;
 mod tagging;
@@ -114,6 +115,8 @@ pub async fn run(incoming: Incoming<'_>) -> S3Result<S3Response> {
     let bucket = match operation {
         Operation::ListBuckets => return list_buckets::run(&call).await,
         Operation::CreateBucket => return create_bucket::run(&mut call).await,
+        // The form says who sends it.
+        Operation::PostObject => return post_object::run(&mut call, notes, about).await,
         _ => call.allowed_bucket(operation.action(query.has("versionId"))).await?,
     };
     notes.bucket = shared.metrics.buckets.slot(&bucket);
@@ -152,9 +155,9 @@ pub async fn run(incoming: Incoming<'_>) -> S3Result<S3Response> {
         Operation::CompleteMultipartUpload => complete_multipart_upload::run(&mut call, &bucket).await,
         Operation::AbortMultipartUpload => abort_multipart_upload::run(&call, &bucket).await,
         Operation::ListParts => list_parts::run(&call, &bucket).await,
-        Operation::Unconfigured(what) => unconfigured::run(&call, &bucket, what).await,
+        Operation::Unconfigured(what) => unconfigured::run(&mut call, &bucket, what).await,
         Operation::NotImplemented(name) => Err(S3Error::not_implemented(name)),
-        Operation::ListBuckets | Operation::CreateBucket => Err(S3Error::new(&code::INTERNAL_ERROR)),
+        Operation::ListBuckets | Operation::CreateBucket | Operation::PostObject => Err(S3Error::new(&code::INTERNAL_ERROR)),
     };
     outcome.map_err(|error| call.explain(error))
 }
@@ -280,6 +283,7 @@ impl Call<'_> {
             payload: self.authenticated.payload,
             chunk_signer: self.authenticated.chunk_signer.take(),
             length,
+            length_min: None,
             promised,
             wants_etag,
             default_checksum,

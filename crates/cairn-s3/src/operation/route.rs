@@ -34,6 +34,7 @@ pub enum Operation {
     PutObject,
     CopyObject,
     DeleteObject,
+    PostObject,
     GetObjectAttributes,
     GetObjectTagging,
     PutObjectTagging,
@@ -81,6 +82,7 @@ impl Operation {
             Self::AbortMultipartUpload => Action::AbortMultipartUpload,
             Self::ListParts => Action::ListMultipartUploadParts,
             Self::PutObject
+            | Self::PostObject
             | Self::CopyObject
             | Self::CreateMultipartUpload
             | Self::UploadPart
@@ -193,7 +195,7 @@ fn of_bucket(method: &Method, query: &Query<'_>) -> Option<Operation> {
         Method::PUT => Some(Operation::CreateBucket),
         Method::DELETE => Some(Operation::DeleteBucket),
         Method::POST if query.has("delete") => Some(Operation::DeleteObjects),
-        Method::POST => Some(Operation::NotImplemented("PostObject")),
+        Method::POST => Some(Operation::PostObject),
         _ => None,
     }
 }

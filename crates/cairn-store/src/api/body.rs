@@ -8,15 +8,21 @@ use cairn_types::{Checksum, ETag};
 
 /// An object's bytes on their way in, hashed as they are pulled. Nothing is pulled ahead: a store that is slow slows the client.
 pub trait ObjectBody: Send {
-    /// The next bytes, never empty; `None` at the end. The bytes of one body are [`ObjectBody::length`] in number, or it fails.
+    /// The next bytes, never empty; `None` at the end. The bytes of one body are [`ObjectBody::length`] in number (or fewer, where
+    /// that is not exact), or it fails.
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyFailed>>>;
 
     /// After the end, once: compares all that was promised (length, digests, signatures, trailer) and gives what was computed. To be
     /// called before the commit; without its `Ok` nothing may become visible.
     fn poll_finish(&mut self, context: &mut Context<'_>) -> Poll<Result<Digests, BodyFailed>>;
 
-    /// How many bytes there will be, exactly.
+    /// How many bytes there will be: exactly, or at most where [`ObjectBody::has_exact_length`] says so.
     fn length(&self) -> u64;
+
+    /// Whether [`ObjectBody::length`] is exact. The file of a form ends where it ends; only the form's length is known before.
+    fn has_exact_length(&self) -> bool {
+        true
+    }
 }
 
 /// [`ObjectBody`] for `async` code.

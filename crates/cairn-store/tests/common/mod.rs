@@ -254,6 +254,7 @@ pub enum End {
 pub struct Body {
     bytes: Bytes,
     length: u64,
+    is_exact: bool,
     piece: usize,
     end: End,
     etag: ETag,
@@ -266,11 +267,26 @@ impl Body {
     pub fn new(bytes: &Bytes) -> Self {
         let etag = md5(bytes);
         let length = bytes.len() as u64;
-        Self { bytes: bytes.clone(), length, piece: 50_000, end: End::Good, etag, delay: Duration::ZERO, waiting: None }
+        Self {
+            bytes: bytes.clone(),
+            length,
+            is_exact: true,
+            piece: 50_000,
+            end: End::Good,
+            etag,
+            delay: Duration::ZERO,
+            waiting: None,
+        }
     }
 
     pub fn pieces(mut self, piece: usize) -> Self {
         self.piece = piece;
+        self
+    }
+
+    /// Says only how long it is at most.
+    pub fn at_most(mut self, length: u64) -> Self {
+        (self.length, self.is_exact) = (length, false);
         self
     }
 
@@ -309,6 +325,10 @@ impl ObjectBody for Body {
             End::Good => Poll::Ready(Ok(Digests { etag: self.etag, checksum: None })),
             End::Cut | End::Wrong => Poll::Ready(Err(BodyFailed)),
         }
+    }
+
+    fn has_exact_length(&self) -> bool {
+        self.is_exact
     }
 
     fn length(&self) -> u64 {

@@ -148,6 +148,12 @@ impl S3Client {
         wire::request_bytes(&request.method, &self.presigned(request, expires_seconds), &headers, &request.body)
     }
 
+    /// The fields by which a form is signed: a policy with these conditions (JSON, separated by commas), which holds for so long.
+    #[must_use]
+    pub fn form_fields(&self, conditions: &str, expires_seconds: i64) -> Vec<(String, String)> {
+        signing::form_fields(self, conditions, expires_seconds)
+    }
+
     /// As this client, with another key.
     #[must_use]
     pub fn with_key(&self, access_key_id: &str, secret_access_key: &str) -> Self {

@@ -265,3 +265,23 @@ pub(super) fn presigned(client: &S3Client, request: &S3Request, expires_seconds:
     query.push(("X-Amz-Signature".to_owned(), signature));
     target(&request.path, &query)
 }
+
+/// The fields by which a form is signed: a policy with these conditions (JSON, separated by commas), which holds for so long.
+pub(super) fn form_fields(client: &S3Client, conditions: &str, expires_seconds: i64) -> Vec<(String, String)> {
+    let moment = Moment::now(client);
+    let end = compact(client.clock.wall().as_secs().saturating_add_signed(expires_seconds));
+    let expiration =
+        format!("{}-{}-{}T{}:{}:{}.000Z", &end[..4], &end[4..6], &end[6..8], &end[9..11], &end[11..13], &end[13..15]);
+    let mut fields = vec![
+        ("x-amz-algorithm".to_owned(), "AWS4-HMAC-SHA256".to_owned()),
+        ("x-amz-credential".to_owned(), format!("{}/{}", client.access_key_id, moment.scope)),
+        ("x-amz-date".to_owned(), moment.text.clone()),
+    ];
+    let own: Vec<String> = fields.iter().map(|(name, value)| format!("{{\"{name}\": \"{value}\"}}")).collect();
+    let comma = if conditions.is_empty() { "" } else { ", " };
+    let text = format!("{{\"expiration\": \"{expiration}\", \"conditions\": [{conditions}{comma}{}]}}", own.join(", "));
+    let policy = base64(text.as_bytes());
+    fields.push(("x-amz-signature".to_owned(), hexadecimal(&hmac(&moment.key, &policy))));
+    fields.push(("policy".to_owned(), policy));
+    fields
+}

@@ -40,7 +40,8 @@ fn every_operation_is_found() {
         ("POST", "/b/k?uploadId=x", O::CompleteMultipartUpload),
         ("DELETE", "/b/k?uploadId=x", O::AbortMultipartUpload),
         ("GET", "/b/k?uploadId=x", O::ListParts),
-        ("PUT", "/b?acl", O::NotImplemented("PutBucketAcl")),
+        ("PUT", "/b?acl", O::Unconfigured(Unconfigured::Settle(super::super::unconfigured::Settled::Acl))),
+        ("PUT", "/b?encryption", O::NotImplemented("PutBucketEncryption")),
         ("PUT", "/b?policy", O::NotImplemented("PutBucketPolicy")),
         ("GET", "/b?policy", O::Unconfigured(Unconfigured::Absent(&code::NO_SUCH_BUCKET_POLICY))),
         ("PUT", "/b?cors", O::PutBucketCors),
@@ -52,7 +53,7 @@ fn every_operation_is_found() {
         ("GET", "/b/k?tagging", O::GetObjectTagging),
         ("PUT", "/b/k?tagging&versionId=null", O::PutObjectTagging),
         ("POST", "/b/k?select&select-type=2", O::NotImplemented("SelectObjectContent")),
-        ("POST", "/b", O::NotImplemented("PostObject")),
+        ("POST", "/b", O::PostObject),
         ("GET", "/b/k?attributes", O::GetObjectAttributes),
         ("DELETE", "/b/k?tagging", O::DeleteObjectTagging),
     ] {

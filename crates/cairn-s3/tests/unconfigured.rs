@@ -1,0 +1,92 @@
+//! What clients ask for in passing and nobody configured: the answers that AWS gives there, where they are true here.
+
+mod common;
+
+use cairn_store::api::{Access, Grant, GrantScope};
+use cairn_testkit::s3_client::S3Request;
+use common::{Fixture, bucket, object, refused};
+
+fn of(request: S3Request, subresource: &str) -> S3Request {
+    request.query(subresource, "")
+}
+
+#[tokio::test]
+async fn questions_get_true_answers() {
+    let fixture = Fixture::start().await;
+    fixture.put("k", "x").await;
+    for (subresource, status, code) in [
+        ("accelerate", 200, ""),
+        ("acl", 200, ""),
+        ("analytics", 200, ""),
+        ("cors", 404, "NoSuchCORSConfiguration"),
+        ("encryption", 404, "ServerSideEncryptionConfigurationNotFoundError"),
+        ("intelligent-tiering", 200, ""),
+        ("inventory", 200, ""),
+        ("lifecycle", 404, "NoSuchLifecycleConfiguration"),
+        ("location", 200, ""),
+        ("logging", 200, ""),
+        ("metrics", 200, ""),
+        ("notification", 200, ""),
+        ("object-lock", 404, "ObjectLockConfigurationNotFoundError"),
+        ("ownershipControls", 200, ""),
+        ("policy", 404, "NoSuchBucketPolicy"),
+        ("policyStatus", 404, "NoSuchBucketPolicy"),
+        ("publicAccessBlock", 404, "NoSuchPublicAccessBlockConfiguration"),
+        ("replication", 404, "ReplicationConfigurationNotFoundError"),
+        ("requestPayment", 200, ""),
+        ("tagging", 404, "NoSuchTagSet"),
+        ("versioning", 200, ""),
+        ("website", 404, "NoSuchWebsiteConfiguration"),
+    ] {
+        assert_eq!(fixture.outcome(&of(bucket("GET"), subresource)).await, refused(status, code), "{subresource}");
+    }
+    for subresource in ["analytics", "intelligent-tiering", "inventory", "metrics"] {
+        let list = fixture.send(&of(bucket("GET"), subresource)).await;
+        assert_eq!((list.element("IsTruncated").as_deref(), list.element("Id")), (Some("false"), None), "{subresource}");
+        let named = of(bucket("GET"), subresource).query("id", "report");
+        assert_eq!(fixture.outcome(&named).await, refused(404, "NoSuchConfiguration"), "{subresource}");
+    }
+    for (subresource, status, code) in
+        [("acl", 200, ""), ("tagging", 200, ""), ("retention", 400, "InvalidRequest"), ("legal-hold", 400, "InvalidRequest")]
+    {
+        assert_eq!(fixture.outcome(&of(object("GET", "k"), subresource)).await, refused(status, code), "{subresource}");
+        assert_eq!(fixture.outcome(&of(object("GET", "none"), subresource)).await, refused(404, "NoSuchKey"), "{subresource}");
+    }
+    let acl = fixture.send(&of(bucket("GET"), "acl")).await;
+    assert_eq!((acl.elements("Permission").as_slice(), acl.elements("ID").len()), (&["FULL_CONTROL".to_owned()][..], 2));
+}
+
+#[tokio::test]
+async fn only_what_holds_already_may_be_set() {
+    let fixture = Fixture::start().await;
+    let owner =
+        |value: &str| format!("<OwnershipControls><Rule><ObjectOwnership>{value}</ObjectOwnership></Rule></OwnershipControls>");
+    let payer = |value: &str| format!("<RequestPaymentConfiguration><Payer>{value}</Payer></RequestPaymentConfiguration>");
+    let acl = |value: &str| of(bucket("PUT"), "acl").header("x-amz-acl", value);
+    let ownership = |document: String| of(bucket("PUT"), "ownershipControls").body(document);
+    let payment = |document: String| of(bucket("PUT"), "requestPayment").body(document);
+    for request in [acl("private"), ownership(owner("BucketOwnerEnforced")), payment(payer("BucketOwner"))] {
+        assert_eq!(fixture.send(&request).await.status, 200, "{:?}", request.query);
+        // Who may not configure the bucket is not told that it is so.
+        let own = fixture.bucket("bucket").await.id;
+        fixture.add_key("WRITER", vec![Grant { scope: GrantScope::Bucket(own), access: Access::Write }]);
+        let answer = fixture.client_of("WRITER").send(&request).await.unwrap();
+        assert_eq!((answer.status, answer.code()), refused(403, "AccessDenied"), "{:?}", request.query);
+    }
+    for (request, status, code) in [
+        (acl("public-read"), 501, "NotImplemented"),
+        (acl("private").body("<AccessControlPolicy/>"), 501, "NotImplemented"),
+        (of(bucket("PUT"), "acl").body("<AccessControlPolicy/>"), 501, "NotImplemented"),
+        (of(bucket("PUT"), "acl"), 501, "NotImplemented"),
+        (acl("private").header("x-amz-grant-read", "id=1"), 501, "NotImplemented"),
+        (ownership(owner("ObjectWriter")), 501, "NotImplemented"),
+        (ownership("<OwnershipControls/>".to_owned()), 501, "NotImplemented"),
+        (ownership("x".to_owned()), 400, "MalformedXML"),
+        (payment(payer("Requester")), 501, "NotImplemented"),
+        (of(bucket("PUT"), "encryption").body("x"), 501, "NotImplemented"),
+        (of(bucket("PUT"), "publicAccessBlock").body("x"), 501, "NotImplemented"),
+        (of(bucket("PUT"), "notification").body("x"), 501, "NotImplemented"),
+    ] {
+        assert_eq!(fixture.outcome(&request).await, refused(status, code), "{:?} {:?}", request.query, request.headers);
+    }
+}
