@@ -44,7 +44,7 @@ impl Bodies {
 
 /// Some take their time.
 fn pause(object: u64) -> Option<Duration> {
-    (object % 4 == 0).then(|| Duration::from_millis(50))
+    object.is_multiple_of(4).then(|| Duration::from_millis(50))
 }
 
 async fn upload(client: S3Client, bodies: Bodies, object: u64) {

@@ -1,5 +1,6 @@
 //! A client: one request after the other, whatever comes to its mind, every answer taken down.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -425,7 +426,7 @@ impl Client {
         let mut document = String::from("<CompleteMultipartUpload>");
         for (number, (piece, length)) in &parts {
             let etag = self.world.values.piece_etag(*piece, *length);
-            document += &format!("<Part><PartNumber>{number}</PartNumber><ETag>\"{etag}\"</ETag></Part>");
+            write!(document, "<Part><PartNumber>{number}</PartNumber><ETag>\"{etag}\"</ETag></Part>").unwrap();
         }
         document += "</CompleteMultipartUpload>";
         let (condition, header) = self.condition(&upload.place);

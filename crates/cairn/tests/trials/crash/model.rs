@@ -132,7 +132,7 @@ fn is_seen(state: &State, seen: &State) -> bool {
 pub fn explain(first: &State, operations: &[Operation], last: &State, is_versioned: bool) -> Result<(), String> {
     let mut search = Search { operations, last, is_versioned, tried: BTreeSet::new() };
     let none = vec![0; operations.len().div_ceil(64)];
-    if search.from(none, first.clone()) {
+    if search.from(&none, first) {
         return Ok(());
     }
     let mut words = format!("no order of these requests leads from {first:?}\nto {last:?}\n");
@@ -150,24 +150,24 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    fn from(&mut self, done: Vec<u64>, state: State) -> bool {
+    fn from(&mut self, done: &[u64], state: &State) -> bool {
         let is_done = |index: usize| done[index / 64] >> (index % 64) & 1 == 1;
         let open = || (0..self.operations.len()).filter(|index| !is_done(*index));
         // Nothing that began after something ended can come before it.
         let horizon = open().filter_map(|index| self.operations[index].ended).min();
-        if horizon.is_none() && is_seen(&state, self.last) {
+        if horizon.is_none() && is_seen(state, self.last) {
             return true;
         }
         let next: Vec<usize> =
             open().filter(|index| horizon.is_none_or(|horizon| self.operations[*index].begun < horizon)).collect();
-        if !self.tried.insert((done.clone(), state.clone())) {
+        if !self.tried.insert((done.to_vec(), state.clone())) {
             return false;
         }
         for index in next {
-            let Some(state) = after(&state, &self.operations[index], self.is_versioned) else { continue };
-            let mut done = done.clone();
+            let Some(state) = after(state, &self.operations[index], self.is_versioned) else { continue };
+            let mut done = done.to_vec();
             done[index / 64] |= 1 << (index % 64);
-            if self.from(done, state) {
+            if self.from(&done, &state) {
                 return true;
             }
         }

@@ -51,7 +51,8 @@ impl Load {
     async fn start(seed: u64, root: &S3Client) -> Self {
         let made = Connection::new(root.clone()).send(&S3Request::new("PUT", path("load", ""))).await.unwrap();
         assert_eq!(made.status, 200, "{}", made.text());
-        let (puts, wrong): (Arc<Mutex<Vec<Put>>>, Arc<Mutex<Vec<String>>>) = Default::default();
+        let puts = Arc::<Mutex<Vec<Put>>>::default();
+        let wrong = Arc::<Mutex<Vec<String>>>::default();
         let (over, next) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(1 << 32)));
         let running = (0..CLIENTS).map(|client| {
             let (puts, wrong, over, next) = (puts.clone(), wrong.clone(), over.clone(), next.clone());
@@ -126,11 +127,15 @@ fn two_gone(home: &Home) -> [(PathBuf, PathBuf); 2] {
 }
 
 fn take_away(gone: &[(PathBuf, PathBuf)]) {
-    gone.iter().for_each(|(place, aside)| std::fs::rename(place, aside).unwrap());
+    for (place, aside) in gone {
+        std::fs::rename(place, aside).unwrap();
+    }
 }
 
 fn put_back(gone: &[(PathBuf, PathBuf)]) {
-    gone.iter().for_each(|(place, aside)| std::fs::rename(aside, place).unwrap());
+    for (place, aside) in gone {
+        std::fs::rename(aside, place).unwrap();
+    }
 }
 
 /// A start on one zone says so, and changes nothing.
