@@ -19,12 +19,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cairn_types::ids::ZONE_COUNT;
-use cairn_types::{ChunkId, Incarnation, Locator, ZoneIndex};
+use cairn_types::{ChunkId, Incarnation, Locator, SessionId, ZoneIndex};
 use cairn_zone::Found;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::catalog_port::{MoveLocator, PortResult, Replica};
+use crate::catalog_port::{MoveLocator, PortError, PortResult, Replica};
 use crate::copy::{self, CopyError};
 use crate::pace::Pace;
 use crate::replicator::{DamageReport, LeftOut, Replicator};
@@ -108,7 +108,22 @@ struct State {
     walks: [Walk; ZONE_COUNT],
     /// In the order in which they are due.
     waiting: VecDeque<Old>,
+    /// Moves that the catalog was asked for and gave no answer to. Until it is known which place is named, nothing else is moved.
+    unsettled: Option<Unsettled>,
 }
+
+/// Moves whose outcome is not known.
+struct Unsettled {
+    session: SessionId,
+    moves: Vec<MoveLocator>,
+    bytes: u64,
+    /// How often it was asked for.
+    asked: u32,
+}
+
+/// So often moves are asked for whose outcome is not known. Then their copies are left to the collector, so that what the catalog never answers to
+/// does not stand in the way of everything else.
+const ASKED_MAX: u32 = 32;
 
 /// Old copies that are deleted at once.
 const DELETES_MAX: usize = 128;
@@ -151,14 +166,16 @@ impl CompactionWorker {
         let Some(session) = self.replicator.session().filter(|session| session.is_open()) else {
             return Ok(false);
         };
+        self.settle(&mut state, &session).await?;
+        let mut unreadable = None;
         for (zone, incarnation) in ZoneIndex::ALL.into_iter().zip(incarnations) {
             if state.waiting.len() >= self.config.waiting_max {
                 return Ok(false);
             }
             let walk = state.walks.get_mut(zone.get()).map(|walk| std::mem::replace(walk, Walk::Ended));
-            let from = match walk {
+            let from = match &walk {
                 Some(Walk::Before) => None,
-                Some(Walk::At(from)) => Some(from),
+                Some(Walk::At(from)) => Some(from.clone()),
                 Some(Walk::Ended) | None => continue,
             };
             let zones = &self.replicator.zones;
@@ -174,18 +191,22 @@ impl CompactionWorker {
                     continue;
                 }
             };
-            self.move_all(&mut state, &session, zone, incarnation, page.found).await?;
-            if let (Some(walk), Some(next)) = (state.walks.get_mut(zone.get()), page.next) {
-                *walk = Walk::At(next);
+            let moved = self.move_all(&mut state, &session, zone, incarnation, page.found).await;
+            // A page that was left half way is begun again.
+            let walk = if moved.is_ok() { page.next.map(Walk::At) } else { walk };
+            if let (Some(slot), Some(walk)) = (state.walks.get_mut(zone.get()), walk) {
+                *slot = walk;
             }
+            unreadable = moved?.or(unreadable);
         }
         let more = state.walks.iter().any(|walk| matches!(walk, Walk::At(_)));
         if !more {
             state.walks = Default::default();
         }
-        Ok(more)
+        unreadable.map_or(Ok(more), Err)
     }
 
+    /// Moves what is listed. Says which record could not be read, if one could not; an error is one after which nothing else would go better.
     async fn move_all(
         &self,
         state: &mut State,
@@ -193,23 +214,37 @@ impl CompactionWorker {
         zone: ZoneIndex,
         incarnation: Incarnation,
         listed: Vec<Found>,
-    ) -> PortResult<()> {
+    ) -> PortResult<Option<PortError>> {
         let mut moves = Vec::new();
         let mut bytes = 0;
+        let mut unreadable = None;
         for found in listed {
             let from = Replica { incarnation, locator: found.locator };
-            let copied = self.copy(session, zone, found.id, &from).await;
-            if let Ok(Some(to)) = &copied {
-                moves.push(MoveLocator { chunk: found.id, zone, from, to: to.clone() });
-                bytes += found.length;
+            match self.copy(session, zone, found.id, &from).await {
+                Ok(Some(to)) => {
+                    moves.push(MoveLocator { chunk: found.id, zone, from, to });
+                    bytes += found.length;
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::debug!(%zone, %error, chunk = ?found.id, "the record of a chunk to be moved cannot be read");
+                    self.progress.lock().failed += 1;
+                    // One record that cannot be read must not stand in the way of all that are listed behind it, at every walk.
+                    if unreadable.is_none()
+                        && let Err(silent) = self.replicator.refresh_incarnations().await
+                    {
+                        self.name(state, session, moves, bytes).await?;
+                        return Err(silent);
+                    }
+                    unreadable = Some(error);
+                }
             }
-            if moves.len() >= self.config.moves_max || bytes >= self.config.moved_bytes_max || copied.is_err() {
-                self.name(state, session, std::mem::take(&mut moves), std::mem::take(&mut bytes)).await;
+            if moves.len() >= self.config.moves_max || bytes >= self.config.moved_bytes_max {
+                self.name(state, session, std::mem::take(&mut moves), std::mem::take(&mut bytes)).await?;
             }
-            copied?;
         }
-        self.name(state, session, moves, bytes).await;
-        Ok(())
+        self.name(state, session, moves, bytes).await?;
+        Ok(unreadable)
     }
 
     /// Copies a chunk within its zone, if its record names this copy. The session is the one that the copy will be named under.
@@ -246,32 +281,68 @@ impl CompactionWorker {
         }
     }
 
-    /// Names the new copies in the stead of the old ones. What lost goes; where the outcome is not known, neither does.
-    async fn name(&self, state: &mut State, session: &Arc<WriterSession>, moves: Vec<MoveLocator>, bytes: u64) {
+    /// Asks again for moves whose outcome is not known: those that were made are found made, and the rest are made now.
+    async fn settle(&self, state: &mut State, session: &WriterSession) -> PortResult<()> {
+        let Some(mut unsettled) = state.unsettled.take() else { return Ok(()) };
+        if unsettled.session != session.id() {
+            // The collector takes what is not named of a session that is over, perhaps now: it must not be named any more.
+            self.progress.lock().failed += unsettled.moves.len() as u64;
+            return Ok(());
+        }
+        match self.replicator.catalog.move_locators(unsettled.session, unsettled.moves.clone()).await {
+            Ok(answers) => {
+                // What is refused now may have been made before, or may yet be: neither copy is deleted, the sweep finds the one that is not named.
+                self.named(state, unsettled.moves, unsettled.bytes, answers, |_| {});
+                Ok(())
+            }
+            Err(error) => {
+                unsettled.asked += 1;
+                if unsettled.asked < ASKED_MAX {
+                    state.unsettled = Some(unsettled);
+                } else {
+                    tracing::warn!(%error, "moves of chunks are given up, and which place is named is not known");
+                    self.progress.lock().failed += unsettled.moves.len() as u64;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Names the new copies in the stead of the old ones. What lost goes; where the outcome is not known, neither does, and it is asked for again
+    /// before anything else is moved: else copies that nothing names would pile up as fast as they can be made.
+    async fn name(&self, state: &mut State, session: &WriterSession, moves: Vec<MoveLocator>, bytes: u64) -> PortResult<()> {
         if moves.is_empty() {
-            return;
+            return Ok(());
         }
         if self.replicator.leaves_out(LeftOut::NamingFirst) {
             state.waiting.extend(moves.iter().map(|moved| self.old(moved, Duration::ZERO)));
             self.delete_due(state).await;
         }
-        let count = moves.len() as u64;
-        let answers = match self.replicator.catalog.move_locators(session.id(), moves.clone()).await {
-            Ok(answers) => answers,
-            Err(error) => {
-                tracing::debug!(%error, count, "chunks were moved, and which place is named is not known");
-                self.progress.lock().failed += count;
-                return;
+        match self.replicator.catalog.move_locators(session.id(), moves.clone()).await {
+            Ok(answers) => {
+                let lost = |moved: MoveLocator| self.replicator.delete_soon(moved.zone, moved.to, moved.chunk);
+                self.named(state, moves, bytes, answers, lost);
+                Ok(())
             }
-        };
+            Err(error) => {
+                tracing::debug!(%error, count = moves.len(), "chunks were moved, and which place is named is not known");
+                state.unsettled = Some(Unsettled { session: session.id(), moves, bytes, asked: 1 });
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes up what the catalog has answered.
+    fn named(&self, state: &mut State, moves: Vec<MoveLocator>, bytes: u64, answers: Vec<bool>, lost: impl Fn(MoveLocator)) {
         let due = self.replicator.zones.now() + self.config.linger;
+        let count = moves.len() as u64;
         let mut named = 0;
         for (moved, is_named) in moves.into_iter().zip(answers) {
             if is_named {
                 named += 1;
                 state.waiting.push_back(self.old(&moved, due));
             } else {
-                self.replicator.delete_soon(moved.zone, moved.to, moved.chunk);
+                lost(moved);
             }
         }
         let mut progress = self.progress.lock();

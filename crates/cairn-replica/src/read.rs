@@ -220,13 +220,19 @@ async fn fetch(replicator: Arc<Replicator>, request: ReadRequest, piece: Piece) 
         }
         recheck(&replicator, &request).await?;
         let mut gone = Vec::new();
-        let fetched = fetch_round(&replicator, &blob, &piece, &mut gone).await;
+        let mut fetched = fetch_round(&replicator, &blob, &piece, &mut gone).await;
         let reports: Vec<DamageReport> = gone.into_iter().filter_map(|zone| report_of(&blob, piece.ordinal, zone)).collect();
         if !reports.is_empty() && fetched.is_err() {
-            // Where nothing is left of what the record says, it may have been moved: no time is lost.
-            if let Ok(Some(fresh)) = replicator.catalog.blob(blob.id).await {
-                has_moved = fresh.content != blob.content;
-                blob = fresh;
+            // Where nothing is left of what the record says, it may have been moved: no time is lost. And nothing is lost unless the record names
+            // those places after they were found empty.
+            match replicator.catalog.blob(blob.id).await {
+                Ok(Some(fresh)) => {
+                    has_moved = fresh.chunk(piece.ordinal) != blob.chunk(piece.ordinal);
+                    blob = fresh;
+                    fetched = fetched.map_err(|error| if has_moved { not_lost(error) } else { error });
+                }
+                Ok(None) => return Err(ReadError::Gone),
+                Err(_) => fetched = fetched.map_err(not_lost),
             }
         }
         if !reports.is_empty() {
@@ -248,6 +254,11 @@ async fn fetch(replicator: Arc<Replicator>, request: ReadRequest, piece: Piece) 
         }
     }
     Err(outcome.unwrap_or(ReadError::Unavailable))
+}
+
+/// What an error is worth when the record may name other places than those that were asked.
+fn not_lost(error: ReadError) -> ReadError {
+    if matches!(error, ReadError::Lost(_)) { ReadError::Unavailable } else { error }
 }
 
 /// S4: a read older than half the garbage grace aborts when its version is gone. Half, so that the other half is left for the piece that

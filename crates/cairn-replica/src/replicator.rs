@@ -314,14 +314,14 @@ impl Replicator {
     }
 
     /// Reports a copy that its zone did not give, unless its record names another by now: it was moved or repaired since the record was read, and
-    /// nothing is damaged. Says whether it was reported.
+    /// nothing is damaged. While the catalog does not say, nothing is reported: whoever looks next finds it again. Says whether it was reported.
     pub(crate) async fn report_damage_unless_moved(&self, report: DamageReport) -> bool {
         let fresh = self.catalog.blob(report.id.blob).await;
-        if fresh.is_ok_and(|fresh| !names(fresh.as_deref(), &report)) {
-            return false;
+        let is_named = fresh.is_ok_and(|fresh| names(fresh.as_deref(), &report));
+        if is_named {
+            self.report_damage(report);
         }
-        self.report_damage(report);
-        true
+        is_named
     }
 
     /// A read earns credit for hedges.

@@ -6,11 +6,12 @@ mod common;
 use std::path::Path;
 use std::time::Duration;
 
+use cairn_testkit::sim_disk::Operation;
 use cairn_testkit::sim_environment::simulate;
 use cairn_testkit::zone_conformance::{WRITER, chunk_id, payload};
 use cairn_types::{ChunkId, Locator, SessionId};
 use cairn_zone::embedded::{EmbeddedZone, Settings};
-use cairn_zone::{Found, Zone};
+use cairn_zone::{Found, Zone, ZoneError};
 use common::{DIRECTORY, Machine, small};
 use futures::future::join_all;
 
@@ -169,6 +170,31 @@ fn space_that_a_crash_kept_comes_back() {
             let at = chunks.iter().position(|chunk| *chunk == (locator.clone(), id)).expect("one of them");
             assert_eq!(zone.read(&locator, id, 0, 100_000).await.expect("readable"), payload(at as u64, 100_000));
         }
+        zone.close().await;
+    });
+}
+
+/// A sparse segment that cannot be read keeps its own space, and not that of all segments behind it. A listing of everything stays strict.
+#[test]
+fn one_segment_that_cannot_be_read_keeps_only_its_own_space() {
+    simulate(async {
+        let mut machine = Machine::new(9);
+        let zone = machine.open(settings()).await;
+        let chunks = write(&zone, 0..1000, 20_000).await;
+        let dead: Vec<_> = (0..).zip(&chunks).filter(|(at, _)| at % 50 != 7).map(|(_, chunk)| chunk.clone()).collect();
+        for answer in zone.delete(&dead).await {
+            answer.expect("deleted");
+        }
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let all = listed(&zone, true).await;
+        let first = machine.files().into_iter().next().expect("a file").0;
+        let fault = machine.disk.fail(&first, &[Operation::Read], std::io::ErrorKind::Other, 1);
+        let some = listed(&zone, true).await;
+        assert!(some.len() < all.len() && some.len() + 10 > all.len(), "{} of {}", some.len(), all.len());
+        assert!(some.iter().all(|found| all.contains(found)));
+        assert!(matches!(zone.enumerate(SessionId(0), None, 100).await, Err(ZoneError::Damaged(_))));
+        machine.disk.lift(fault);
+        assert_eq!(listed(&zone, true).await, all);
         zone.close().await;
     });
 }

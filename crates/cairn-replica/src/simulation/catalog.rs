@@ -60,6 +60,12 @@ pub(super) struct Shared {
     random: Mutex<ChaCha8Rng>,
     pub faulty: Mutex<bool>,
     pub left_out: Option<Rule>,
+    /// Every question fails.
+    pub down: Mutex<bool>,
+    /// The record of this blob cannot be read.
+    pub unreadable: Mutex<Option<BlobId>>,
+    /// Moves fail, at once.
+    pub moves_fail: Mutex<bool>,
 }
 
 #[derive(Clone)]
@@ -107,6 +113,9 @@ impl SimCatalog {
             random: Mutex::new(ChaCha8Rng::seed_from_u64(seed)),
             faulty: Mutex::new(true),
             left_out,
+            down: Mutex::default(),
+            unreadable: Mutex::default(),
+            moves_fail: Mutex::default(),
         }))
     }
 
@@ -123,6 +132,9 @@ impl SimCatalog {
         };
         let faulty = *self.0.faulty.lock();
         tokio::time::sleep(before).await;
+        if *self.0.down.lock() {
+            return Err(PortError("the catalog is away".into()));
+        }
         if faulty && luck < 8 {
             return Err(PortError("the question was lost".into()));
         }
@@ -297,6 +309,9 @@ impl BlobCatalog for SimCatalog {
     }
 
     fn blob(&self, id: BlobId) -> BoxFuture<'_, PortResult<Option<Arc<Blob>>>> {
+        if *self.0.unreadable.lock() == Some(id) {
+            return Box::pin(std::future::ready(Err(PortError("the record cannot be read".into()))));
+        }
         Box::pin(self.ask(move |tables| tables.blob(id)))
     }
 
@@ -371,6 +386,9 @@ impl BlobCatalog for SimCatalog {
     }
 
     fn move_locators(&self, session: SessionId, moves: Vec<MoveLocator>) -> BoxFuture<'_, PortResult<Vec<bool>>> {
+        if *self.0.moves_fail.lock() {
+            return Box::pin(std::future::ready(Err(PortError("moves fail".into()))));
+        }
         Box::pin(self.ask(move |tables| {
             let may = tables.open.contains_key(&session) || self.leaves_out(Rule::B4Session);
             let incarnations = tables.incarnations;

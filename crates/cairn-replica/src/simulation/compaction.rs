@@ -13,7 +13,7 @@ use super::gateway::configuration;
 use super::zone::Mood;
 use crate::catalog_port::{Blob, BlobCatalog};
 use crate::compact::{CompactionConfig, CompactionWorker};
-use crate::read::ReadRequest;
+use crate::read::{ReadError, ReadRequest};
 use crate::scrub::{ScrubConfig, ScrubWorker};
 
 fn worker(bench: &Bench, config: CompactionConfig) -> CompactionWorker {
@@ -146,4 +146,83 @@ async fn it_rests_while_there_is_nothing_to_move() {
         assert!(rounds < 20, "it never rests");
     }
     assert!(rounds >= 15 && worker.progress().moved == 0, "{rounds} rounds");
+}
+
+/// A record whose places are all empty is an old one until it was read again: a catalog that does not answer makes nothing lost, and nothing damaged.
+#[tokio::test(start_paused = true)]
+async fn a_long_read_outlives_a_catalog_that_does_not_answer() {
+    let bench = Bench::new(configuration()).await;
+    bench.put(1, 9_000).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let old = bench.catalog.get(1).await.unwrap().unwrap();
+    bench.zones.iter().for_each(super::zone::SimZone::become_sparse);
+    let worker = worker(&bench, CompactionConfig::default());
+    settle(&worker).await;
+    tokio::time::sleep(CompactionConfig::default().linger).await;
+    settle(&worker).await;
+    assert!(worker.progress().deleted > 0 && worker.progress().waiting == 0, "{:?}", worker.progress());
+    *bench.catalog.0.down.lock() = true;
+    let range = 0..old[0].content.length();
+    let request = ReadRequest { blob: Arc::clone(&old[0]), range, began: Instant::now(), recheck: None };
+    let got = bench.replicator.read(request).unwrap().next().await;
+    assert_eq!(got, Some(Err(ReadError::Unavailable)), "it is tried again, for as long as its reader has patience");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    *bench.catalog.0.down.lock() = false;
+    assert_eq!(read(&bench, &old).await, body(1, 9_000));
+    assert_eq!(bench.replicator.counters().damage_found.load(Ordering::Relaxed), 0);
+}
+
+/// Ticks as the worker does, for so long.
+async fn run(worker: &CompactionWorker, seconds: u64) {
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(seconds) {
+        let more = worker.tick().await.unwrap_or(false);
+        tokio::time::sleep(if more { Duration::ZERO } else { Duration::from_secs(10) }).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_record_that_cannot_be_read_keeps_only_its_own_chunks() {
+    let bench = Bench::new(configuration()).await;
+    for object in 0..100 {
+        bench.put(object, 1_900).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let all = bench.catalog.blobs(None, 5).await.unwrap();
+    *bench.catalog.0.unreadable.lock() = Some(all.blobs[0].id);
+    bench.zones.iter().for_each(super::zone::SimZone::become_sparse);
+    let worker = worker(&bench, CompactionConfig::default());
+    run(&worker, 300).await;
+    let progress = worker.progress();
+    assert!(progress.moved == 297 && progress.failed > 0, "{progress:?}: one chunk in each zone cannot be moved");
+    *bench.catalog.0.unreadable.lock() = None;
+    run(&worker, 60).await;
+    assert_eq!(worker.progress().moved, 300);
+}
+
+/// Copies that cannot be named are not made as fast as they can be; and those whose naming is not known are not forgotten.
+#[tokio::test(start_paused = true)]
+async fn copies_do_not_pile_up_while_moves_fail() {
+    let bench = Bench::new(configuration()).await;
+    for object in 0..200 {
+        bench.put(object, 1_900).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    bench.zones.iter().for_each(super::zone::SimZone::become_sparse);
+    *bench.catalog.0.moves_fail.lock() = true;
+    let worker = worker(&bench, CompactionConfig::default());
+    run(&worker, 200).await;
+    let stored = bench.stored();
+    assert!(stored[0] > 200 && stored[0] <= 232 && stored[1..] == [200; 2], "{stored:?}: one commit's chunks");
+    *bench.catalog.0.moves_fail.lock() = false;
+    run(&worker, 200).await;
+    let progress = worker.progress();
+    assert_eq!((progress.moved, progress.deleted, progress.failed), (600, 600, 0));
+    assert_eq!(bench.stored(), [200; 3], "no copy is left that nothing names");
+    // What the catalog never answers to does not stop the rest for ever.
+    bench.zones.iter().for_each(super::zone::SimZone::become_sparse);
+    *bench.catalog.0.moves_fail.lock() = true;
+    run(&worker, 500).await;
+    let stored = bench.stored();
+    assert!(stored.iter().sum::<usize>() > 600 + 7 && stored.iter().sum::<usize>() <= 600 + 2 * 32, "{stored:?}");
 }

@@ -51,7 +51,7 @@ pub(super) async fn enumerate(
     from: Option<Bytes>,
     count_max: usize,
 ) -> Result<Page, ZoneError> {
-    page(&shared, since, from, count_max, |_| true).await
+    page(&shared, since, from, count_max, |_| true, OnDamage::Fail).await
 }
 
 /// One page of the live chunks of sparse segments. The newest is none of them: it cannot be given back.
@@ -67,7 +67,16 @@ pub(super) async fn sparse(shared: Arc<Shared>, from: Option<Bytes>, count_max: 
     let is_sparse = |segment: &Segment| {
         Some(segment.generation) != newest && segment.inner.lock().is_sparse(settings.sparse_percent, gives_back)
     };
-    page(&shared, SessionId(0), from, count_max, is_sparse).await
+    page(&shared, SessionId(0), from, count_max, is_sparse, OnDamage::PassOver).await
+}
+
+/// What becomes of a page when a segment's entries cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OnDamage {
+    /// There is none: who asks for everything must not take a part for it.
+    Fail,
+    /// It is of the others: one segment must not keep the space of all that are listed behind it.
+    PassOver,
 }
 
 /// One page of the segments that are wanted.
@@ -77,6 +86,7 @@ async fn page(
     from: Option<Bytes>,
     count_max: usize,
     is_wanted: impl Fn(&Segment) -> bool + Send,
+    on_damage: OnDamage,
 ) -> Result<Page, ZoneError> {
     let start = match from {
         None => Cursor { generation: 0, offset: 0 },
@@ -96,7 +106,14 @@ async fn page(
             page.next = Some(Cursor { generation: segment.generation, offset: after }.encode());
             return Ok(page);
         }
-        for entry in live_entries(shared, segment, since, after).await? {
+        let entries = match live_entries(shared, segment, since, after).await {
+            Err(error @ ZoneError::Damaged(_)) if on_damage == OnDamage::PassOver => {
+                tracing::debug!(%error, segment = segment.generation, "a segment is passed over");
+                continue;
+            }
+            entries => entries?,
+        };
+        for entry in entries {
             if page.found.len() == count_max {
                 // There is more, from the last one on.
                 return Ok(page);
