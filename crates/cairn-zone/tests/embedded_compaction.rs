@@ -198,3 +198,38 @@ fn one_segment_that_cannot_be_read_keeps_only_its_own_space() {
         zone.close().await;
     });
 }
+
+/// A disk that was filled, and of which nearly everything was deleted then, has room again: what little room there is is enough to make more.
+#[test]
+fn a_full_disk_gets_its_space_back() {
+    const CAPACITY: u64 = 24 << 20;
+    simulate(async {
+        // One block, of which nothing can be punched; more.
+        for length in [3_000, 20_000] {
+            let mut machine = Machine::new(11);
+            let zone_directory = Path::new(DIRECTORY).parent().expect("the zone's");
+            machine.disk.set_capacity(zone_directory, Some(CAPACITY));
+            let zone = machine.open(Settings { keep_free_bytes: 1 << 20, ..settings() }).await;
+            let mut chunks = Vec::new();
+            while let Ok(placed) = zone.write(WRITER, chunk_id(chunks.len() as u64), vec![payload(1, length)]).await {
+                chunks.push((placed.locator, chunk_id(chunks.len() as u64)));
+            }
+            let dead: Vec<_> = (0..).zip(&chunks).filter(|(at, _)| at % 20 != 7).map(|(_, chunk)| chunk.clone()).collect();
+            for answer in zone.delete(&dead).await {
+                answer.expect("deleted");
+            }
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            let mut moved = Vec::new();
+            while moved.last() != Some(&0) {
+                moved.push(compact(&zone).await);
+                assert!(moved.len() < 20, "{length}: {moved:?} chunks stood in the way: without end");
+            }
+            let fit = chunks.len() * 3 / 4;
+            for number in 0..fit {
+                let answer = zone.write(WRITER, chunk_id(100_000 + number as u64), vec![payload(2, length)]).await;
+                assert!(answer.is_ok(), "{length}: {number} of {} fit: {answer:?}, {moved:?}", chunks.len());
+            }
+            zone.close().await;
+        }
+    });
+}

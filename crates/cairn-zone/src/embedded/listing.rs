@@ -57,17 +57,39 @@ pub(super) async fn enumerate(
 /// One page of the live chunks of sparse segments. The newest is none of them: it cannot be given back.
 pub(super) async fn sparse(shared: Arc<Shared>, from: Option<Bytes>, count_max: usize) -> Result<Page, ZoneError> {
     let settings = &shared.settings;
-    // Where there is no room for a whole segment, new ones are as small as what they are begun for, and sparse themselves.
     let free = shared.environment.disk.free_bytes(&shared.directory).await;
     let free = free.map_err(|error| ZoneError::Away(format!("asking for free space failed: {error}")))?;
-    if free < settings.keep_free_bytes.saturating_add(settings.segment_bytes) {
-        return Ok(Page::default());
-    }
+    let available = free.saturating_sub(settings.keep_free_bytes);
+    // Where there is no room for a whole segment, new ones are as small as what they are begun for, and sparse themselves. Then only those are
+    // offered, one after the other, that gain more than they need, as far as there is room for them.
+    let is_short = available < settings.segment_bytes;
+    let mut room = available.saturating_add(begun_bytes(&shared));
     let (newest, gives_back) = (shared.table.read().newest(), shared.gives_back.load(Ordering::Relaxed));
     let is_sparse = |segment: &Segment| {
-        Some(segment.generation) != newest && segment.inner.lock().is_sparse(settings.sparse_percent, gives_back)
+        let inner = segment.inner.lock();
+        if Some(segment.generation) == newest || !inner.is_sparse(settings.sparse_percent, gives_back) {
+            return false;
+        }
+        let needed = inner.moving_bytes();
+        if !is_short {
+            return true;
+        }
+        let fits = needed <= room && inner.gains(gives_back);
+        room -= if fits { needed } else { 0 };
+        fits
     };
     page(&shared, SessionId(0), from, count_max, is_sparse, OnDamage::PassOver).await
+}
+
+/// What still fits into files that are there already.
+fn begun_bytes(shared: &Shared) -> u64 {
+    let ready: u64 = shared.pool.lock().ready.iter().map(|(_, length)| length).sum();
+    let newest = shared.table.read().segments.last_key_value().map(|(_, segment)| segment.clone());
+    let rest = newest.map_or(0, |newest| {
+        let inner = newest.inner.lock();
+        inner.capacity.saturating_sub(inner.data_end)
+    });
+    ready.saturating_add(rest)
 }
 
 /// What becomes of a page when a segment's entries cannot be read.
@@ -85,7 +107,7 @@ async fn page(
     since: SessionId,
     from: Option<Bytes>,
     count_max: usize,
-    is_wanted: impl Fn(&Segment) -> bool + Send,
+    mut is_wanted: impl FnMut(&Segment) -> bool + Send,
     on_damage: OnDamage,
 ) -> Result<Page, ZoneError> {
     let start = match from {

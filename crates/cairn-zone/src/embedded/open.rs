@@ -178,6 +178,7 @@ async fn adopt(shared: &Shared, candidate: &Candidate, kept: Option<Kept>) -> Re
             return Ok(make(Inner {
                 index: Index::Stored(*index),
                 data_end: index.offset,
+                capacity: 0,
                 last_sequence: index.last_sequence,
                 session_max: index.session_max,
                 live: *live,

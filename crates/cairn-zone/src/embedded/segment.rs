@@ -30,6 +30,8 @@ pub(super) struct Inner {
     pub(super) index: Index,
     /// Where the next record would begin.
     pub(super) data_end: u64,
+    /// Where the file's space ends, while the writer appends to it; else 0.
+    pub(super) capacity: u64,
     /// Sequence of the last durable record, or the base position.
     pub(super) last_sequence: u64,
     /// The latest session that anything in it was written under: a listing of later ones passes it over unread.
@@ -117,6 +119,7 @@ impl Inner {
         Self {
             index: Index::Memory(entries),
             data_end,
+            capacity: 0,
             last_sequence,
             session_max,
             live,
@@ -154,6 +157,19 @@ impl Inner {
         }
         let overhead = self.overhead_bytes(index, gives_back);
         overhead.saturating_mul(100) >= overhead.saturating_add(self.live.record_bytes).saturating_mul(percent)
+    }
+
+    /// Bytes that may be needed to write its chunks elsewhere, each in a file of its own at worst: where there is no room for a whole segment, new
+    /// ones are as small as what they are begun for.
+    pub(super) fn moving_bytes(&self) -> u64 {
+        self.live.record_bytes.saturating_add(self.live.count.saturating_mul(2 * BLOCK_BYTES))
+    }
+
+    /// Whether giving it back gains twice what moving its chunks may need: so moving comes to an end whatever the new files look like.
+    pub(super) fn gains(&self, gives_back: bool) -> bool {
+        let Index::Stored(index) = &self.index else { return false };
+        let held = self.overhead_bytes(index, gives_back).saturating_add(self.live.record_bytes);
+        held >= self.moving_bytes().saturating_mul(2)
     }
 }
 

@@ -162,7 +162,10 @@ impl Writer {
     /// Hands the segment in use over to be sealed.
     fn retire_active(&mut self) {
         let Some(active) = self.active.take() else { return };
-        active.segment.inner.lock().active = false;
+        {
+            let mut inner = active.segment.inner.lock();
+            (inner.active, inner.capacity) = (false, 0);
+        }
         let task = if active.header.is_some() {
             // Its first batch failed: nothing in it ever counted.
             Task::Discard(active.segment.slot)
@@ -195,7 +198,7 @@ impl Writer {
         let nonce = self.shared.environment.random.next_u64();
         let base_position = self.shared.position();
         let header = self.shared.owner.header(SegmentState::InUse, generation, nonce, base_position);
-        let inner = Inner { active: true, ..Inner::from_entries(Vec::new(), BLOCK_BYTES, base_position) };
+        let inner = Inner { active: true, capacity, ..Inner::from_entries(Vec::new(), BLOCK_BYTES, base_position) };
         Ok(Active {
             segment: Arc::new(Segment::new(slot, generation, nonce, base_position, inner)),
             file,
