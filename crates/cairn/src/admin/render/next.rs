@@ -7,8 +7,9 @@ use crate::admin::api::{StoreStatus, Zone, ZonePhase};
 /// A line for each zone that is not well, and what must not be done meanwhile. Nothing where all is well.
 pub fn steps(status: &StoreStatus) -> String {
     let mut text = String::new();
+    let voting = status.zones.iter().filter(|zone| matches!(zone.phase, ZonePhase::Voting)).count();
     for zone in &status.zones {
-        if let Some(step) = step(zone) {
+        if let Some(step) = step(zone, voting) {
             let _ = writeln!(text, "Next, {}: {step}.", zone.name);
         }
     }
@@ -20,7 +21,8 @@ pub fn steps(status: &StoreStatus) -> String {
     text
 }
 
-fn step(zone: &Zone) -> Option<String> {
+/// What comes next for a zone beside so many that vote.
+fn step(zone: &Zone, voting: usize) -> Option<String> {
     Some(match &zone.phase {
         ZonePhase::Opening => "once its log is read, it catches up with the others and votes; wait".to_owned(),
         ZonePhase::CatchingUp { at, of } => {
@@ -30,6 +32,11 @@ fn step(zone: &Zone) -> Option<String> {
         ZonePhase::Rebuilding { .. } => {
             "once it has the catalog it votes, and its chunks are copied from the other zones; wait".to_owned()
         }
+        // Two zones make a third anew, and one makes none: an empty disk would only take the place of what is missed.
+        ZonePhase::Away { .. } if voting < 2 => format!(
+            "it is tried again every few seconds; put {} back with all that is in it: an empty disk does not do while fewer than two zones vote",
+            zone.path
+        ),
         ZonePhase::Away { .. } => {
             format!("it is tried again every few seconds; put {} back, or an empty disk there to have it rebuilt", zone.path)
         }
@@ -58,7 +65,7 @@ mod tests {
     fn whoever_looks_learns_whether_to_wait_or_to_act() {
         let next = |phase| {
             let zone = Zone { phase, chunks: None, ..voting("gland", 0, 0) };
-            let text = steps(&status(vec![voting("geneva", 1, 1), zone]));
+            let text = steps(&status(vec![voting("geneva", 1, 1), zone, voting("lucerne", 1, 1)]));
             let (first, rest) = text.split_once('\n').unwrap();
             assert!(rest.starts_with("Do nothing to another zone") && rest.lines().count() == 1, "{text}");
             first.to_owned()
@@ -73,5 +80,15 @@ mod tests {
         assert!(next(ZonePhase::Rebuilding { reason: "x".to_owned(), rows: 1 }).ends_with("wait."));
         assert!(next(ZonePhase::Opening).ends_with("wait."));
         assert!(next(ZonePhase::Voting).contains("look at its disk"));
+    }
+
+    #[test]
+    fn an_empty_disk_is_advised_only_where_two_zones_can_make_it_whole() {
+        let away = |name| Zone { phase: ZonePhase::Away { reason: "x".to_owned() }, chunks: None, ..voting(name, 0, 0) };
+        let one = steps(&status(vec![voting("geneva", 1, 1), away("gland"), voting("lucerne", 1, 1)]));
+        assert!(one.contains("or an empty disk there to have it rebuilt"), "{one}");
+        let two = steps(&status(vec![voting("geneva", 1, 1), away("gland"), away("lucerne")]));
+        assert_eq!(two.matches("with all that is in it: an empty disk does not do").count(), 2, "{two}");
+        assert!(!two.contains("rebuilt"), "{two}");
     }
 }
