@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::api::FailureCode;
 use super::error::ApiError;
@@ -36,12 +37,38 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a connection may take for its last answer once the service stops: as long as a body may, and a little.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(12);
 
+/// How long a listener rests after it could not take a connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
 /// What administration answers with.
 pub type Answer = Response<Full<Bytes>>;
 
 /// Bounds the connections of one listener. What is over it waits in the kernel's queue.
 pub fn slots(count: usize) -> Arc<Semaphore> {
     Arc::new(Semaphore::new(count))
+}
+
+/// A listener's next connection, and the slot that it holds while it is open; `None` once `stop` holds true.
+pub async fn next<Connection, Accepting>(
+    slots: &Arc<Semaphore>,
+    accept: impl Fn() -> Accepting,
+    stop: &mut watch::Receiver<bool>,
+) -> Option<(OwnedSemaphorePermit, Connection)>
+where
+    Accepting: Future<Output = io::Result<Connection>>,
+{
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = stopped(stop) => return None,
+            accepted = async { (slots.clone().acquire_owned().await, accept().await) } => accepted,
+        };
+        if let (Ok(slot), Ok(connection)) = accepted {
+            return Some((slot, connection));
+        }
+        // Out of descriptors, or a connection that died in the queue.
+        tokio::time::sleep(ACCEPT_PAUSE).await;
+    }
 }
 
 /// Waits until all of a listener's connections are closed, for as long as their last answers may take.
@@ -82,13 +109,15 @@ pub async fn serve<Handler, Answering>(
         }
     };
     let mut is_stopping = false;
+    // In this order, so that an answer that is given after the stop says that it is the last.
     let outcome = tokio::select! {
-        outcome = connection.as_mut() => Some(outcome),
-        () = aged => None,
+        biased;
         () = stopped(&mut stop) => {
             is_stopping = true;
             None
         }
+        () = aged => None,
+        outcome = connection.as_mut() => Some(outcome),
     };
     let outcome = if let Some(outcome) = outcome {
         outcome

@@ -4,7 +4,6 @@
 //! `/healthz` says that the process lives and answers; `/readyz` that objects can be written now, or in words why not.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::{Method, StatusCode};
 use tokio::net::TcpListener;
@@ -19,17 +18,7 @@ const CONNECTIONS_MAX: usize = 64;
 /// Serves health until `stop` holds true.
 pub async fn run(admin: Arc<Admin>, listener: TcpListener, mut stop: watch::Receiver<bool>) {
     let slots = connections::slots(CONNECTIONS_MAX);
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            () = connections::stopped(&mut stop) => break,
-            accepted = async { (slots.clone().acquire_owned().await, listener.accept().await) } => accepted,
-        };
-        let (slot, Ok((stream, _))) = accepted else {
-            // Out of descriptors, or a connection that died in the queue.
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            continue;
-        };
+    while let Some((slot, (stream, _))) = connections::next(&slots, || listener.accept(), &mut stop).await {
         let (admin, stop) = (admin.clone(), stop.clone());
         tokio::spawn(async move {
             let handler = |request: http::Request<_>| {

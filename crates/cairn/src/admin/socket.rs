@@ -9,7 +9,6 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
@@ -74,16 +73,7 @@ impl Listener {
     pub async fn run(self, admin: Arc<Admin>, mut stop: watch::Receiver<bool>) {
         let own_uid = rustix::process::geteuid().as_raw();
         let slots = connections::slots(CONNECTIONS_MAX);
-        loop {
-            let accepted = tokio::select! {
-                biased;
-                () = connections::stopped(&mut stop) => break,
-                accepted = async { (slots.clone().acquire_owned().await, self.listener.accept().await) } => accepted,
-            };
-            let (slot, Ok((stream, _))) = accepted else {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
-            };
+        while let Some((slot, (stream, _))) = connections::next(&slots, || self.listener.accept(), &mut stop).await {
             let (admin, stop) = (admin.clone(), stop.clone());
             tokio::spawn(async move {
                 serve(admin, stream, own_uid, stop).await;

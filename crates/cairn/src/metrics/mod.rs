@@ -81,17 +81,7 @@ impl Metrics {
     /// Serves until `stop` holds true.
     pub async fn run(self: Arc<Self>, listener: TcpListener, mut stop: watch::Receiver<bool>) {
         let slots = connections::slots(CONNECTIONS_MAX);
-        loop {
-            let accepted = tokio::select! {
-                biased;
-                () = connections::stopped(&mut stop) => return,
-                accepted = async { (slots.clone().acquire_owned().await, listener.accept().await) } => accepted,
-            };
-            let (slot, Ok((stream, _))) = accepted else {
-                // Out of descriptors, or a connection that died in the queue.
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
-            };
+        while let Some((slot, (stream, _))) = connections::next(&slots, || listener.accept(), &mut stop).await {
             let (metrics, stop) = (self.clone(), stop.clone());
             tokio::spawn(async move {
                 let handler = |request: http::Request<_>| {

@@ -101,6 +101,8 @@ impl Scene {
             }
         };
         let stream = TcpStream::connect(self.address()).await?;
+        // Else what follows the handshake may wait in this kernel until the service's has acknowledged the handshake, some 40 ms later.
+        stream.set_nodelay(true)?;
         TlsConnector::from(Arc::new(config)).connect("localhost".try_into().unwrap(), stream).await
     }
 
@@ -507,7 +509,6 @@ async fn large_requests_and_slow_clients_are_bounded() {
 }
 
 #[tokio::test]
-#[ignore = "a known fault: a stop may cut the connection while the body of a change still arrives"]
 async fn a_change_that_is_being_asked_for_is_made_before_it_stops() {
     let mut scene = Scene::start();
     let mut stream = BufReader::new(scene.connect(None).await.unwrap());

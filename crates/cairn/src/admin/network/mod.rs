@@ -168,16 +168,7 @@ pub async fn run(admin: Arc<Admin>, settings: Settings, listener: TcpListener, m
     let server = Arc::new(Server { admin, certificates: settings.certificates, gate: settings.gate });
     let sources = Arc::<Sources>::default();
     let slots = connections::slots(CONNECTIONS_MAX);
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            () = connections::stopped(&mut stop) => break,
-            accepted = async { (slots.clone().acquire_owned().await, listener.accept().await) } => accepted,
-        };
-        let (slot, Ok((stream, address))) = accepted else {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            continue;
-        };
+    while let Some((slot, (stream, address))) = connections::next(&slots, || listener.accept(), &mut stop).await {
         let Some(held) = sources.hold(address.ip()) else {
             tracing::debug!(from = %address, "administration: a connection too many");
             continue;
