@@ -24,6 +24,7 @@ pub mod text;
 pub mod xml;
 
 pub use auth::authorizer::{Action, Authorizer, GrantAuthorizer, Target};
-pub use config::{Config, Limits};
-pub use http::server::{Connection, Handshake, Server, serve_connection};
+pub use config::{Config, Http2Limits, Limits};
+pub use http::server::{Connection, Handshake, Protocol, Server, Shaken, serve_connection};
 pub use http::service::S3Service;
+pub use http::sources::{HeldConnection, Source, Sources};

@@ -193,17 +193,113 @@ async fn lengths_must_be_said() {
 
 #[tokio::test]
 async fn too_many_requests_are_told_to_slow_down() {
-    let limits = Limits { requests_max: 1, ..small_limits() };
+    let wait = Duration::from_millis(200);
+    let limits = Limits { requests_max: 1, request_wait_max: wait, body_idle_timeout: Duration::from_secs(60), ..small_limits() };
     let fixture = Fixture::with(Config { limits, ..Config::default() }).await;
     let slow = fixture.client.signed(&object("PUT", "k").body("hello"));
     let mut raw = Raw::connect(&fixture).await;
     raw.write(&slow[..slow.len() - 1]).await;
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    let answer = fixture.get("k").await;
+    eventually("it runs", || fixture.service.running() == 1).await;
+    let (start, answer) = (tokio::time::Instant::now(), fixture.get("k").await);
     assert_eq!((answer.status, answer.code(), answer.header("retry-after")), (503, "SlowDown".into(), Some("1")));
+    assert!(start.elapsed() >= wait, "it was not waited for");
+    // Who waits is served when there is room.
+    let waiting = tokio::spawn({
+        let (client, get) = (fixture.client.clone(), object("HEAD", "none"));
+        async move { client.send(&get).await.unwrap().status }
+    });
+    eventually("it waits", || fixture.service.waiting() == 1 || waiting.is_finished()).await;
     raw.write(b"o").await;
     assert_eq!(raw.answer().await.status, 200);
+    assert!(matches!(waiting.await.unwrap(), 404 | 503));
     assert_eq!(fixture.get("k").await.text(), "hello");
+    assert_eq!((fixture.service.running(), fixture.service.waiting(), fixture.service.body_bytes()), (0, 0, 0));
+}
+
+/// Waits until something holds.
+async fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let end = tokio::time::Instant::now() + Duration::from_secs(30);
+    while !holds() {
+        assert!(tokio::time::Instant::now() < end, "{what}: not within 30 s");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn timeouts(fixture: &Fixture, waited_for: &str) -> u64 {
+    fixture.service.metrics().timeouts().find(|(name, _)| *name == waited_for).unwrap().1
+}
+
+/// A byte now and then is not silence, and yet not enough: neither of a body, nor of an answer.
+#[tokio::test]
+async fn who_drips_is_given_up() {
+    let limits = Limits { body_rate_min: 1 << 20, ..small_limits() };
+    let fixture = Fixture::with(Config { limits, ..Config::default() }).await;
+    fixture.put("large", vec![7; 1 << 20]).await;
+    let put = fixture.client.signed(&object("PUT", "k").body(vec![7; 1 << 20]));
+    let mut writer = Raw::connect(&fixture).await;
+    writer.write(&put[..head_end(&put)]).await;
+    let dripping = async {
+        for byte in put[head_end(&put)..].chunks(1) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            if writer.0.get_mut().write_all(byte).await.is_err() || timeouts(&fixture, "body") > 0 {
+                break;
+            }
+        }
+        writer.answer().await.code()
+    };
+    let code = tokio::time::timeout(Duration::from_secs(60), dripping).await.unwrap();
+    assert_eq!((code.as_str(), timeouts(&fixture, "body")), ("RequestTimeout", 1));
+
+    // More than the kernel takes by itself, of which nothing is read.
+    let get = fixture.client.signed(&object("GET", "large"));
+    let mut reader = Raw::connect(&fixture).await;
+    for _ in 0..64 {
+        reader.write(&get).await;
+    }
+    eventually("the reader is given up", || timeouts(&fixture, "reader") == 1).await;
+    eventually("nothing runs", || fixture.service.running() == 0).await;
+}
+
+#[tokio::test]
+async fn a_connection_that_rests_is_closed_and_one_that_begins_a_head_has_its_time() {
+    let limits = Limits { idle_timeout: Duration::from_millis(300), header_timeout: Duration::from_secs(2), ..small_limits() };
+    let fixture = Fixture::with(Config { limits, ..Config::default() }).await;
+    let get = fixture.client.signed(&object("GET", "none"));
+    let mut raw = Raw::connect(&fixture).await;
+    for _ in 0..3 {
+        raw.write(&get[..10]).await;
+        // Longer than it may rest: it does not.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        raw.write(&get[10..]).await;
+        assert_eq!(raw.answer().await.status, 404);
+    }
+    assert!(raw.is_closed().await);
+    assert_eq!(timeouts(&fixture, "head"), 0, "resting is no fault");
+    let mut raw = Raw::connect(&fixture).await;
+    raw.write(&get).await;
+    raw.answer().await;
+    raw.write(&get[..10]).await;
+    assert!(raw.is_closed().await);
+    assert_eq!(timeouts(&fixture, "head"), 1);
+}
+
+#[tokio::test]
+async fn a_source_has_as_many_connections_as_it_may() {
+    let limits = Limits { connections_per_source_max: Some(2), ..small_limits() };
+    let fixture = Fixture::with(Config { limits, ..Config::default() }).await;
+    eventually("the fixture's own is closed", || fixture.service.metrics().connections() == 0).await;
+    let get = fixture.client.signed(&object("GET", "none"));
+    let mut first = Raw::connect(&fixture).await;
+    let mut second = Raw::connect(&fixture).await;
+    for raw in [&mut first, &mut second] {
+        raw.write(&get).await;
+        assert_eq!(raw.answer().await.status, 404);
+    }
+    assert!(Raw::connect(&fixture).await.is_closed().await);
+    assert_eq!(fixture.service.metrics().connections_refused.get(), 1);
+    drop(first);
+    eventually("it is closed", || fixture.service.metrics().connections() == 1).await;
+    assert_eq!(fixture.get("none").await.status, 404);
 }
 
 #[tokio::test]

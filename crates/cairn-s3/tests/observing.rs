@@ -11,7 +11,6 @@ use cairn_testkit::s3_client::{BodyMode, Checksum, S3Request, encode, path};
 use common::{Fixture, ROOT, bucket, object, small_limits};
 use parking_lot::Mutex;
 use serde_json::Value;
-use tokio::io::AsyncWriteExt as _;
 
 type Lines = Arc<Mutex<Vec<String>>>;
 
@@ -102,9 +101,7 @@ async fn buckets_beyond_the_bound_share_their_numbers() {
 async fn a_client_that_goes_away_is_counted_and_told() {
     let (fixture, lines) = logged(all(Form::Json)).await;
     let whole = fixture.client.signed(&object("PUT", "k").body(vec![0; 50_000]));
-    let mut stream = tokio::net::TcpStream::connect(fixture.client.address).await.unwrap();
-    stream.write_all(&whole[..whole.len() - 10_000]).await.unwrap();
-    drop(stream);
+    fixture.send_all_but(&whole, 10_000).await;
     eventually("its end is told", || !lines.lock().is_empty()).await;
     let line: Value = serde_json::from_str(&lines.lock()[0]).unwrap();
     // Depending on what is seen first: the body that ends early, or the connection that is gone.

@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::admin::command::AdminOptions;
 use crate::doctor::DoctorOptions;
+use crate::limits::LimitOptions;
 
 /// S3 object storage whose data always stands in three datacentres.
 #[derive(Debug, Parser)]
@@ -70,6 +71,9 @@ pub struct ServeOptions {
     /// The administration API over the network.
     #[command(flatten)]
     pub admin_api: AdminApiOptions,
+    /// What clients may make the service do.
+    #[command(flatten)]
+    pub limits: LimitOptions,
     /// What is seen of the service.
     #[command(flatten)]
     pub observing: ObservingOptions,

@@ -12,7 +12,7 @@ use cairn_s3::{Config, GrantAuthorizer, Limits, S3Service, Server};
 use cairn_store::{Store, StoreConfig, StoreParts};
 use cairn_types::ids::ZONE_COUNT;
 use cairn_types::records::TenantName;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 
 use crate::access_log::Lines;
@@ -21,16 +21,15 @@ use crate::cli::ServeOptions;
 use crate::data_directory::{self, DataDirectory};
 use crate::embedded::{EngineSettings, Engines};
 use crate::metrics::Metrics;
+use crate::open_files;
 use crate::root_key::{self, RootKey};
-use crate::tls::Tls;
+use crate::tls::{Certificates, Files, Purpose, Tls};
 
 /// Why the service did not start, or ended: what happened, what was kept, and what comes next, in words for an administrator.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct ServeError(pub String);
 
-/// How long requests that run may go on after the signal to stop.
-const DRAIN_MAX: Duration = Duration::from_secs(30);
 /// What a new zone takes of its disk before anything is stored: prewritten files of the log, and a little.
 const NEW_ZONE_BYTES: u64 = 100 << 20;
 
@@ -43,19 +42,27 @@ pub(crate) fn run(options: ServeOptions) -> Result<(), ServeError> {
 
 async fn serve(options: ServeOptions) -> Result<(), ServeError> {
     let environment = Environment::real();
+    let open_files_max = open_files::raise();
     let data = DataDirectory::open(&options.data).await?;
     let places = data_directory::places(&data.path, &options.zones)?;
     let tls = match (&options.tls_cert, &options.tls_key) {
-        (Some(certificate), Some(key)) => Some(Arc::new(Tls::load(certificate, key)?)),
+        (Some(certificate), Some(key)) => {
+            // Their place must not change with the directory of the process.
+            let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+            let files = Files { certificate: absolute(certificate), key: absolute(key), client_authority: None };
+            let certificates = Certificates::load(Purpose::S3 { http2: options.limits.http2 }, files);
+            Some(Arc::new(certificates.map_err(|words| ServeError(format!("the TLS file {words}")))?))
+        }
         _ => None,
     };
     let admin_api = network::Settings::from_options(&options)?;
-    let listener = TcpListener::bind(options.listen).await.map_err(|error| {
+    let listener = listen(options.listen, options.limits.max_connections).map_err(|error| {
         ServeError(format!("cannot listen on {}: {error}. Give another address with --listen.", options.listen))
     })?;
     let root = root_key::load(&data.path)?;
     let admin = Admin::new(places.iter().map(|place| (place.name.clone(), place.path.clone())));
-    let observed = Observed::start(&admin, options.observing.metrics_listen).await?;
+    let certificates: Vec<_> = tls.iter().chain(admin_api.as_ref().map(|api| &api.certificates)).cloned().collect();
+    let observed = Observed::start(&admin, &certificates, options.observing.metrics_listen).await?;
     let administration = Listeners::start(&admin, &data.path, options.admin_listen, admin_api).await?;
     let reads = ReadSettings {
         hangs_after: Duration::from_millis(options.read_hangs_after_ms),
@@ -86,7 +93,9 @@ async fn serve(options: ServeOptions) -> Result<(), ServeError> {
         slots: engines.slots.clone(),
     });
     let counted_buckets_max = usize::try_from(options.observing.metrics_buckets).unwrap_or(usize::MAX);
-    let limits = Limits { object_bytes_max: options.max_object_size, counted_buckets_max, ..Limits::default() };
+    let mut limits = Limits { object_bytes_max: options.max_object_size, counted_buckets_max, ..options.limits.limits() };
+    limits.connections_max = open_files::allowed_connections(open_files_max, limits.connections_max);
+    let drain_max = limits.shutdown_timeout;
     let config = Config { region: options.region.clone(), domains: options.domains.clone(), is_tls: tls.is_some(), limits };
     let service =
         S3Service::new(store.clone(), Arc::new(GrantAuthorizer), config, environment.clock.clone(), &*environment.random);
@@ -96,10 +105,11 @@ async fn serve(options: ServeOptions) -> Result<(), ServeError> {
     let mut server = Server::new(service);
     let scheme = if tls.is_some() { "https" } else { "http" };
     if let Some(tls) = tls {
-        server = server.with_handshake(tls);
+        server = server.with_handshake(Arc::new(Tls(tls)));
     }
     let address = listener.local_addr().unwrap_or(options.listen);
     let (stop, stopped) = watch::channel(false);
+    let following = tokio::spawn(crate::tls::follow(certificates, stopped.clone()));
     let serving = tokio::spawn(server.run(listener, stopped));
     greet(scheme, address, &options.region, &data.path, &root, (&administration, observed.address));
     wait_for_signal().await;
@@ -107,12 +117,22 @@ async fn serve(options: ServeOptions) -> Result<(), ServeError> {
     admin.stopping();
     stop.send_replace(true);
     let _ = serving.await;
+    let _ = following.await;
     observed.stop().await;
     administration.stop().await;
-    store.stop(DRAIN_MAX).await;
+    store.stop(drain_max).await;
     engines.close().await;
     println!("Stopped. Everything that was acknowledged is on the disks.");
     Ok(())
+}
+
+/// Listens so that as many can be connecting at once as may be connected, as far as the kernel allows (`net.core.somaxconn`): of a crowd that comes
+/// at one moment, those for whom there is no place in its queue would see their connections reset.
+fn listen(address: SocketAddr, connections_max: u32) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(connections_max.clamp(128, 65_535))
 }
 
 /// The store on open engines, with its root key, which is made where there is none.
@@ -171,9 +191,13 @@ struct Observed {
 }
 
 impl Observed {
-    async fn start(admin: &Arc<Admin>, listen: Option<SocketAddr>) -> Result<Self, ServeError> {
+    async fn start(
+        admin: &Arc<Admin>,
+        certificates: &[Arc<Certificates>],
+        listen: Option<SocketAddr>,
+    ) -> Result<Self, ServeError> {
         let (lines, stop) = (Arc::new(Lines::default()), watch::Sender::new(false));
-        let metrics = Metrics::new(admin.clone(), lines.clone());
+        let metrics = Metrics::new(admin.clone(), lines.clone(), certificates.to_vec());
         let mut observed = Self { metrics, lines, address: None, stop, running: None };
         if let Some(address) = listen {
             let listener = TcpListener::bind(address).await.map_err(|error| {

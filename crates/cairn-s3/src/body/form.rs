@@ -28,10 +28,9 @@ impl FormInbound {
             let next = tokio::time::timeout(idle_timeout, next).await.map_err(|_| S3Error::new(&code::REQUEST_TIMEOUT))?;
             let piece = match next {
                 Some(Ok(piece)) => piece,
-                Some(Err(InboundError::Connection(error))) => {
-                    return Err(S3Error::new(&code::INCOMPLETE_BODY).detail(error.to_string()));
-                }
                 Some(Err(InboundError::Form(error))) => return Err(form_error(error)),
+                Some(Err(InboundError::Slow)) => return Err(S3Error::new(&code::REQUEST_TIMEOUT)),
+                Some(Err(error)) => return Err(S3Error::new(&code::INCOMPLETE_BODY).detail(error.to_string())),
                 None => return Err(form_error(FormError::Malformed)),
             };
             if let Some(head) = decoder.head(piece).map_err(form_error)? {

@@ -8,12 +8,15 @@ pub mod chunked;
 mod form;
 
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use cairn_store::api::{BodyFailed, Digests, ObjectBody, ObjectBodyExt as _};
 use cairn_types::{Checksum, ChecksumAlgorithm, ETag};
+use h2::RecvStream;
 use http_body::Body as _;
 use hyper::body::Incoming;
 use sha2::{Digest as _, Sha256};
@@ -25,6 +28,7 @@ use crate::checksum::headers::{self, Promised};
 use crate::checksum::{Computed, HasherSet};
 use crate::error::{S3Error, code};
 use crate::form::multipart::FormError;
+use crate::http::patience::Patience;
 use crate::text::{base64, hexadecimal};
 use chunked::{ChunkedDecoder, ChunkedError, Event, Framing, Trailer};
 pub use form::FormInbound;
@@ -35,10 +39,14 @@ pub struct Inbound {
     /// Whether anything was asked of it: the client of an `Expect: 100-continue` sends nothing before.
     is_polled: bool,
     received: u64,
+    /// With a client that is slow.
+    patience: Option<Patience>,
 }
 
 enum Source {
     Connection(Incoming),
+    /// The flag is set once anything was asked of it and has not come.
+    Stream(RecvStream, Arc<AtomicBool>),
     Memory(std::collections::VecDeque<Bytes>),
     Form(Box<FormInbound>),
 }
@@ -49,6 +57,12 @@ pub enum InboundError {
     /// The connection broke, or the body was shorter than its `Content-Length`.
     #[error(transparent)]
     Connection(#[from] hyper::Error),
+    /// The same by HTTP/2.
+    #[error(transparent)]
+    Stream(#[from] h2::Error),
+    /// They come too slowly.
+    #[error("the body comes too slowly")]
+    Slow,
     /// They are not the form that they should be.
     #[error(transparent)]
     Form(#[from] FormError),
@@ -58,33 +72,77 @@ impl Inbound {
     /// From a connection.
     #[must_use]
     pub fn from_connection(incoming: Incoming) -> Self {
-        Self { source: Source::Connection(incoming), is_polled: false, received: 0 }
+        Self::of(Source::Connection(incoming))
+    }
+
+    /// From a stream of HTTP/2; `is_awaited` is set once its bytes were asked for and were not there.
+    #[must_use]
+    pub(crate) fn from_stream(stream: RecvStream, is_awaited: Arc<AtomicBool>) -> Self {
+        Self::of(Source::Stream(stream, is_awaited))
     }
 
     /// From memory, for tests and fuzzing: pieces in order.
     #[must_use]
     pub fn from_memory(pieces: impl IntoIterator<Item = Bytes>) -> Self {
         let pieces = pieces.into_iter().filter(|piece| !piece.is_empty()).collect();
-        Self { source: Source::Memory(pieces), is_polled: false, received: 0 }
+        Self::of(Source::Memory(pieces))
     }
 
     /// The file of a form, whose fields were read.
     #[must_use]
     pub fn from_form(form: FormInbound) -> Self {
-        Self { source: Source::Form(Box::new(form)), is_polled: true, received: 0 }
+        Self { is_polled: true, ..Self::of(Source::Form(Box::new(form))) }
+    }
+
+    fn of(source: Source) -> Self {
+        Self { source, is_polled: false, received: 0, patience: None }
+    }
+
+    /// Gives up a client that is slower than this.
+    pub(crate) fn set_patience(&mut self, patience: Patience) {
+        self.patience = Some(patience);
     }
 
     /// The next bytes.
     fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, InboundError>>> {
         self.is_polled = true;
+        let polled = self.poll_source(context);
+        let Some(patience) = &mut self.patience else { return polled };
+        match &polled {
+            Poll::Ready(Some(Ok(bytes))) => patience.moved(bytes.len()),
+            Poll::Pending if patience.poll_lost(context).is_ready() => return Poll::Ready(Some(Err(InboundError::Slow))),
+            _ => {}
+        }
+        polled
+    }
+
+    fn poll_source(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, InboundError>>> {
         match &mut self.source {
             Source::Memory(pieces) => Poll::Ready(pieces.pop_front().map(Ok)),
             Source::Form(form) => form.poll_file(context),
+            Source::Stream(stream, is_awaited) => loop {
+                match stream.poll_data(context) {
+                    Poll::Pending => {
+                        is_awaited.store(true, Ordering::Relaxed);
+                        return Poll::Pending;
+                    }
+                    Poll::Ready(None) => return Poll::Ready(None),
+                    Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error.into()))),
+                    Poll::Ready(Some(Ok(data))) => {
+                        // The client may send as much again: from here on the store bounds what is held.
+                        let _ = stream.flow_control().release_capacity(data.len());
+                        if !data.is_empty() {
+                            self.received += data.len() as u64;
+                            return Poll::Ready(Some(Ok(data)));
+                        }
+                    }
+                }
+            },
             Source::Connection(incoming) => loop {
                 match ready!(Pin::new(&mut *incoming).poll_frame(context)) {
                     None => return Poll::Ready(None),
                     Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
-                    // Trailers of HTTP's own chunked coding mean nothing in S3.
+                    // HTTP's own trailers mean nothing in S3.
                     Some(Ok(frame)) => {
                         if let Ok(data) = frame.into_data()
                             && !data.is_empty()
@@ -109,6 +167,7 @@ impl Inbound {
     pub fn is_at_end(&self) -> bool {
         match &self.source {
             Source::Connection(incoming) => incoming.is_end_stream(),
+            Source::Stream(stream, _) => stream.is_end_stream(),
             Source::Memory(pieces) => pieces.is_empty(),
             Source::Form(form) => form.inbound().is_at_end(),
         }
@@ -120,6 +179,15 @@ impl Inbound {
         match self.source {
             Source::Form(form) => form.into_inbound(),
             source => Self { source, ..self },
+        }
+    }
+
+    /// Whether it is a stream of HTTP/2, which ends without the connection.
+    #[must_use]
+    pub fn is_stream(&self) -> bool {
+        match &self.source {
+            Source::Form(form) => form.inbound().is_stream(),
+            source => matches!(source, Source::Stream(..)),
         }
     }
 
@@ -263,8 +331,9 @@ impl<'a> VerifiedBody<'a> {
             }
             Poll::Ready(Some(Err(error))) => {
                 let error = match error {
-                    InboundError::Connection(error) => S3Error::new(&code::INCOMPLETE_BODY).detail(error.to_string()),
+                    InboundError::Slow => S3Error::new(&code::REQUEST_TIMEOUT),
                     InboundError::Form(error) => form::form_error(error),
+                    error => S3Error::new(&code::INCOMPLETE_BODY).detail(error.to_string()),
                 };
                 Poll::Ready(self.fail(error))
             }

@@ -1,7 +1,8 @@
 //! Connections: accepted within bounds, served, drained at the end.
 //!
-//! A connection that sends no whole request head in time is closed, heads are bounded in bytes and number of headers (hyper answers 431
-//! and 400 by itself), and the number of connections is bounded: what is over it waits in the kernel's queue.
+//! A connection that sends no whole request head in time is closed, and so is one that rests for too long; heads are bounded in bytes and
+//! number of headers (hyper answers 431 and 400 by itself); and the number of connections is bounded: what is over it waits in the kernel's
+//! queue, and what is over the bound of one source is closed. Which HTTP is spoken is agreed upon in the handshake (ALPN, RFC 7301).
 
 use std::convert::Infallible;
 use std::io;
@@ -9,25 +10,41 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use super::service::S3Service;
-use crate::body::Inbound;
+use super::sources::{HeldConnection, Sources};
+use super::{http1, http2};
+use crate::observe::WaitedFor;
 
 /// A connection after its handshake.
 pub trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
 
+/// What is spoken on a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2.
+    Http2,
+}
+
+/// What came of a handshake.
+pub struct Shaken {
+    /// The connection.
+    pub stream: Box<dyn Connection>,
+    /// What is spoken on it.
+    pub protocol: Protocol,
+}
+
 /// Turns a TCP connection into one that HTTP can be spoken on: TLS.
 pub trait Handshake: Send + Sync + 'static {
     /// Shakes hands.
-    fn accept(&self, stream: TcpStream) -> BoxFuture<'static, io::Result<Box<dyn Connection>>>;
+    fn accept(&self, stream: TcpStream) -> BoxFuture<'static, io::Result<Shaken>>;
 }
 
 /// Serves a listener until told to stop.
@@ -55,6 +72,7 @@ impl Server {
     pub async fn run(self, listener: TcpListener, mut stop: watch::Receiver<bool>) {
         let limits = self.service.shared().config.limits.clone();
         let slots = Arc::new(Semaphore::new(limits.connections_max));
+        let sources = limits.connections_per_source_max.map(Sources::new);
         // Every connection holds a sender; when the last one is gone, all are closed.
         let (alive, mut all_closed) = mpsc::channel::<Infallible>(1);
         loop {
@@ -72,20 +90,17 @@ impl Server {
                     continue;
                 }
             };
+            let held = sources.as_ref().map(|sources| sources.hold(peer.ip()));
+            if let Some(None) = held {
+                self.service.metrics().connections_refused.add(1);
+                continue;
+            }
             let _ = stream.set_nodelay(true);
-            let (service, handshake, stop, alive) = (self.service.clone(), self.handshake.clone(), stop.clone(), alive.clone());
-            let header_timeout = limits.header_timeout;
+            let open = Open { _counted: Counted::new(&self.service), _slot: slot, _held: held.flatten(), _alive: alive.clone() };
+            let (service, handshake, stop) = (self.service.clone(), self.handshake.clone(), stop.clone());
             tokio::spawn(async move {
-                let counted = Counted::new(&service);
-                match handshake {
-                    None => serve_connection(stream, Some(peer), service, stop).await,
-                    Some(handshake) => match tokio::time::timeout(header_timeout, handshake.accept(stream)).await {
-                        Ok(Ok(stream)) => serve_connection(stream, Some(peer), service, stop).await,
-                        Ok(Err(error)) => tracing::debug!(%error, "a handshake failed"),
-                        Err(_) => tracing::debug!("a handshake took too long"),
-                    },
-                }
-                drop((counted, slot, alive));
+                serve_accepted(stream, peer, service, handshake, stop).await;
+                drop(open);
             });
         }
         drop((listener, alive));
@@ -95,7 +110,45 @@ impl Server {
     }
 }
 
-/// Counts a connection as open until it is dropped, also by a panic.
+/// What an open connection holds; given back when dropped, also by a panic.
+struct Open {
+    _counted: Counted,
+    _slot: OwnedSemaphorePermit,
+    _held: Option<HeldConnection>,
+    _alive: mpsc::Sender<Infallible>,
+}
+
+async fn serve_accepted(
+    stream: TcpStream,
+    peer: SocketAddr,
+    service: S3Service,
+    handshake: Option<Arc<dyn Handshake>>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let Some(handshake) = handshake else {
+        return http1::serve(stream, Some(peer), service, stop).await;
+    };
+    let timeout = service.shared().config.limits.header_timeout;
+    let shaken = tokio::select! {
+        shaken = tokio::time::timeout(timeout, handshake.accept(stream)) => shaken,
+        // Nobody who has not even come in is waited for.
+        () = stopped(&mut stop) => return,
+    };
+    match shaken {
+        Ok(Ok(Shaken { stream, protocol: Protocol::Http1 })) => http1::serve(stream, Some(peer), service, stop).await,
+        Ok(Ok(Shaken { stream, protocol: Protocol::Http2 })) => http2::serve(stream, Some(peer), service, stop).await,
+        Ok(Err(error)) => {
+            service.metrics().handshakes_failed.add(1);
+            tracing::debug!(%error, "a handshake failed");
+        }
+        Err(_) => {
+            service.metrics().timed_out(WaitedFor::Handshake);
+            tracing::debug!("a handshake took too long");
+        }
+    }
+}
+
+/// Counts a connection as open.
 struct Counted(S3Service);
 
 impl Counted {
@@ -117,7 +170,8 @@ async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> io::Result<(T
     Ok((stream, peer, slot))
 }
 
-async fn stopped(stop: &mut watch::Receiver<bool>) {
+/// Waits until `stop` holds true, or nobody is left to say so.
+pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
@@ -126,30 +180,7 @@ pub async fn serve_connection(
     stream: impl Connection + 'static,
     peer: Option<SocketAddr>,
     service: S3Service,
-    mut stop: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
 ) {
-    let limits = &service.shared().config.limits;
-    let mut builder = http1::Builder::new();
-    builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_timeout)
-        .max_headers(limits.header_count_max)
-        // hyper's floor is 8 KiB.
-        .max_buf_size(limits.header_bytes_max.max(8 << 10));
-    let handler = service_fn(|request: http::Request<hyper::body::Incoming>| {
-        let service = service.clone();
-        async move { Ok::<_, Infallible>(service.call(peer, request.map(Inbound::from_connection)).await) }
-    });
-    let connection = builder.serve_connection(TokioIo::new(stream), handler);
-    let mut connection = std::pin::pin!(connection);
-    let outcome = tokio::select! {
-        outcome = connection.as_mut() => outcome,
-        () = stopped(&mut stop) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = outcome {
-        tracing::debug!(%error, "a connection ended early");
-    }
+    http1::serve(stream, peer, service, stop).await;
 }

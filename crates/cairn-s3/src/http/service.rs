@@ -4,26 +4,30 @@
 //! body is not read (a client that waits for `100 Continue` is not told to go on) before that.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use cairn_disk::{Clock, Random};
 use cairn_store::api::{Bucket, ObjectStore};
 use cairn_types::TenantId;
-use http::header::{AUTHORIZATION, CONNECTION, EXPECT, HOST, ORIGIN, SERVER};
+use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, ORIGIN, SERVER};
 use http::{HeaderName, HeaderValue, Method, Request, request::Parts};
+use parking_lot::Mutex;
 
+use super::admission::{Admission, AdmissionLimits, Admitted};
 use super::cors;
+use super::patience::Patience;
 use super::query::Query;
 use super::request_id::{RequestId, RequestIds};
 use super::response::{self, S3Response};
+use super::sources::Source;
 use super::target::{bucket_of_host, parse_target};
 use crate::auth::authorizer::Authorizer;
 use crate::auth::{self, Authenticator};
 use crate::body::Inbound;
 use crate::config::Config;
 use crate::error::{S3Error, S3Result, code};
-use crate::observe::{AccessLog, Notes, Observed, OperationLabel, RequestMetrics};
+use crate::observe::{AccessLog, Notes, Observed, OperationLabel, RequestMetrics, WaitedFor};
 use crate::operation;
 
 /// Serves S3 from a store.
@@ -47,17 +51,13 @@ pub struct Shared {
     pub(crate) access_log: OnceLock<AccessLog>,
     authenticator: Authenticator,
     request_ids: RequestIds,
-    running: Arc<AtomicUsize>,
+    admission: Arc<Admission>,
+    /// When the log was last told of overload.
+    warned_at: Mutex<Option<Duration>>,
 }
 
-/// Counts a request as running until it is dropped.
-pub struct RequestPermit(Arc<AtomicUsize>);
-
-impl Drop for RequestPermit {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
+/// What a request that runs holds, until its answer is out.
+pub type RequestPermit = Admitted;
 
 impl S3Service {
     /// A service.
@@ -76,9 +76,15 @@ impl S3Service {
             default_tenant: TenantId::DEFAULT,
             authenticator: Authenticator::new(config.region.clone()),
             request_ids: RequestIds::new(random),
-            running: Arc::new(AtomicUsize::new(0)),
+            admission: Admission::new(AdmissionLimits {
+                running_max: config.limits.requests_max,
+                bytes_max: config.limits.body_bytes_max,
+                waiting_max: config.limits.requests_waiting_max,
+                wait_max: config.limits.request_wait_max,
+            }),
             metrics: RequestMetrics::new(config.limits.counted_buckets_max),
             access_log: OnceLock::new(),
+            warned_at: Mutex::default(),
             config,
         }))
     }
@@ -103,7 +109,19 @@ impl S3Service {
     /// How many requests are running.
     #[must_use]
     pub fn running(&self) -> usize {
-        self.0.running.load(Ordering::Relaxed)
+        self.0.admission.running()
+    }
+
+    /// How many requests wait until they may run.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.0.admission.waiting()
+    }
+
+    /// What bodies on their way in may hold outside the store now, bytes.
+    #[must_use]
+    pub fn body_bytes(&self) -> u64 {
+        self.0.admission.bytes()
     }
 
     /// Answers a request, which came from `peer` where that is known. Every failure becomes an answer.
@@ -116,14 +134,22 @@ impl S3Service {
         let expects_continue = parts.headers.contains_key(EXPECT);
         let had_body = !inbound.is_at_end();
         let about = OnceLock::new();
-        let (permit, outcome) = match shared.admit() {
+        let limits = &shared.config.limits;
+        inbound.set_patience(Patience::new(limits.body_idle_timeout, limits.body_rate_min));
+        let (permit, outcome) = match shared.admit(&parts, peer, had_body).await {
             Ok(permit) => (Some(permit), shared.handle(&parts, &mut inbound, &mut observed.notes, &about).await),
             Err(error) => (None, Err(error)),
         };
         let (mut response, error) = match outcome {
             Ok(response) => (response, None),
             Err(error) => {
-                log(&error, &parts, &request_id);
+                // Of those for whom there is no room the log is told together.
+                if permit.is_some() {
+                    log(&error, &parts, &request_id);
+                }
+                if *error.code() == code::REQUEST_TIMEOUT {
+                    shared.metrics.timed_out(WaitedFor::Body);
+                }
                 // A page is told why, too.
                 if permit.is_some()
                     && about.get().is_none()
@@ -167,13 +193,33 @@ impl Shared {
         &self.authenticator
     }
 
-    fn admit(&self) -> S3Result<RequestPermit> {
-        let permit = RequestPermit(Arc::clone(&self.running));
-        if self.running.fetch_add(1, Ordering::Relaxed) >= self.config.limits.requests_max {
+    /// Waits for room.
+    async fn admit(&self, parts: &Parts, peer: Option<SocketAddr>, has_body: bool) -> S3Result<RequestPermit> {
+        let source = peer.map_or_else(Source::others, |peer| Source::of(peer.ip()));
+        let bytes = if has_body {
+            let length = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+            length.unwrap_or(u64::MAX).min(self.config.limits.body_share_bytes())
+        } else {
+            0
+        };
+        self.admission.admit(source, bytes).await.map_err(|_| {
             self.metrics.slowed_down.add(1);
-            return Err(S3Error::new(&code::SLOW_DOWN));
+            self.warn_of_overload();
+            S3Error::new(&code::SLOW_DOWN)
+        })
+    }
+
+    /// Says in the log now and then that requests are refused: a line for each would be another burden.
+    fn warn_of_overload(&self) {
+        const EVERY: Duration = Duration::from_secs(10);
+        let now = self.clock.monotonic();
+        let Some(mut warned_at) = self.warned_at.try_lock() else { return };
+        if warned_at.is_none_or(|at| now.saturating_sub(at) >= EVERY) {
+            *warned_at = Some(now);
+            let (running, waiting, since_start) =
+                (self.admission.running(), self.admission.waiting(), self.metrics.slowed_down.get());
+            tracing::warn!(running, waiting, since_start, "there is no room for more requests: clients are told to slow down");
         }
-        Ok(permit)
     }
 
     async fn handle(
@@ -246,7 +292,8 @@ impl Shared {
 
     /// Leaves the connection in a state in which it can serve the next request, or be closed with the client having seen its answer.
     fn leave(&self, inbound: Inbound) {
-        if inbound.is_at_end() {
+        // A stream of HTTP/2 ends by itself.
+        if inbound.is_at_end() || inbound.is_stream() {
             return;
         }
         let limits = &self.config.limits;

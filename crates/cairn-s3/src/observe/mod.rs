@@ -37,6 +37,22 @@ pub enum Outcome {
 /// The labels of [`Outcome`], in the order of [`StatusCounts`].
 pub const OUTCOMES: [&str; 5] = ["2xx", "3xx", "4xx", "5xx", "abandoned"];
 
+/// What was waited for in vain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WaitedFor {
+    /// The end of a handshake.
+    Handshake,
+    /// A request's head.
+    Head,
+    /// More of a request's body.
+    Body,
+    /// Somebody who takes the answer.
+    Reader,
+}
+
+/// The labels of [`WaitedFor`], in its order.
+pub const WAITED_FOR: [&str; 4] = ["handshake", "head", "body", "reader"];
+
 /// Requests by outcome.
 #[derive(Debug, Default)]
 pub struct StatusCounts([Counter; OUTCOMES.len()]);
@@ -91,6 +107,11 @@ pub struct RequestMetrics {
     pub slowed_down: Counter,
     /// Answers whose body broke off: damage that could not be made good, or a client that went away.
     pub broken_off: Counter,
+    /// Connections that were closed at once because their source had as many as it may.
+    pub connections_refused: Counter,
+    /// Handshakes that came to nothing.
+    pub handshakes_failed: Counter,
+    timeouts: [Counter; WAITED_FOR.len()],
     connections: AtomicU64,
 }
 
@@ -114,6 +135,9 @@ impl RequestMetrics {
             buckets: BucketTable::new(buckets_max),
             slowed_down: Counter::new(),
             broken_off: Counter::new(),
+            connections_refused: Counter::new(),
+            handshakes_failed: Counter::new(),
+            timeouts: [const { Counter::new() }; WAITED_FOR.len()],
             connections: AtomicU64::new(0),
         }
     }
@@ -127,6 +151,17 @@ impl RequestMetrics {
     #[must_use]
     pub fn connections(&self) -> u64 {
         self.connections.load(Ordering::Relaxed)
+    }
+
+    /// What was waited for in vain, with how often.
+    pub fn timeouts(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        WAITED_FOR.into_iter().zip(self.timeouts.iter().map(Counter::get))
+    }
+
+    pub(crate) fn timed_out(&self, waited_for: WaitedFor) {
+        if let Some(counter) = self.timeouts.get(waited_for as usize) {
+            counter.add(1);
+        }
     }
 
     pub(crate) fn connection_opened(&self) {

@@ -6,12 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cairn_disk::Environment;
-use cairn_s3::{Config, GrantAuthorizer, Limits, S3Service, Server};
+use cairn_s3::{Config, GrantAuthorizer, Handshake, Limits, Protocol, S3Service, Server, Shaken};
 use cairn_store::api::{Access, AccessKey, Bucket, Grant, GrantScope, ObjectStore as _, SecretAccessKey};
 use cairn_testkit::memory_store::MemoryStore;
-use cairn_testkit::s3_client::{Answer, S3Client, S3Request, path};
+use cairn_testkit::s3_client::{Answer, S3Client, S3Request, http2, path};
 use cairn_types::{AccountId, TenantId};
-use tokio::net::TcpListener;
+use futures::future::BoxFuture;
+
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -32,6 +35,18 @@ pub struct Fixture {
 /// The id of the key that may do everything.
 pub const ROOT: &str = "AKIAIOSFODNN7EXAMPLE";
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
+
+/// Whether this program asks everything by HTTP/2: `tests/http2.rs` has the other programs' tests in it.
+pub const IS_HTTP2: bool = matches!(env!("CARGO_CRATE_NAME").as_bytes(), b"http2");
+
+/// A handshake that agrees on HTTP/2 without a word. What TLS agrees upon is tested with the binary.
+pub struct PlainHttp2;
+
+impl Handshake for PlainHttp2 {
+    fn accept(&self, stream: TcpStream) -> BoxFuture<'static, std::io::Result<Shaken>> {
+        Box::pin(async move { Ok(Shaken { stream: Box::new(stream), protocol: Protocol::Http2 }) })
+    }
+}
 
 /// Bounds that tests can reach.
 pub fn small_limits() -> Limits {
@@ -62,7 +77,12 @@ impl Fixture {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = watch::channel(false);
-        let server = tokio::spawn(Server::new(service.clone()).run(listener, stopped));
+        let mut server = Server::new(service.clone());
+        if IS_HTTP2 {
+            server = server.with_handshake(Arc::new(PlainHttp2));
+            http2::speak_at(address);
+        }
+        let server = tokio::spawn(server.run(listener, stopped));
         let client = S3Client {
             address,
             host: address.to_string(),
@@ -108,6 +128,23 @@ impl Fixture {
     pub async fn outcome(&self, request: &S3Request) -> (u16, String) {
         let answer = self.send(request).await;
         (answer.status, answer.code())
+    }
+
+    /// Sends a request without its last bytes, and goes away.
+    pub async fn send_all_but(&self, bytes: &[u8], count: usize) {
+        let mut stream = TcpStream::connect(self.client.address).await.unwrap();
+        if !IS_HTTP2 {
+            return stream.write_all(&bytes[..bytes.len() - count]).await.unwrap();
+        }
+        let (mut sender, connection) = h2::client::handshake(stream).await.unwrap();
+        let connection = tokio::spawn(connection);
+        let (head, body) = http2::request(bytes).unwrap();
+        let (_answering, mut sending) = sender.send_request(head, false).unwrap();
+        sending.send_data(body.slice(..body.len() - count), false).unwrap();
+        while self.service.running() == 0 {
+            tokio::task::yield_now().await;
+        }
+        connection.abort();
     }
 
     /// Writes an object.

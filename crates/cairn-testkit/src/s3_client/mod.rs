@@ -3,6 +3,7 @@
 //! It shares no code with the server, so that one misreading of the specification cannot hide in both. One connection per request, unless a
 //! test exchanges raw bytes itself ([`exchange`]).
 
+pub mod http2;
 mod signing;
 mod wire;
 

@@ -61,8 +61,12 @@ pub(super) fn request_bytes(method: &str, target: &str, headers: &[(String, Stri
     out
 }
 
-/// Opens a connection, sends bytes, and reads one answer; the server may answer before it has read all.
+/// Opens a connection, sends bytes, and reads one answer; the server may answer before it has read all. Where HTTP/2 is spoken at the address
+/// ([`super::http2::speak_at`]), what the bytes say is said in it.
 pub async fn exchange(address: SocketAddr, bytes: &[u8], is_head: bool) -> io::Result<Answer> {
+    if super::http2::is_spoken_at(address) {
+        return super::http2::exchange(address, bytes).await;
+    }
     let stream = TcpStream::connect(address).await?;
     let (reader, mut writer) = stream.into_split();
     let bytes = bytes.to_vec();

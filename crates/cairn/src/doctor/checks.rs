@@ -15,7 +15,7 @@ use crate::admin::api::{FailureCode, StoreStatus, ZonePhase};
 use crate::admin::client::Client;
 use crate::cli::ServeOptions;
 use crate::data_directory::zone_places;
-use crate::tls::Tls;
+use crate::tls::{Certificates, Files, Purpose};
 
 /// Less is not enough for a zone to begin with, bytes.
 const FREE_BYTES_MIN: u64 = 100 << 20;
@@ -251,7 +251,8 @@ fn clock(environment: &Environment, places: &[ZonePlace; ZONE_COUNT]) -> Finding
 }
 
 fn open_files() -> Finding {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    // The service raises its own limit as far as it may.
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
     match limit {
         Some(limit) if limit < FILES_MIN => Finding::warning(
             "openFiles",
@@ -266,11 +267,12 @@ fn open_files() -> Finding {
 
 fn certificate_file(check: &'static str, chain: &Path, key: &Path, now: u64) -> Finding {
     let file = chain.display();
-    if let Err(error) = Tls::load(chain, key) {
+    let files = Files { certificate: chain.to_owned(), key: key.to_owned(), client_authority: None };
+    if let Err(words) = Certificates::load(Purpose::S3 { http2: true }, files) {
         let means = "`cairn serve` does not start with them.";
         return Finding::problem(
             check,
-            format!("{}.", error.0),
+            format!("The TLS file {words}."),
             means,
             "Give a certificate chain and its private key, both PEM.",
         );
@@ -285,7 +287,7 @@ fn certificate_file(check: &'static str, chain: &Path, key: &Path, now: u64) -> 
         String::from_utf8_lossy(moment.get(..10).unwrap_or_default()).into_owned()
     };
     let found = format!("{file} is good from {} to {}.", day(from), day(to));
-    let renew = "Renew it, and start the service again.";
+    let renew = "Renew it: a service that runs reads the new files by itself.";
     if now < from || now > to {
         Finding::problem(check, found, "It is not good now: every client refuses the connection.", renew)
     } else if to - now < RENEW_BEFORE_SECONDS {

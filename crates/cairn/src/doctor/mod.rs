@@ -4,7 +4,7 @@
 //!
 //! Exit codes: 0 all is well, 3 there are warnings, 1 there are problems, 2 the command line is wrong.
 
-mod certificate;
+pub mod certificate;
 mod checks;
 mod disk;
 

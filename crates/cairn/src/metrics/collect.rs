@@ -14,6 +14,7 @@ use super::process::Process;
 use crate::access_log::Lines;
 use crate::admin::api::{self, ZonePhase};
 use crate::admin::{Admin, Open, TenantNames, zone_status};
+use crate::tls::Certificates;
 
 /// The bucket that stands for all without numbers of their own: no bucket can have this name.
 const OTHER_BUCKETS: &str = "_other";
@@ -23,7 +24,12 @@ const MICROSECONDS: u32 = 1_000_000;
 const STATES: [&str; 6] = ["opening", "catching_up", "rebuilding", "voting", "away", "refused"];
 
 /// Everything that can be said now.
-pub async fn collect(admin: &Arc<Admin>, service: Option<&S3Service>, lines: &Lines) -> String {
+pub async fn collect(
+    admin: &Arc<Admin>,
+    service: Option<&S3Service>,
+    lines: &Lines,
+    certificates: &[Arc<Certificates>],
+) -> String {
     let mut text = Exposition::new();
     text.family(&INFO).sample(&[env!("CARGO_PKG_VERSION")], 1);
     text.single(&READY, u8::from(admin.readiness().is_ok()));
@@ -31,6 +37,7 @@ pub async fn collect(admin: &Arc<Admin>, service: Option<&S3Service>, lines: &Li
         requests(&mut text, service);
     }
     text.single(&LOG_DROPPED, lines.dropped());
+    tls(&mut text, certificates);
     if let Ok(open) = admin.open() {
         if let Some(service) = service {
             buckets(&mut text, service, open).await;
@@ -71,8 +78,35 @@ fn requests(text: &mut Exposition, service: &S3Service) {
     }
     text.single(&S3_RUNNING, service.running());
     text.single(&S3_SLOWED_DOWN, metrics.slowed_down.get());
+    text.single(&S3_WAITING, service.waiting());
+    text.single(&S3_BODY_MEMORY, service.body_bytes());
+    let mut samples = text.family(&S3_TIMEOUTS);
+    for (waited_for, count) in metrics.timeouts() {
+        samples.sample(&[waited_for], count);
+    }
     text.single(&S3_BROKEN_OFF, metrics.broken_off.get());
+    text.single(&S3_CONNECTIONS_REFUSED, metrics.connections_refused.get());
+    text.single(&S3_HANDSHAKES_FAILED, metrics.handshakes_failed.get());
     text.single(&S3_CONNECTIONS, metrics.connections());
+}
+
+fn tls(text: &mut Exposition, certificates: &[Arc<Certificates>]) {
+    let all: Vec<_> = certificates.iter().map(|certificates| certificates.status()).collect();
+    let mut samples = text.family(&TLS_RELOADS);
+    for status in &all {
+        let listener = status.purpose.name();
+        samples.sample(&[listener, "replaced"], status.replaced).sample(&[listener, "failed"], status.failed);
+    }
+    let mut samples = text.family(&TLS_STALE);
+    for status in &all {
+        samples.sample(&[status.purpose.name()], u8::from(status.is_stale));
+    }
+    let mut samples = text.family(&TLS_NOT_AFTER);
+    for status in &all {
+        if let Some(not_after) = status.not_after_seconds {
+            samples.sample(&[status.purpose.name()], not_after);
+        }
+    }
 }
 
 async fn buckets(text: &mut Exposition, service: &S3Service, open: &Open) {

@@ -27,9 +27,20 @@ families! {
     S3_SENT = "cairn_s3_sent_bytes_total" Counter ["operation"] "Bytes of answers' bodies.";
     S3_RUNNING = "cairn_s3_requests_running" Gauge [] "S3 requests that run now.";
     S3_SLOWED_DOWN = "cairn_s3_requests_slowed_down_total" Counter []
-        "Requests that were answered SlowDown because too many ran at once.";
+        "Requests that were answered SlowDown because there was no room for them in time.";
+    S3_WAITING = "cairn_s3_requests_waiting" Gauge [] "S3 requests that wait until there is room for them.";
+    S3_BODY_MEMORY = "cairn_s3_body_memory_bytes" Gauge [] "What bodies on their way in may hold now beside the store's own memory.";
+    S3_TIMEOUTS = "cairn_s3_timeouts_total" Counter ["waited_for"]
+        "What clients were given up for: a handshake, a head, or more of a body that did not come in time, or an answer that nobody took (reader).";
     S3_BROKEN_OFF = "cairn_s3_answers_broken_off_total" Counter [] "Answers whose body did not go out whole.";
+    S3_CONNECTIONS_REFUSED = "cairn_s3_connections_refused_total" Counter []
+        "Connections that were closed at once because their address had as many as it may.";
+    S3_HANDSHAKES_FAILED = "cairn_s3_handshakes_failed_total" Counter [] "TLS handshakes that came to nothing.";
     S3_CONNECTIONS = "cairn_s3_connections" Gauge [] "Connections to the S3 address that are open now.";
+    TLS_RELOADS = "cairn_tls_reloads_total" Counter ["listener", "result"]
+        "How often TLS files had changed: their certificates were replaced, or could not be used (failed).";
+    TLS_STALE = "cairn_tls_stale" Gauge ["listener"] "1 while TLS files hold what cannot be used, so that older certificates are in force.";
+    TLS_NOT_AFTER = "cairn_tls_not_after_seconds" Gauge ["listener"] "Until when the certificate in force is good, seconds since 1970.";
     LOG_DROPPED = "cairn_access_log_lines_dropped_total" Counter []
         "Lines of the access log that were dropped because whoever reads them did not keep up.";
 

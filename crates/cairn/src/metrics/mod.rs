@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use crate::access_log::Lines;
 use crate::admin::Admin;
 use crate::admin::connections::{self, Answer};
+use crate::tls::Certificates;
 
 /// The most connections at a time.
 const CONNECTIONS_MAX: usize = 16;
@@ -34,14 +35,15 @@ const GATHER_TIMEOUT: Duration = Duration::from_secs(9);
 pub struct Metrics {
     admin: Arc<Admin>,
     lines: Arc<Lines>,
+    certificates: Vec<Arc<Certificates>>,
     service: OnceLock<S3Service>,
     last: tokio::sync::Mutex<Option<(Instant, String)>>,
 }
 
 impl Metrics {
     /// Of a service that starts.
-    pub fn new(admin: Arc<Admin>, lines: Arc<Lines>) -> Arc<Self> {
-        Arc::new(Self { admin, lines, service: OnceLock::new(), last: tokio::sync::Mutex::default() })
+    pub fn new(admin: Arc<Admin>, lines: Arc<Lines>, certificates: Vec<Arc<Certificates>>) -> Arc<Self> {
+        Arc::new(Self { admin, lines, certificates, service: OnceLock::new(), last: tokio::sync::Mutex::default() })
     }
 
     /// S3 is about to be served.
@@ -56,7 +58,7 @@ impl Metrics {
         {
             return text.clone();
         }
-        let text = collect::collect(&self.admin, self.service.get(), &self.lines).await;
+        let text = collect::collect(&self.admin, self.service.get(), &self.lines, &self.certificates).await;
         *last = Some((Instant::now(), text.clone()));
         text
     }

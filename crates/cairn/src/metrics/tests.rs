@@ -53,7 +53,7 @@ fn alarms_are_about_metrics_that_there_are() {
 
 #[tokio::test]
 async fn before_the_store_is_open_it_says_so() {
-    let metrics = Metrics::new(Admin::new([]), Arc::default());
+    let metrics = Metrics::new(Admin::new([]), Arc::default(), Vec::new());
     let answer = metrics.answer(&Method::GET, "/metrics").await;
     assert_eq!(answer.status(), StatusCode::OK);
     assert_eq!(answer.headers()[CONTENT_TYPE_HEADER], CONTENT_TYPE);

@@ -5,6 +5,7 @@ mod doctor;
 mod metrics;
 mod network;
 mod operations;
+mod reload;
 mod schema;
 mod service;
 mod usage;

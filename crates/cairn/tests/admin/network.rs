@@ -435,7 +435,7 @@ async fn tokens_and_certificates_are_replaced_while_it_serves() {
     // What cannot be used leaves what was in force.
     std::fs::write(&scene.clients.file, "no certificate").unwrap();
     assert_eq!(scene.run_with_certificate("tenant list", &other_client).code, 0);
-    assert!(scene.service.log().contains("its certificates cannot be read anew"), "{}", scene.service.log());
+    assert!(scene.service.log().contains("the TLS certificates cannot be read anew"), "{}", scene.service.log());
     std::fs::write(&scene.clients.file, old).unwrap();
     assert_eq!(scene.run_with_certificate("tenant list", &scene.client).code, 0);
 }

@@ -6,9 +6,9 @@
 //! renew a token, must not keep an administrator out.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
+use cairn_s3::Source;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -18,25 +18,6 @@ const BURST: u32 = 10;
 const REFILL: Duration = Duration::from_secs(6);
 /// The most sources that are told apart; the others share what one has.
 const SOURCES_MAX: usize = 1024;
-
-/// Whoever is counted as one: an address, or the 64 bits of an IPv6 network, of which a host has all the addresses it likes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Source(IpAddr);
-
-impl Source {
-    /// The source of an address.
-    pub fn of(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            IpAddr::V4(address) => Self(address.into()),
-            IpAddr::V6(address) => Self(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into()),
-        }
-    }
-
-    /// All for which there is no room.
-    fn others() -> Self {
-        Self(Ipv6Addr::UNSPECIFIED.into())
-    }
-}
 
 /// What becomes of an attempt that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,11 +5,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use cairn_s3::Source;
 use http::header::{AUTHORIZATION, CONNECTION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
 
-use super::attempts::{Attempts, Source, Verdict};
+use super::attempts::{Attempts, Verdict};
 use super::secret_file::{self, Kind};
 use super::tokens::{TOKEN_LENGTH_MAX, Tokens};
 use crate::admin::api::FailureCode;

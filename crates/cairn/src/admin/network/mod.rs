@@ -7,18 +7,16 @@
 mod attempts;
 mod authenticate;
 pub mod secret_file;
-mod tls;
 pub mod tokens;
 
-use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cairn_s3::Sources;
 use hyper::body::Incoming;
-use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -28,9 +26,8 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::server::TlsStream;
 
-use self::attempts::{Attempts, Source};
+use self::attempts::Attempts;
 use self::authenticate::{Gate, Peer, TokenSource};
-use self::tls::{Certificates, Files};
 use self::tokens::{HOW_TO_MAKE, Tokens, hexadecimal};
 use super::connections::{self, Answer};
 use super::error::ApiError;
@@ -38,6 +35,7 @@ use super::{Admin, routes};
 use crate::admin::api::FailureCode;
 use crate::cli::ServeOptions;
 use crate::serve::ServeError;
+use crate::tls::{Certificates, Files, Purpose};
 
 /// The most connections at a time. What is over it waits in the kernel's queue.
 const CONNECTIONS_MAX: usize = 128;
@@ -63,7 +61,8 @@ This address speaks TLS only: use https://. If you have just sent a token, other
 pub struct Settings {
     /// Where.
     pub address: SocketAddr,
-    certificates: Certificates,
+    /// Those that it is served with.
+    pub certificates: Arc<Certificates>,
     gate: Gate,
 }
 
@@ -115,8 +114,8 @@ impl Settings {
             key: absolute(key),
             client_authority: client_authority.as_deref().map(absolute),
         };
-        let certificates = match Certificates::load(files) {
-            Ok(certificates) => certificates,
+        let certificates = match Certificates::load(Purpose::Administration, files) {
+            Ok(certificates) => Arc::new(certificates),
             Err(words) => return refuse(format!("the TLS file {words}.")),
         };
         let gate = Gate { tokens, takes_certificates, attempts: Attempts::default() };
@@ -128,45 +127,10 @@ fn absolute(path: impl AsRef<Path>) -> std::path::PathBuf {
     std::path::absolute(path.as_ref()).unwrap_or_else(|_| path.as_ref().to_owned())
 }
 
-/// How many connections each source has.
-#[derive(Default)]
-struct Sources(Mutex<BTreeMap<Source, usize>>);
-
-/// One of them. It is given back when dropped.
-struct Held {
-    sources: Arc<Sources>,
-    source: Source,
-}
-
-impl Sources {
-    fn hold(self: &Arc<Self>, address: IpAddr) -> Option<Held> {
-        let source = Source::of(address);
-        let mut sources = self.0.lock();
-        let count = sources.entry(source).or_default();
-        if *count >= CONNECTIONS_PER_SOURCE_MAX {
-            return None;
-        }
-        *count += 1;
-        Some(Held { sources: self.clone(), source })
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        let mut sources = self.sources.0.lock();
-        if let Some(count) = sources.get_mut(&self.source) {
-            *count -= 1;
-            if *count == 0 {
-                sources.remove(&self.source);
-            }
-        }
-    }
-}
-
 /// Serves the API until `stop` holds true and those that are being answered are, within bounds.
 pub async fn run(admin: Arc<Admin>, settings: Settings, listener: TcpListener, mut stop: watch::Receiver<bool>) {
     let server = Arc::new(Server { admin, certificates: settings.certificates, gate: settings.gate });
-    let sources = Arc::<Sources>::default();
+    let sources = Sources::new(CONNECTIONS_PER_SOURCE_MAX);
     let slots = connections::slots(CONNECTIONS_MAX);
     while let Some((slot, (stream, address))) = connections::next(&slots, || listener.accept(), &mut stop).await {
         let Some(held) = sources.hold(address.ip()) else {
@@ -186,7 +150,7 @@ pub async fn run(admin: Arc<Admin>, settings: Settings, listener: TcpListener, m
 
 struct Server {
     admin: Arc<Admin>,
-    certificates: Certificates,
+    certificates: Arc<Certificates>,
     gate: Gate,
 }
 
@@ -280,19 +244,5 @@ mod tests {
         let text = std::str::from_utf8(PLAIN_HTTP_ANSWER).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         assert!(head.ends_with(&format!("content-length: {}", body.len())), "{}", body.len());
-    }
-
-    #[test]
-    fn a_source_has_so_many_connections_and_gives_them_back() {
-        let sources = Arc::<Sources>::default();
-        let address = "192.0.2.1".parse().unwrap();
-        let mut held: Vec<Held> = (0..CONNECTIONS_PER_SOURCE_MAX).map(|_| sources.hold(address).unwrap()).collect();
-        assert!(sources.hold(address).is_none());
-        assert!(sources.hold("192.0.2.2".parse().unwrap()).is_some());
-        held.pop();
-        held.push(sources.hold(address).unwrap());
-        assert!(sources.hold(address).is_none());
-        held.clear();
-        assert!(sources.0.lock().is_empty());
     }
 }
