@@ -123,6 +123,15 @@ pub const STEPS: &[Step] = &[
         run: trials::memory,
     },
     Step {
+        name: "crowd",
+        what: "2,000 connections of which half are slow or silent, and bursts of ten times the capacity: the others are served",
+        when: When::Gate,
+        needs: &[],
+        after: &["build"],
+        minutes_max: 15,
+        run: trials::crowd,
+    },
+    Step {
         name: "e2e-aws-1",
         what: "AWS CLI 1: sync, cp, presign, rm",
         when: When::Gate,

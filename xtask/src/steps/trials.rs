@@ -35,3 +35,8 @@ pub fn race(context: &mut Context<'_>) -> anyhow::Result<Counts> {
 pub fn memory(context: &mut Context<'_>) -> anyhow::Result<Counts> {
     run(context, "memory")
 }
+
+/// Many connections.
+pub fn crowd(context: &mut Context<'_>) -> anyhow::Result<Counts> {
+    run(context, "crowd")
+}

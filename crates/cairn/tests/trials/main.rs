@@ -1,7 +1,7 @@
 //! Trials of the real binary, as it is released: killed, robbed of a zone, raced and loaded, and judged from outside by what it has
 //! acknowledged.
 //!
-//! `cargo xtask test --only crash,drills,race,memory` runs them. By hand, with `CAIRN_TRIALS_BINARY` naming the binary (without it,
+//! `cargo xtask test --only crash,drills,race,memory,crowd` runs them. By hand, with `CAIRN_TRIALS_BINARY` naming the binary (without it,
 //! the one that cargo has built along):
 //!
 //!     cargo test --test trials -- --nocapture --test-threads 1 crash::
@@ -12,9 +12,9 @@
 
 mod connection;
 mod crash;
+mod crowd;
 mod drills;
 mod memory;
-
 mod race;
 mod seed;
 mod service;

@@ -96,6 +96,15 @@ pub struct Service {
 impl Service {
     /// Starts it; `Err` is what it says where it does not start.
     pub async fn try_start(home: &Home) -> Result<Self, String> {
+        Self::try_start_with(home, &[]).await
+    }
+
+    /// Starts it with further arguments, which must go well.
+    pub async fn start_with(home: &Home, arguments: &[&str]) -> Self {
+        Self::try_start_with(home, arguments).await.unwrap_or_else(|said| panic!("it does not start: {said}"))
+    }
+
+    async fn try_start_with(home: &Home, arguments: &[&str]) -> Result<Self, String> {
         let data = home.data();
         let log = File::options().append(true).create(true).open(home.beside("log")).unwrap();
         let logged_before = log.metadata().unwrap().len();
@@ -103,6 +112,7 @@ impl Service {
         let child = cairn(&data)
             .args(["serve", "--listen", "127.0.0.1:0", "--data"])
             .arg(&data)
+            .args(arguments)
             .stdout(File::create(&output).unwrap())
             .stderr(log)
             .spawn()
@@ -157,6 +167,12 @@ impl Service {
     /// Its process.
     pub fn process(&self) -> rustix::process::Pid {
         rustix::process::Pid::from_child(&self.child)
+    }
+
+    /// An address that it told when it started, behind these words.
+    pub fn told(&self, words: &str) -> SocketAddr {
+        let rest = self.said.split(words).nth(1).and_then(|rest| rest.split("http://").nth(1)).unwrap();
+        rest.split(['/', ' ', '\n']).next().unwrap().parse().unwrap()
     }
 
     /// Whether it has ended, and how: it never should by itself.
