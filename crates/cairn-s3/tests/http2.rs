@@ -297,6 +297,16 @@ impl Frames {
         count_max
     }
 
+    /// Reads a frame: its kind, its flags, its stream and its payload.
+    async fn read(&mut self) -> (u8, u8, u32, Vec<u8>) {
+        let mut head = [0; 9];
+        tokio::time::timeout(SOON, self.0.read_exact(&mut head)).await.unwrap().unwrap();
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        let mut payload = vec![0; usize::try_from(length).unwrap()];
+        tokio::time::timeout(SOON, self.0.read_exact(&mut payload)).await.unwrap().unwrap();
+        (head[3], head[4], u32::from_be_bytes(head[5..9].try_into().unwrap()), payload)
+    }
+
     /// Whether the server closes before long.
     async fn is_closed(&mut self) -> bool {
         let mut rest = Vec::new();
@@ -318,6 +328,103 @@ async fn a_head_in_endless_pieces_ends_the_connection() {
         assert!(count < 100_000, "{count} pieces of {} bytes", piece.len());
     }
     assert_eq!(fixture.put("k", "x").await.status, 200);
+}
+
+/// Clients send on until they have heard that they need not: what comes after a refusal is no fault, however often that happens, and the
+/// connection's window gets it back.
+#[tokio::test]
+async fn bodies_that_come_after_their_refusal_cost_no_connection() {
+    const DATA: u8 = 0;
+    const HEADERS: u8 = 1;
+    const RST_STREAM: u8 = 3;
+    const PING: u8 = 6;
+    const GOAWAY: u8 = 7;
+    const WINDOW_UPDATE: u8 = 8;
+    const REFUSED: u32 = 200;
+    let fixture = Fixture::start().await;
+    let mut frames = Frames::open(&fixture).await;
+    // `:method: PUT`, `:scheme: http`, `:path: /bucket/k`, `:authority: a`, `content-length: 8192` (RFC 7541, section 6.2.2).
+    let head = b"\x02\x03PUT\x86\x04\x09/bucket/k\x01\x01a\x0f\x0d\x048192";
+    let mut window = 65_535;
+    let given_back = |payload: &[u8]| i64::from(u32::from_be_bytes(payload.try_into().unwrap()));
+    for stream in (1..).step_by(2).take(REFUSED as usize) {
+        frames.write(HEADERS, 4, stream, head).await.unwrap();
+        loop {
+            match frames.read().await {
+                (RST_STREAM, _, of, reason) if of == stream => {
+                    assert_eq!(reason, [0; 4], "no error");
+                    break;
+                }
+                (WINDOW_UPDATE, _, 0, payload) => window += given_back(&payload),
+                (kind, ..) => assert!(kind != GOAWAY && kind != RST_STREAM),
+            }
+        }
+    }
+    let body = [7; 8192];
+    for stream in (1..).step_by(2).take(REFUSED as usize) {
+        while window < 8192 {
+            if let (WINDOW_UPDATE, _, 0, payload) = frames.read().await {
+                window += given_back(&payload);
+            }
+        }
+        window -= 8192;
+        frames.write(DATA, 1, stream, &body).await.unwrap();
+    }
+    frames.write(PING, 0, 0, b"still on").await.unwrap();
+    loop {
+        match frames.read().await {
+            (PING, 1, ..) => break,
+            (kind, _, stream, payload) => assert!(kind != GOAWAY && kind != RST_STREAM, "{kind} {stream} {payload:?}"),
+        }
+    }
+}
+
+/// A client may open large windows and read nothing: what is held for it is bounded, over all its requests.
+#[tokio::test]
+async fn answers_that_nobody_reads_are_not_piled_up() {
+    let limits = Limits { body_idle_timeout: SOON * 100, ..small_limits() };
+    let fixture = Fixture::with(Config { limits, ..Config::default() }).await;
+    fixture.put("k", vec![7; 200_000]).await;
+    let (head, _) = request(&signed(&fixture, &object("GET", "k"))).unwrap();
+    let stream = TcpStream::connect(fixture.client.address).await.unwrap();
+    let mut builder = h2::client::Builder::new();
+    builder.initial_window_size(1 << 24).initial_connection_window_size(1 << 30);
+    let (mut sender, connection) = builder.handshake::<_, bytes::Bytes>(stream).await.unwrap();
+    let mut connection = std::pin::pin!(connection);
+    let (first, _) = sender.send_request(head.clone(), true).unwrap();
+    let answers: Vec<_> = (1..120).map(|_| sender.send_request(head.clone(), true).unwrap()).collect();
+    tokio::select! {
+        ended = connection.as_mut() => panic!("{ended:?}"),
+        answer = first => assert_eq!(answer.unwrap().status(), 200),
+    }
+    // From here on nothing is read. 24 MB are more than the kernel takes by itself: some of the requests go on running.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(fixture.service.running() > 0);
+    // And once it is read, all of it comes.
+    let read = futures::future::join_all(answers.into_iter().map(|(answering, _)| read_answer(answering)));
+    let answers = tokio::select! {
+        ended = connection => panic!("{ended:?}"),
+        answers = tokio::time::timeout(SOON, read) => answers.unwrap(),
+    };
+    assert!(answers.into_iter().all(|answer| answer.unwrap().body.len() == 200_000));
+}
+
+/// What was given to a stream that is taken back is held no more.
+#[tokio::test]
+async fn answers_that_are_taken_back_keep_no_others_from_being_sent() {
+    let fixture = Fixture::start().await;
+    fixture.put("large", vec![7; 1 << 20]).await;
+    let mut connection = open(&fixture).await;
+    let get = signed(&fixture, &object("GET", "large"));
+    let (head, _) = request(&get).unwrap();
+    for _ in 0..50 {
+        let (answering, _) = connection.begin(head.clone(), false).await.unwrap();
+        let mut body = answering.await.unwrap().into_body();
+        assert!(next_piece(&mut body).await.unwrap().is_some());
+        // Dropped, it is taken back.
+    }
+    let whole = tokio::time::timeout(SOON, connection.send(&get)).await.unwrap().unwrap();
+    assert_eq!(whole.body.len(), 1 << 20);
 }
 
 #[tokio::test]

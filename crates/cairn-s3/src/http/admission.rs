@@ -175,7 +175,12 @@ impl Waiting<'_> {
     /// Ends the wait. A verdict that came meanwhile holds.
     fn end(&mut self) -> Option<Admitted> {
         self.is_done = true;
-        self.admission.state.lock().remove(self.source, self.number);
+        let mut state = self.admission.state.lock();
+        if state.remove(self.source, self.number).is_some() {
+            // Those who came after may need less than this one has waited for.
+            state.let_in(&self.admission.limits);
+        }
+        drop(state);
         // Verdicts are told under the lock: there is none, or it is here.
         self.verdict.try_recv().is_ok_and(|admitted| admitted).then(|| self.admitted())
     }
@@ -201,7 +206,8 @@ impl Admission {
         let bytes = bytes.min(self.limits.bytes_max);
         let mut waiting = {
             let mut state = self.state.lock();
-            if state.waiting == 0 && state.has_room(&self.limits, bytes) {
+            // Where there is room for a request without a body, those who wait all wait for memory.
+            if (state.waiting == 0 || bytes == 0) && state.has_room(&self.limits, bytes) {
                 state.take_room(bytes);
                 return Ok(Admitted { admission: self.clone(), bytes });
             }
@@ -209,8 +215,6 @@ impl Admission {
                 return Err(Refused);
             }
             let (number, verdict) = state.enqueue(source, bytes);
-            // Those who wait may all wait for memory, of which this one needs none.
-            state.let_in(&self.limits);
             Waiting { admission: self, source, number, bytes, verdict, is_done: false }
         };
         match tokio::time::timeout(self.limits.wait_max, &mut waiting.verdict).await {

@@ -11,17 +11,17 @@
 //!
 //! `docs/adr/0011-http2-and-admission.md` says of which versions that is true, and which settings do it.
 
+mod sending;
+
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Bytes;
 use h2::server::{Connection as H2Connection, SendResponse};
-use h2::{Reason, RecvStream, SendStream};
+use h2::{Reason, RecvStream};
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, EXPECT, HOST};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body as _;
@@ -29,8 +29,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use sending::{Piece, UNSENT_BYTES_MAX, Unsent, send_body};
+
 use super::patience::Patience;
-use super::response::{ResponseBody, S3Response};
+use super::response::S3Response;
 use super::server::{Connection, stopped};
 use super::service::S3Service;
 use super::transport::Paced;
@@ -38,12 +40,14 @@ use crate::body::Inbound;
 use crate::observe::WaitedFor;
 use crate::text::date;
 
-/// What is given to the connection of an answer's body at a time, bytes: as much of each is held until the client takes it.
-const SEND_BYTES_MAX: usize = 256 << 10;
 /// How long a client may take to close a connection that it was told to leave.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How many requests that the service itself has broken off a client may cause: protocol errors within one stream.
-const LOCAL_RESETS_MAX: usize = 128;
+/// How many requests that the service itself has broken off a client may cause: protocol errors within one stream, while the connection lasts.
+const LOCAL_RESETS_MAX: usize = 1024;
+/// How many streams that were reset are remembered, and for how long. What was under way on them is no error: bodies of requests that were
+/// refused. Two connections' worth of streams by default, over the slowest of lines.
+const REMEMBERED_RESETS_MAX: usize = 256;
+const RESET_REMEMBERED: Duration = Duration::from_secs(10);
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,10 +75,12 @@ pub async fn serve(
         .initial_connection_window_size(limits.http2.connection_window_bytes)
         // Counted as RFC 9113, section 6.5.2 has it, with 32 bytes for each header. h2 derives how many CONTINUATION frames there may be.
         .max_header_list_size(u32::try_from(limits.header_bytes_max).unwrap_or(u32::MAX))
-        .max_send_buffer_size(SEND_BYTES_MAX)
+        .max_send_buffer_size(UNSENT_BYTES_MAX)
+        .max_concurrent_reset_streams(REMEMBERED_RESETS_MAX)
+        .reset_stream_duration(RESET_REMEMBERED)
         .max_local_error_reset_streams(Some(LOCAL_RESETS_MAX));
     let handshake = tokio::select! {
-        handshake = tokio::time::timeout(limits.header_timeout, builder.handshake::<_, Bytes>(stream)) => handshake,
+        handshake = tokio::time::timeout(limits.header_timeout, builder.handshake::<_, Piece>(stream)) => handshake,
         // Nobody who has asked nothing yet is waited for.
         () = stopped(&mut stop) => return,
     };
@@ -91,6 +97,7 @@ pub async fn serve(
     };
     let mut taken_back = TakenBack::new(limits.http2.resets_max);
     let mut requests: JoinSet<Ended> = JoinSet::new();
+    let unsent = Unsent::new();
     let streams_max = usize::try_from(limits.http2.streams_max).unwrap_or(usize::MAX);
     // The first request is due as a head is.
     let mut rest = Box::pin(tokio::time::sleep(limits.header_timeout));
@@ -127,7 +134,7 @@ pub async fn serve(
             }
             next = next_request(&mut connection, has_room) => match next {
                 Some(Ok((request, respond))) => {
-                    let answering = answer(service.clone(), peer, request, respond, patience());
+                    let answering = answer(service.clone(), peer, request, respond, (unsent.clone(), patience()));
                     requests.spawn(answering);
                 }
                 Some(Err(error)) => {
@@ -140,11 +147,11 @@ pub async fn serve(
     }
 }
 
-type Next = Option<Result<(Request<RecvStream>, SendResponse<Bytes>), h2::Error>>;
+type Next = Option<Result<(Request<RecvStream>, SendResponse<Piece>), h2::Error>>;
 
 /// Drives the connection until the next request comes, where there is room for one: a request that was taken back makes room for `h2` at once,
 /// and here only once it has ended.
-async fn next_request<Io>(connection: &mut H2Connection<Io, Bytes>, has_room: bool) -> Next
+async fn next_request<Io>(connection: &mut H2Connection<Io, Piece>, has_room: bool) -> Next
 where
     Io: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
 {
@@ -181,8 +188,8 @@ async fn answer(
     service: S3Service,
     peer: Option<SocketAddr>,
     request: Request<RecvStream>,
-    mut respond: SendResponse<Bytes>,
-    patience: Patience,
+    mut respond: SendResponse<Piece>,
+    pace: (Unsent, Patience),
 ) -> Ended {
     let (mut parts, body) = request.into_parts();
     // As hyper answers by HTTP/1.1.
@@ -220,7 +227,7 @@ async fn answer(
         .await
     };
     match response {
-        Some(response) => send(&service, response, is_head, respond, patience).await,
+        Some(response) => send(&service, response, is_head, respond, pace).await,
         None => Ended::TakenBack,
     }
 }
@@ -245,8 +252,8 @@ async fn send(
     service: &S3Service,
     response: S3Response,
     is_head: bool,
-    mut respond: SendResponse<Bytes>,
-    patience: Patience,
+    mut respond: SendResponse<Piece>,
+    pace: (Unsent, Patience),
 ) -> Ended {
     let (mut head, body) = response.into_parts();
     // What HTTP/1.1 says of the connection is none of a stream's business.
@@ -265,65 +272,5 @@ async fn send(
     if is_empty {
         return Ended::Served;
     }
-    send_body(service, body, stream, patience).await
-}
-
-async fn send_body(service: &S3Service, mut body: ResponseBody, mut stream: SendStream<Bytes>, mut patience: Patience) -> Ended {
-    loop {
-        let frame = poll_fn(|context| {
-            if let Poll::Ready(frame) = Pin::new(&mut body).poll_frame(context) {
-                return Poll::Ready(Some(frame));
-            }
-            stream.poll_reset(context).map(|_| None)
-        });
-        let mut data = match frame.await {
-            None => return Ended::TakenBack,
-            Some(None) => {
-                let _ = stream.send_data(Bytes::new(), true);
-                return Ended::Served;
-            }
-            Some(Some(Err(_))) => {
-                // So that the client cannot take what it has for the whole.
-                stream.send_reset(Reason::INTERNAL_ERROR);
-                return Ended::Served;
-            }
-            Some(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
-        };
-        let is_end = body.is_end_stream();
-        while !data.is_empty() {
-            stream.reserve_capacity(data.len().min(SEND_BYTES_MAX));
-            let capacity = poll_fn(|context| {
-                if stream.poll_reset(context).is_ready() {
-                    return Poll::Ready(Err(Ended::TakenBack));
-                }
-                if stream.capacity() > 0 {
-                    return Poll::Ready(Ok(stream.capacity()));
-                }
-                match stream.poll_capacity(context) {
-                    Poll::Ready(Some(Ok(capacity))) => Poll::Ready(Ok(capacity)),
-                    Poll::Ready(Some(Err(_)) | None) => Poll::Ready(Err(Ended::TakenBack)),
-                    Poll::Pending => patience.poll_lost(context).map(|()| Err(Ended::Served)),
-                }
-            });
-            let capacity = match capacity.await {
-                Ok(capacity) => capacity.min(data.len()),
-                Err(ended) => {
-                    if ended == Ended::Served {
-                        service.metrics().timed_out(WaitedFor::Reader);
-                        stream.send_reset(Reason::CANCEL);
-                    }
-                    return ended;
-                }
-            };
-            patience.moved(capacity);
-            let piece = data.split_to(capacity);
-            let is_last = is_end && data.is_empty();
-            if stream.send_data(piece, is_last).is_err() {
-                return Ended::TakenBack;
-            }
-            if is_last {
-                return Ended::Served;
-            }
-        }
-    }
+    send_body(service, body, stream, pace).await
 }

@@ -87,6 +87,25 @@ async fn certificates_are_replaced_while_it_serves() {
     assert!(well, "{said}");
 }
 
+/// The page's own line makes a certificate that strict clients take: for some, one of an authority is none of a service.
+#[tokio::test]
+async fn the_certificate_that_the_page_makes_is_good() {
+    const PAGE: &str = include_str!("../../../../docs/administration.md");
+    let section = PAGE.split_once("\n## HTTPS\n").unwrap().1;
+    let line: String = section
+        .lines()
+        .skip_while(|line| !line.starts_with("    openssl req -x509 "))
+        .scan(true, |goes_on, line| std::mem::replace(goes_on, line.ends_with('\\')).then(|| format!("{line}\n")))
+        .collect();
+    let directory = tempfile::tempdir().unwrap();
+    let made = std::process::Command::new("sh").args(["-c", &line]).current_dir(directory.path()).output().unwrap();
+    assert!(made.status.success(), "{line}{}", String::from_utf8_lossy(&made.stderr));
+    let own = Files { certificate: directory.path().join("chain.pem"), key: directory.path().join("key.pem") };
+    let service = start(&own, &[]);
+    let mut connection = BufReader::new(connect(&service, &own.certificate, &[]).await.unwrap());
+    assert_eq!(ask(&mut connection, &service.root, &S3Request::new("GET", "/")).await, 200);
+}
+
 #[tokio::test]
 async fn http2_is_agreed_upon_by_those_who_ask_for_it() {
     let directory = tempfile::tempdir().unwrap();

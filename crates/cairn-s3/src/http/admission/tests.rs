@@ -131,3 +131,33 @@ async fn who_needs_no_memory_passes_those_who_wait_for_it() {
     assert_eq!(admission.bytes(), 100);
     drop(all);
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_needs_no_memory_is_let_in_also_where_no_more_may_wait_for_it() {
+    let admission = admission(3, 100, 2);
+    let _large = admitted(ask(&admission, 1, 100).1);
+    let (_first, outcome) = ask(&admission, 1, 1);
+    assert!(outcome.is_none());
+    let (_second, outcome) = ask(&admission, 1, 1);
+    assert!(outcome.is_none());
+    assert_eq!(ask(&admission, 1, 1).1.unwrap().unwrap_err(), Refused);
+    let _read = admitted(ask(&admission, 1, 0).1);
+    assert_eq!((admission.running(), admission.waiting()), (2, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_after_one_who_gives_up_is_let_in() {
+    let admission = admission(3, 100, 10);
+    let _large = admitted(ask(&admission, 1, 80).1);
+    let (gone, _) = ask(&admission, 1, 30);
+    let (mut small, _) = ask(&admission, 2, 10);
+    drop(gone);
+    let _small = admitted(look(&mut small));
+    assert_eq!((admission.running(), admission.waiting(), admission.bytes()), (2, 0, 90));
+    let (mut late, _) = ask(&admission, 1, 30);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    let (mut small, _) = ask(&admission, 2, 10);
+    tokio::time::advance(Duration::from_millis(1001)).await;
+    assert_eq!(look(&mut late).unwrap().unwrap_err(), Refused);
+    drop(admitted(look(&mut small)));
+}
