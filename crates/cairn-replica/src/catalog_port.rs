@@ -163,6 +163,8 @@ pub trait BlobCatalog: Send + Sync + 'static {
 
     /// A blob, condemned or not.
     fn blob(&self, id: BlobId) -> BoxFuture<'_, PortResult<Option<Arc<Blob>>>>;
+    /// Some blobs, condemned or not, one answer each in order. Fails whole where one cannot be read.
+    fn blobs_by_id(&self, ids: Vec<BlobId>) -> BoxFuture<'_, PortResult<Vec<Option<Arc<Blob>>>>>;
     /// All uncondemned blobs, in the order of their names.
     fn blobs(&self, after: Option<BlobId>, count_max: usize) -> BoxFuture<'_, PortResult<BlobPage>>;
     /// Uncondemned blobs of which a chunk lacks one of `zones` (design §5, invariant 5). Blobs that lack a zone only because its incarnation

@@ -7,25 +7,29 @@
 //! 2. the copy is read and verified (B1);
 //! 3. it is written again under this gateway's open session, which the collector leaves alone for as long (S1, S2);
 //! 4. one commit names the new place in the old one's stead, if the record names the old one still (B4). The loser's copy is deleted;
-//! 5. after a while, for readers who hold the record as it was, the old copy is deleted (B7).
+//! 5. after a while, for readers who hold the record as it was, the new copy is read back, and only where it is good the old one is deleted (B7).
+//!
+//! Each zone is gone through by itself, so that one that hangs, or has much to do, holds no other up.
 //!
 //! A crash between any two of these leaves one copy that the record names, and at most one that it does not, which the collector finds by its
 //! session or, where it is the old one, by the sweep of everything that follows a start. What is read, written and waited for is bounded, and
 //! paced, so that clients have the zones.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cairn_types::ids::ZONE_COUNT;
-use cairn_types::{ChunkId, Incarnation, Locator, SessionId, ZoneIndex};
-use cairn_zone::Found;
+use cairn_types::frame::ChunkShape;
+use cairn_types::{BlobId, ChunkId, Incarnation, Locator, SessionId, ZoneIndex};
+use cairn_zone::{Found, ZoneError};
+use futures::future::join_all;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::catalog_port::{MoveLocator, PortError, PortResult, Replica};
+use crate::catalog_port::{Blob, MoveLocator, PerZone, PortError, PortResult, Replica};
 use crate::copy::{self, CopyError};
+use crate::gate::Admission;
 use crate::pace::Pace;
 use crate::replicator::{DamageReport, LeftOut, Replicator};
 use crate::session::WriterSession;
@@ -45,9 +49,9 @@ pub struct CompactionConfig {
     /// How long the old copy stays after the new one was named: long enough for most reads that began before. Those that take longer look their
     /// record up again.
     pub linger: Duration,
-    /// Old copies that may wait for their deletion; beyond, nothing is moved.
+    /// Old copies of one zone that may wait for their deletion; beyond, nothing is moved there.
     pub waiting_max: usize,
-    /// The pause when there is nothing to do.
+    /// The pause of a zone in which there is nothing to do.
     pub idle_pause: Duration,
 }
 
@@ -85,27 +89,25 @@ pub struct CompactionProgress {
 /// A copy that no record names any more.
 struct Old {
     due: Duration,
-    zone: ZoneIndex,
-    replica: Replica,
     id: ChunkId,
+    from: Replica,
+    /// The one that was named in its stead, to be read back first; `None` where that is not to be waited for.
+    to: Option<(Replica, ChunkShape)>,
+    /// How often the zone has refused to delete it.
+    refused: u32,
 }
 
-/// A walk over what one zone lists.
-#[derive(Clone, Default)]
-enum Walk {
-    /// It has not begun.
-    #[default]
-    Before,
-    /// It goes on here.
-    At(Bytes),
-    /// It has come to its end. The next one begins after a pause, together with the other zones': what is listed and may not be moved, such as old
-    /// copies that wait, would else be looked at without end.
-    Ended,
+/// A copy that was made, with what is needed to read it back.
+struct Moved {
+    move_: MoveLocator,
+    shape: ChunkShape,
 }
 
+/// How one zone is doing.
 #[derive(Default)]
 struct State {
-    walks: [Walk; ZONE_COUNT],
+    /// Where the walk over what it lists goes on; `None` at its beginning.
+    from: Option<Bytes>,
     /// In the order in which they are due.
     waiting: VecDeque<Old>,
     /// Moves that the catalog was asked for and gave no answer to. Until it is known which place is named, nothing else is moved.
@@ -115,8 +117,7 @@ struct State {
 /// Moves whose outcome is not known.
 struct Unsettled {
     session: SessionId,
-    moves: Vec<MoveLocator>,
-    bytes: u64,
+    moves: Vec<Moved>,
     /// How often it was asked for.
     asked: u32,
 }
@@ -128,13 +129,22 @@ const ASKED_MAX: u32 = 32;
 /// Old copies that are deleted at once.
 const DELETES_MAX: usize = 128;
 
+/// So often a zone is asked to delete a copy that it says it cannot; then it is left to the collector.
+const REFUSED_MAX: u32 = 8;
+
+/// What looking at a listed chunk costs, in bytes of the pace.
+const LOOK_BYTES: u64 = 4096;
+
 /// Compacts.
 pub struct CompactionWorker {
     replicator: Arc<Replicator>,
     config: CompactionConfig,
-    state: tokio::sync::Mutex<State>,
+    states: PerZone<tokio::sync::Mutex<State>>,
     pace: Mutex<Pace>,
     progress: Mutex<CompactionProgress>,
+    /// Old copies that wait, by zone.
+    waiting: Mutex<PerZone<u64>>,
+    stop: Mutex<Option<watch::Receiver<bool>>>,
 }
 
 impl CompactionWorker {
@@ -142,68 +152,107 @@ impl CompactionWorker {
     #[must_use]
     pub fn new(replicator: Arc<Replicator>, config: CompactionConfig) -> Self {
         let pace = Pace::new(config.bytes_per_second, config.moved_bytes_max.min(config.bytes_per_second));
-        let (state, progress) = (tokio::sync::Mutex::default(), Mutex::default());
-        Self { replicator, config, state, pace: Mutex::new(pace), progress }
+        Self {
+            replicator,
+            config,
+            states: PerZone::default(),
+            pace: Mutex::new(pace),
+            progress: Mutex::default(),
+            waiting: Mutex::default(),
+            stop: Mutex::default(),
+        }
     }
 
     /// How it is going.
     #[must_use]
     pub fn progress(&self) -> CompactionProgress {
-        *self.progress.lock()
+        CompactionProgress { waiting: self.waiting.lock().iter().sum(), ..*self.progress.lock() }
     }
 
-    /// Ticks until told to stop.
+    /// Ticks, in each zone by itself, until told to stop.
     pub async fn run(&self, shutdown: watch::Receiver<bool>) {
+        *self.stop.lock() = Some(shutdown.clone());
         let pauses = Pauses { busy: Duration::ZERO, idle: self.config.idle_pause };
-        run_rounds(shutdown, pauses, "compaction waits for the catalog", || self.tick()).await;
+        let rounds = ZoneIndex::ALL
+            .map(|zone| run_rounds(shutdown.clone(), pauses, "compaction waits for the catalog", move || self.tick(zone)));
+        join_all(rounds).await;
     }
 
-    /// Deletes the old copies that are due, and moves a page of each zone. Says whether another round at once would find more.
-    pub async fn tick(&self) -> PortResult<bool> {
-        let mut state = self.state.lock().await;
-        self.delete_due(&mut state).await;
+    /// Whether the process is about to end: what is under way comes to its end, and nothing else is begun.
+    fn is_stopping(&self) -> bool {
+        self.stop.lock().as_ref().is_some_and(|stop| *stop.borrow() || stop.has_changed().is_err())
+    }
+
+    /// Waits until so many bytes more may be read and written, or the process is about to end.
+    async fn keep_pace(&self, bytes: u64) {
+        let pause = self.pace.lock().take(self.replicator.zones.now(), bytes);
+        let stop = self.stop.lock().clone();
+        let stopped = async {
+            match stop {
+                Some(mut stop) => drop(stop.wait_for(|stop| *stop).await),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = stopped => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+
+    /// Deletes some of the zone's old copies that are due, and moves a page of what it lists. Says whether another round at once would find more.
+    pub async fn tick(&self, zone: ZoneIndex) -> PortResult<bool> {
+        let Some(state) = self.states.get(zone.get()) else { return Ok(false) };
+        let mut state = state.lock().await;
+        let more = self.delete_due(&mut state, zone).await;
+        let moved = self.move_page(&mut state, zone).await;
+        self.count_waiting(&state, zone);
+        Ok(moved? || more)
+    }
+
+    fn count_waiting(&self, state: &State, zone: ZoneIndex) {
+        if let Some(count) = self.waiting.lock().get_mut(zone.get()) {
+            *count = state.waiting.len() as u64;
+        }
+    }
+
+    async fn move_page(&self, state: &mut State, zone: ZoneIndex) -> PortResult<bool> {
+        let zones = &self.replicator.zones;
         let incarnations = self.replicator.refresh_incarnations().await?;
         let Some(session) = self.replicator.session().filter(|session| session.is_open()) else {
             return Ok(false);
         };
-        self.settle(&mut state, &session).await?;
-        let mut unreadable = None;
-        for (zone, incarnation) in ZoneIndex::ALL.into_iter().zip(incarnations) {
-            if state.waiting.len() >= self.config.waiting_max {
+        self.settle(state, &session).await?;
+        if state.waiting.len() >= self.config.waiting_max {
+            return Ok(false);
+        }
+        let from = state.from.take();
+        // A zone that is not well has enough to do, and a copy in a life that the catalog does not know could not be named.
+        let Some(incarnation) = zones.incarnation(zone).filter(|life| incarnations.get(zone.get()) == Some(life)) else {
+            return Ok(false);
+        };
+        if !zones.takes_writes(zone) || !zones.answers_reads(zone) {
+            return Ok(false);
+        }
+        let page = match zones.sparse(zone, from.clone(), self.config.page).await {
+            Ok(page) if zones.incarnation(zone) == Some(incarnation) => page,
+            Ok(_) => return Ok(false),
+            Err(error) => {
+                tracing::debug!(%zone, %error, "a zone does not say what stands in the way of space");
                 return Ok(false);
             }
-            let walk = state.walks.get_mut(zone.get()).map(|walk| std::mem::replace(walk, Walk::Ended));
-            let from = match &walk {
-                Some(Walk::Before) => None,
-                Some(Walk::At(from)) => Some(from.clone()),
-                Some(Walk::Ended) | None => continue,
-            };
-            let zones = &self.replicator.zones;
-            // A zone that is not well has enough to do, and a copy in a life that the catalog does not know could not be named.
-            if zones.incarnation(zone) != Some(incarnation) || !zones.takes_writes(zone) || !zones.answers_reads(zone) {
-                continue;
+        };
+        match self.move_all(state, &session, zone, incarnation, page.found).await {
+            Ok(unreadable) => {
+                state.from = page.next;
+                unreadable.map_or(Ok(state.from.is_some()), Err)
             }
-            let page = match zones.sparse(zone, from, self.config.page).await {
-                Ok(page) if zones.incarnation(zone) == Some(incarnation) => page,
-                Ok(_) => continue,
-                Err(error) => {
-                    tracing::debug!(%zone, %error, "a zone does not say what stands in the way of space");
-                    continue;
-                }
-            };
-            let moved = self.move_all(&mut state, &session, zone, incarnation, page.found).await;
-            // A page that was left half way is begun again.
-            let walk = if moved.is_ok() { page.next.map(Walk::At) } else { walk };
-            if let (Some(slot), Some(walk)) = (state.walks.get_mut(zone.get()), walk) {
-                *slot = walk;
+            Err(error) => {
+                // A page that was left half way is begun again.
+                state.from = from;
+                Err(error)
             }
-            unreadable = moved?.or(unreadable);
         }
-        let more = state.walks.iter().any(|walk| matches!(walk, Walk::At(_)));
-        if !more {
-            state.walks = Default::default();
-        }
-        unreadable.map_or(Ok(more), Err)
     }
 
     /// Moves what is listed. Says which record could not be read, if one could not; an error is one after which nothing else would go better.
@@ -215,68 +264,90 @@ impl CompactionWorker {
         incarnation: Incarnation,
         listed: Vec<Found>,
     ) -> PortResult<Option<PortError>> {
+        let (records, unreadable) = self.records(listed.iter().map(|found| found.id.blob).collect()).await?;
         let mut moves = Vec::new();
         let mut bytes = 0;
-        let mut unreadable = None;
         for found in listed {
+            if self.is_stopping() {
+                break;
+            }
             let from = Replica { incarnation, locator: found.locator };
-            match self.copy(session, zone, found.id, &from).await {
-                Ok(Some(to)) => {
-                    moves.push(MoveLocator { chunk: found.id, zone, from, to });
-                    bytes += found.length;
+            let record = records.get(&found.id.blob);
+            let copied = match record {
+                Some(blob) => self.copy(session, zone, found.id, from, blob).await,
+                None => None,
+            };
+            match copied {
+                Some(moved) => {
+                    bytes += moved.shape.stored_length();
+                    moves.push(moved);
                 }
-                Ok(None) => {}
-                Err(error) => {
-                    tracing::debug!(%zone, %error, chunk = ?found.id, "the record of a chunk to be moved cannot be read");
-                    self.progress.lock().failed += 1;
-                    // One record that cannot be read must not stand in the way of all that are listed behind it, at every walk.
-                    if unreadable.is_none()
-                        && let Err(silent) = self.replicator.refresh_incarnations().await
-                    {
-                        self.name(state, session, moves, bytes).await?;
-                        return Err(silent);
-                    }
-                    unreadable = Some(error);
-                }
+                None => self.keep_pace(LOOK_BYTES).await,
             }
             if moves.len() >= self.config.moves_max || bytes >= self.config.moved_bytes_max {
-                self.name(state, session, std::mem::take(&mut moves), std::mem::take(&mut bytes)).await?;
+                self.name(state, session, std::mem::take(&mut moves)).await?;
+                bytes = 0;
             }
         }
-        self.name(state, session, moves, bytes).await?;
+        self.name(state, session, moves).await?;
         Ok(unreadable)
     }
 
-    /// Copies a chunk within its zone, if its record names this copy. The session is the one that the copy will be named under.
-    async fn copy(&self, session: &WriterSession, zone: ZoneIndex, id: ChunkId, from: &Replica) -> PortResult<Option<Replica>> {
-        let Some(blob) = self.replicator.catalog.blob(id.blob).await? else { return Ok(None) };
-        let Some(chunk) = blob.chunk(id.ordinal).filter(|_| !blob.condemned) else { return Ok(None) };
-        let named = chunk.replicas.get(zone.get()).and_then(Option::as_ref);
-        if named != Some(from) {
-            return Ok(None);
+    /// The records of blobs, and why one cannot be read, if one cannot. An error where the catalog answers nothing.
+    async fn records(&self, ids: BTreeSet<BlobId>) -> PortResult<(BTreeMap<BlobId, Arc<Blob>>, Option<PortError>)> {
+        let catalog = &self.replicator.catalog;
+        let ids: Vec<BlobId> = ids.into_iter().collect();
+        if let Ok(found) = catalog.blobs_by_id(ids.clone()).await {
+            return Ok((found.into_iter().flatten().map(|blob| (blob.id, blob)).collect(), None));
         }
-        let bytes = blob.shape(chunk).map_or(0, cairn_types::frame::ChunkShape::stored_length);
-        let pause = self.pace.lock().take(self.replicator.zones.now(), bytes);
-        tokio::time::sleep(pause).await;
-        let pieces = match copy::read_stored(&self.replicator.zones, zone, from, &blob, id.ordinal, chunk).await {
+        // One record that cannot be read must not stand in the way of all that are listed beside and behind it, at every walk.
+        self.replicator.refresh_incarnations().await?;
+        let (mut records, mut unreadable) = (BTreeMap::new(), None);
+        for id in ids {
+            match catalog.blob(id).await {
+                Ok(found) => records.extend(found.map(|blob| (id, blob))),
+                Err(error) => {
+                    tracing::debug!(%error, blob = ?id, "the record of a blob with chunks to be moved cannot be read");
+                    self.progress.lock().failed += 1;
+                    unreadable = Some(error);
+                }
+            }
+        }
+        Ok((records, unreadable))
+    }
+
+    /// Copies a chunk within its zone, if its record names this copy. The session is the one that the copy will be named under.
+    async fn copy(&self, session: &WriterSession, zone: ZoneIndex, id: ChunkId, from: Replica, blob: &Blob) -> Option<Moved> {
+        let chunk = blob.chunk(id.ordinal).filter(|_| !blob.condemned)?;
+        let named = chunk.replicas.get(zone.get()).and_then(Option::as_ref);
+        let shape = blob.shape(chunk).ok().filter(|_| named == Some(&from))?;
+        self.keep_pace(shape.stored_length()).await;
+        let zones = &self.replicator.zones;
+        let pieces = match copy::read_shaped(zones, zone, &from, id, shape).await {
             Ok(pieces) => pieces,
             Err(CopyError::Damaged(_)) => {
-                let report = DamageReport { id, zone, incarnation: from.incarnation, locator: from.locator.clone() };
-                self.replicator.report_damage_unless_moved(report).await;
-                return Ok(None);
+                let report = DamageReport { id, zone, incarnation: from.incarnation, locator: from.locator };
+                // A chunk that is damaged everywhere would else be reported, and looked at again, at every walk.
+                if !self.replicator.damage.lock().knows(&report) {
+                    self.replicator.report_damage_unless_moved(report).await;
+                }
+                return None;
             }
             Err(error) => {
                 tracing::debug!(%zone, %error, "a chunk cannot be read to be moved");
                 self.progress.lock().failed += 1;
-                return Ok(None);
+                return None;
             }
         };
-        match self.replicator.zones.write(zone, session.id(), id, pieces).await {
-            Ok(placed) => Ok(Some(Replica { incarnation: placed.incarnation, locator: placed.locator })),
+        match zones.write(zone, session.id(), id, pieces).await {
+            Ok(placed) => {
+                let to = Replica { incarnation: placed.incarnation, locator: placed.locator };
+                Some(Moved { move_: MoveLocator { chunk: id, zone, from, to }, shape })
+            }
             Err(error) => {
                 tracing::debug!(%zone, %error, "a chunk cannot be written to be moved");
                 self.progress.lock().failed += 1;
-                Ok(None)
+                None
             }
         }
     }
@@ -289,10 +360,10 @@ impl CompactionWorker {
             self.progress.lock().failed += unsettled.moves.len() as u64;
             return Ok(());
         }
-        match self.replicator.catalog.move_locators(unsettled.session, unsettled.moves.clone()).await {
+        match self.ask(unsettled.session, &unsettled.moves).await {
             Ok(answers) => {
                 // What is refused now may have been made before, or may yet be: neither copy is deleted, the sweep finds the one that is not named.
-                self.named(state, unsettled.moves, unsettled.bytes, answers, |_| {});
+                self.named(state, unsettled.moves, answers, |_| {});
                 Ok(())
             }
             Err(error) => {
@@ -308,82 +379,114 @@ impl CompactionWorker {
         }
     }
 
+    async fn ask(&self, session: SessionId, moves: &[Moved]) -> PortResult<Vec<bool>> {
+        let moves = moves.iter().map(|moved| moved.move_.clone()).collect();
+        self.replicator.catalog.move_locators(session, moves).await
+    }
+
     /// Names the new copies in the stead of the old ones. What lost goes; where the outcome is not known, neither does, and it is asked for again
     /// before anything else is moved: else copies that nothing names would pile up as fast as they can be made.
-    async fn name(&self, state: &mut State, session: &WriterSession, moves: Vec<MoveLocator>, bytes: u64) -> PortResult<()> {
+    async fn name(&self, state: &mut State, session: &WriterSession, moves: Vec<Moved>) -> PortResult<()> {
         if moves.is_empty() {
             return Ok(());
         }
         if self.replicator.leaves_out(LeftOut::NamingFirst) {
-            state.waiting.extend(moves.iter().map(|moved| self.old(moved, Duration::ZERO)));
-            self.delete_due(state).await;
+            for Moved { move_: MoveLocator { zone, from, chunk, .. }, .. } in &moves {
+                self.replicator.zones.delete(*zone, &[(from.locator.clone(), *chunk)]).await;
+            }
         }
-        match self.replicator.catalog.move_locators(session.id(), moves.clone()).await {
+        match self.ask(session.id(), &moves).await {
             Ok(answers) => {
-                let lost = |moved: MoveLocator| self.replicator.delete_soon(moved.zone, moved.to, moved.chunk);
-                self.named(state, moves, bytes, answers, lost);
+                let lost = |MoveLocator { zone, to, chunk, .. }| self.replicator.delete_soon(zone, to, chunk);
+                self.named(state, moves, answers, lost);
                 Ok(())
             }
             Err(error) => {
                 tracing::debug!(%error, count = moves.len(), "chunks were moved, and which place is named is not known");
-                state.unsettled = Some(Unsettled { session: session.id(), moves, bytes, asked: 1 });
+                state.unsettled = Some(Unsettled { session: session.id(), moves, asked: 1 });
                 Err(error)
             }
         }
     }
 
     /// Takes up what the catalog has answered.
-    fn named(&self, state: &mut State, moves: Vec<MoveLocator>, bytes: u64, answers: Vec<bool>, lost: impl Fn(MoveLocator)) {
+    fn named(&self, state: &mut State, moves: Vec<Moved>, answers: Vec<bool>, lost: impl Fn(MoveLocator)) {
         let due = self.replicator.zones.now() + self.config.linger;
-        let count = moves.len() as u64;
-        let mut named = 0;
-        for (moved, is_named) in moves.into_iter().zip(answers) {
+        let mut progress = self.progress.lock();
+        for (Moved { move_, shape }, is_named) in moves.into_iter().zip(answers) {
             if is_named {
-                named += 1;
-                state.waiting.push_back(self.old(&moved, due));
+                progress.moved += 1;
+                progress.bytes_moved += shape.stored_length();
+                let MoveLocator { chunk: id, from, to, .. } = move_;
+                state.waiting.push_back(Old { due, id, from, to: Some((to, shape)), refused: 0 });
             } else {
-                lost(moved);
+                progress.refused += 1;
+                lost(move_);
             }
         }
-        let mut progress = self.progress.lock();
-        progress.moved += named;
-        progress.bytes_moved += bytes * named / count.max(1);
-        progress.refused += count - named;
-        progress.waiting = state.waiting.len() as u64;
     }
 
-    #[allow(clippy::unused_self, reason = "reads as what it makes of the worker's moves")]
-    fn old(&self, moved: &MoveLocator, due: Duration) -> Old {
-        Old { due, zone: moved.zone, replica: moved.from.clone(), id: moved.chunk }
+    /// Deletes some old copies whose time has come. Nothing names them, and nothing ever will again: they were named, and no copy is named twice.
+    /// Says whether more are due.
+    async fn delete_due(&self, state: &mut State, zone: ZoneIndex) -> bool {
+        let zones = &self.replicator.zones;
+        let Some(life) = zones.incarnation(zone).filter(|_| zones.takes_writes(zone)) else { return false };
+        let now = zones.now();
+        let count = state.waiting.iter().take(DELETES_MAX).take_while(|old| old.due <= now).count();
+        let some: Vec<Old> = state.waiting.drain(..count).collect();
+        let (mut ready, mut later) = (Vec::new(), Vec::new());
+        // What was in another life of the zone went with it.
+        for mut old in some.into_iter().filter(|old| old.from.incarnation == life) {
+            if self.is_replaced(zone, &mut old).await { ready.push(old) } else { later.push(old) }
+        }
+        let targets: Vec<(Locator, ChunkId)> = ready.iter().map(|old| (old.from.locator.clone(), old.id)).collect();
+        let answers = if targets.is_empty() { Vec::new() } else { zones.delete(zone, &targets).await };
+        let mut deleted = 0;
+        for (mut old, answer) in ready.into_iter().zip(answers) {
+            if crate::condemned::is_gone(&answer) {
+                deleted += 1;
+                continue;
+            }
+            // The zone is away, or fails: later. One that cannot say what is there may never be able to.
+            old.refused += u32::from(!matches!(answer, Err(ZoneError::Away(_) | ZoneError::Full(_))));
+            if old.refused < REFUSED_MAX {
+                later.push(old);
+            }
+        }
+        self.progress.lock().deleted += deleted;
+        let due = zones.now() + self.config.linger;
+        let more = later.is_empty() && count == DELETES_MAX;
+        state.waiting.extend(later.into_iter().map(|old| Old { due, ..old }));
+        more
     }
 
-    /// Deletes old copies whose time has come. Nothing names them, and nothing ever will again: they were named, and no copy is named twice.
-    async fn delete_due(&self, state: &mut State) {
-        let now = self.replicator.zones.now();
-        let due = state.waiting.iter().take_while(|old| old.due <= now).count();
-        let mut due: Vec<Old> = state.waiting.drain(..due).collect();
-        for zone in ZoneIndex::ALL {
-            let life = self.replicator.zones.incarnation(zone);
-            let (of_zone, rest) = due.into_iter().partition(|old| old.zone == zone);
-            due = rest;
-            let of_zone: Vec<Old> = of_zone;
-            for some in of_zone.chunks(DELETES_MAX) {
-                // What was in another life of the zone went with it, as far as that is known.
-                let there: Vec<&Old> =
-                    some.iter().filter(|old| life.is_none_or(|life| life == old.replica.incarnation)).collect();
-                let targets: Vec<(Locator, ChunkId)> = there.iter().map(|old| (old.replica.locator.clone(), old.id)).collect();
-                let answers = self.replicator.zones.delete(zone, &targets).await;
-                for (old, answer) in there.into_iter().zip(answers) {
-                    if crate::condemned::is_gone(&answer) {
-                        self.progress.lock().deleted += 1;
-                    } else {
-                        // The zone is away, or fails: later.
-                        let (replica, id) = (old.replica.clone(), old.id);
-                        state.waiting.push_back(Old { due: now + self.config.linger, zone, replica, id });
+    /// Whether the copy that was named in the stead of this one is good, or nothing names that one any more: read whole and verified just now (B1).
+    /// Until then the old one, which was, stays.
+    async fn is_replaced(&self, zone: ZoneIndex, old: &mut Old) -> bool {
+        let Some((to, shape)) = &old.to else { return true };
+        self.keep_pace(shape.stored_length()).await;
+        // What is not deleted now is after the next start, by the collector; and one that hangs would take a deadline for each.
+        if self.is_stopping() || self.replicator.zones.admit_read(zone) == Admission::Skip {
+            return false;
+        }
+        match copy::read_shaped(&self.replicator.zones, zone, to, old.id, *shape).await {
+            Ok(_) => {}
+            Err(CopyError::Damaged(_)) => {
+                let Ok(fresh) = self.replicator.catalog.blob(old.id.blob).await else { return false };
+                let fresh = fresh.filter(|blob| !blob.condemned);
+                let named = fresh.as_ref().and_then(|blob| blob.chunk(old.id.ordinal)?.replicas.get(zone.get())?.as_ref());
+                if named == Some(to) {
+                    let report = DamageReport { id: old.id, zone, incarnation: to.incarnation, locator: to.locator.clone() };
+                    if !self.replicator.damage.lock().knows(&report) {
+                        self.replicator.report_damage(report);
                     }
+                    return false;
                 }
             }
+            Err(_) => return false,
         }
-        self.progress.lock().waiting = state.waiting.len() as u64;
+        // Not again, should only the deletion fail.
+        old.to = None;
+        true
     }
 }

@@ -1,7 +1,7 @@
 //! Reading a whole chunk from one zone, verified, in its stored form (B1): what repair copies and scrub judges by.
 
 use bytes::Bytes;
-use cairn_types::frame::FRAME_DATA_LENGTH;
+use cairn_types::frame::{ChunkShape, FRAME_DATA_LENGTH};
 use cairn_types::{ChunkId, ZoneIndex};
 use cairn_zone::ZoneError;
 
@@ -43,8 +43,18 @@ pub(crate) async fn read_stored(
     ordinal: u32,
     chunk: &ChunkRecord,
 ) -> Result<Vec<Bytes>, CopyError> {
-    let id: ChunkId = blob.chunk_id(ordinal);
     let shape = blob.shape(chunk).map_err(|error| CopyError::Record(error.to_string()))?;
+    read_shaped(zones, zone, replica, blob.chunk_id(ordinal), shape).await
+}
+
+/// [`read_stored`] for whoever has no record, only what the chunk looks like.
+pub(crate) async fn read_shaped(
+    zones: &Zones,
+    zone: ZoneIndex,
+    replica: &Replica,
+    id: ChunkId,
+    shape: ChunkShape,
+) -> Result<Vec<Bytes>, CopyError> {
     let mut pieces = Vec::new();
     let mut start = 0;
     while start < shape.data_length() {

@@ -18,6 +18,7 @@ use cairn_types::{ChunkId, ZoneIndex};
 use cairn_zone::ZoneError;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, Stream, StreamExt};
+use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -107,7 +108,11 @@ pub struct BlobReader {
     ahead: Option<Ahead>,
     ready: VecDeque<Bytes>,
     ended: bool,
+    fresh: Fresh,
 }
+
+/// The blob's record as it is by now, left here by whoever was sent to look because a copy was not where the record said.
+type Fresh = Arc<Mutex<Option<Arc<Blob>>>>;
 
 impl Replicator {
     /// Reads a range of a blob. Nothing is read before the first byte is asked for. Errors: [`ReadError::Range`].
@@ -136,6 +141,7 @@ impl Replicator {
             ahead: None,
             ready: VecDeque::new(),
             ended: false,
+            fresh: Fresh::default(),
         })
     }
 }
@@ -155,7 +161,7 @@ impl BlobReader {
                 self.ahead = None;
                 fetched
             } else if let Some(piece) = self.take_piece() {
-                fetch(Arc::clone(&self.guard.0), self.request.clone(), piece).await
+                fetch(Arc::clone(&self.guard.0), self.request.clone(), piece, Arc::clone(&self.fresh)).await
             } else {
                 self.ended = true;
                 return None;
@@ -171,8 +177,12 @@ impl BlobReader {
                     return Some(Err(error));
                 }
             }
+            if let Some(fresh) = self.fresh.lock().take() {
+                self.request.blob = fresh;
+            }
             if let Some(piece) = self.take_piece() {
-                self.ahead = Some(Ahead(tokio::spawn(fetch(Arc::clone(&self.guard.0), self.request.clone(), piece))));
+                let fetch = fetch(Arc::clone(&self.guard.0), self.request.clone(), piece, Arc::clone(&self.fresh));
+                self.ahead = Some(Ahead(tokio::spawn(fetch)));
             }
         }
     }
@@ -201,7 +211,12 @@ impl BlobReader {
 }
 
 /// Fetches one piece from whichever zone has it.
-async fn fetch(replicator: Arc<Replicator>, request: ReadRequest, piece: Piece) -> Result<Fetched, ReadError> {
+async fn fetch(
+    replicator: Arc<Replicator>,
+    request: ReadRequest,
+    piece: Piece,
+    fresh_record: Fresh,
+) -> Result<Fetched, ReadError> {
     let mut blob = Arc::clone(&request.blob);
     let mut has_moved = false;
     let mut pause = replicator.config.read_pause;
@@ -223,24 +238,25 @@ async fn fetch(replicator: Arc<Replicator>, request: ReadRequest, piece: Piece) 
         let mut fetched = fetch_round(&replicator, &blob, &piece, &mut gone).await;
         let reports: Vec<DamageReport> = gone.into_iter().filter_map(|zone| report_of(&blob, piece.ordinal, zone)).collect();
         if !reports.is_empty() && fetched.is_err() {
-            // Where nothing is left of what the record says, it may have been moved: no time is lost. And nothing is lost unless the record names
-            // those places after they were found empty.
+            // Where nothing is left of what the record says, it may have been moved: no time is lost. And nothing is lost, or damaged, unless the
+            // record names those places after they were found empty.
             match replicator.catalog.blob(blob.id).await {
                 Ok(Some(fresh)) => {
                     has_moved = fresh.chunk(piece.ordinal) != blob.chunk(piece.ordinal);
+                    replicator.report_if_named(Some(&fresh), reports);
                     blob = fresh;
                     fetched = fetched.map_err(|error| if has_moved { not_lost(error) } else { error });
                 }
                 Ok(None) => return Err(ReadError::Gone),
                 Err(_) => fetched = fetched.map_err(not_lost),
             }
-        }
-        if !reports.is_empty() {
-            let judge = Arc::clone(&replicator);
+        } else if !reports.is_empty() {
+            let (judge, old, fresh_record) = (Arc::clone(&replicator), Arc::clone(&blob), Arc::clone(&fresh_record));
             replicator.tasks.spawn(async move {
-                for report in reports {
-                    judge.report_damage_unless_moved(report).await;
-                }
+                let Ok(fresh) = judge.catalog.blob(old.id).await else { return };
+                judge.report_if_named(fresh.as_deref(), reports);
+                // The next pieces need not look in vain where this one did.
+                *fresh_record.lock() = fresh.filter(|fresh| fresh.content != old.content);
             });
         }
         match fetched {
@@ -277,7 +293,7 @@ async fn recheck(replicator: &Replicator, request: &ReadRequest) -> Result<(), R
 
 type PendingReads<'a> = FuturesUnordered<BoxFuture<'a, (ZoneIndex, Result<Bytes, ZoneError>)>>;
 
-/// Asks each zone at most once. Those that have nothing where the record says are `gone`.
+/// Asks each zone at most once. Those that do not give what the record says is there are `gone`.
 async fn fetch_round(
     replicator: &Arc<Replicator>,
     blob: &Blob,
@@ -334,7 +350,8 @@ async fn fetch_round(
                 let Ok(Some((zone, result))) = tokio::time::timeout(wait, reads.next()).await else {
                     continue;
                 };
-                let is_gone = matches!(result, Err(ZoneError::NotFound));
+                // A zone that cannot read a part of what it holds cannot tell "gone" from "unreadable".
+                let is_gone = matches!(result, Err(ZoneError::NotFound | ZoneError::Mismatch(_) | ZoneError::Damaged(_)));
                 let damage = match result {
                     Ok(stored) => match shape.verify(id, &span, &stored) {
                         Ok(slices) => {

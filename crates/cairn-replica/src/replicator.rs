@@ -317,11 +317,15 @@ impl Replicator {
     /// nothing is damaged. While the catalog does not say, nothing is reported: whoever looks next finds it again. Says whether it was reported.
     pub(crate) async fn report_damage_unless_moved(&self, report: DamageReport) -> bool {
         let fresh = self.catalog.blob(report.id.blob).await;
-        let is_named = fresh.is_ok_and(|fresh| names(fresh.as_deref(), &report));
-        if is_named {
-            self.report_damage(report);
-        }
-        is_named
+        fresh.is_ok_and(|fresh| self.report_if_named(fresh.as_deref(), vec![report]))
+    }
+
+    /// Reports those of these copies that their record, read after they were looked for, still names. Says whether any was.
+    pub(crate) fn report_if_named(&self, fresh: Option<&Blob>, reports: Vec<DamageReport>) -> bool {
+        let named: Vec<DamageReport> = reports.into_iter().filter(|report| names(fresh, report)).collect();
+        let any = !named.is_empty();
+        named.into_iter().for_each(|report| self.report_damage(report));
+        any
     }
 
     /// A read earns credit for hedges.

@@ -167,6 +167,13 @@ impl BlobCatalog for CatalogAdapter {
         })
     }
 
+    fn blobs_by_id(&self, ids: Vec<BlobId>) -> BoxFuture<'_, PortResult<Vec<Option<Arc<Blob>>>>> {
+        Box::pin(async move {
+            let found = self.call(self.catalog.blobs(ids)).await?;
+            Ok(found.into_iter().map(|found| found.map(|(id, record)| port_blob(id, record))).collect())
+        })
+    }
+
     fn blobs(&self, after: Option<BlobId>, count_max: usize) -> BoxFuture<'_, PortResult<BlobPage>> {
         Box::pin(async move {
             let mut after = after;

@@ -315,6 +315,13 @@ impl BlobCatalog for SimCatalog {
         Box::pin(self.ask(move |tables| tables.blob(id)))
     }
 
+    fn blobs_by_id(&self, ids: Vec<BlobId>) -> BoxFuture<'_, PortResult<Vec<Option<Arc<Blob>>>>> {
+        if self.0.unreadable.lock().is_some_and(|unreadable| ids.contains(&unreadable)) {
+            return Box::pin(std::future::ready(Err(PortError("a record cannot be read".into()))));
+        }
+        Box::pin(self.ask(move |tables| ids.into_iter().map(|id| tables.blob(id)).collect()))
+    }
+
     fn blobs(&self, after: Option<BlobId>, count_max: usize) -> BoxFuture<'_, PortResult<BlobPage>> {
         Box::pin(self.ask(move |tables| {
             let from = after.map(|after| BlobId { counter: after.counter + 1, ..after });

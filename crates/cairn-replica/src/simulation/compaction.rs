@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use cairn_types::ZoneIndex;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::checker::body;
@@ -14,15 +15,28 @@ use super::zone::Mood;
 use crate::catalog_port::{Blob, BlobCatalog};
 use crate::compact::{CompactionConfig, CompactionWorker};
 use crate::read::{ReadError, ReadRequest};
+use crate::repair::{RepairConfig, RepairWorker};
 use crate::scrub::{ScrubConfig, ScrubWorker};
 
 fn worker(bench: &Bench, config: CompactionConfig) -> CompactionWorker {
     CompactionWorker::new(Arc::clone(&bench.replicator), config)
 }
 
-/// Goes round until there is no more to do at once.
+/// Goes round in each zone until there is no more to do at once.
 async fn settle(worker: &CompactionWorker) {
-    while worker.tick().await.unwrap() {}
+    for zone in ZoneIndex::ALL {
+        while worker.tick(zone).await.unwrap() {}
+    }
+}
+
+/// Lets the worker run for so long.
+async fn run(worker: &CompactionWorker, seconds: u64) {
+    let (stopper, stop) = watch::channel(false);
+    let stopping = async {
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+        stopper.send(true).unwrap();
+    };
+    futures::future::join(worker.run(stop), stopping).await;
 }
 
 /// Reads by records as they were.
@@ -126,7 +140,7 @@ async fn it_keeps_its_pace_and_leaves_garbage_and_ill_zones_alone() {
     assert!(!named.blobs.is_empty());
 }
 
-/// Walks of different lengths over what may not be moved come to an end together.
+/// What may not be moved is listed once for each pause, in each zone by itself.
 #[tokio::test(start_paused = true)]
 async fn it_rests_while_there_is_nothing_to_move() {
     let bench = Bench::new(configuration()).await;
@@ -138,14 +152,17 @@ async fn it_rests_while_there_is_nothing_to_move() {
         drop(bench.store(object, 1_900).await.unwrap());
     }
     bench.zones[0].set_mood(Mood::Well);
+    tokio::time::sleep(Duration::from_secs(1)).await;
     bench.zones.iter().for_each(super::zone::SimZone::become_sparse);
+    let operations = || [0, 1, 2].map(|zone| bench.zones[zone].inside.lock().operations);
+    let before = operations();
     let worker = worker(&bench, CompactionConfig { page: 2, ..CompactionConfig::default() });
-    let mut rounds = 1;
-    while worker.tick().await.unwrap() {
-        rounds += 1;
-        assert!(rounds < 20, "it never rests");
+    run(&worker, 105).await;
+    for ((zone, after), before) in (0..).zip(operations()).zip(before) {
+        let (pages, walk) = (after - before, if zone == 0 { 10 } else { 15 });
+        assert!(pages >= 9 * walk && pages <= 11 * walk, "{pages} pages in zone {zone}");
     }
-    assert!(rounds >= 15 && worker.progress().moved == 0, "{rounds} rounds");
+    assert_eq!(worker.progress().moved, 0);
 }
 
 /// A record whose places are all empty is an old one until it was read again: a catalog that does not answer makes nothing lost, and nothing damaged.
@@ -170,15 +187,6 @@ async fn a_long_read_outlives_a_catalog_that_does_not_answer() {
     *bench.catalog.0.down.lock() = false;
     assert_eq!(read(&bench, &old).await, body(1, 9_000));
     assert_eq!(bench.replicator.counters().damage_found.load(Ordering::Relaxed), 0);
-}
-
-/// Ticks as the worker does, for so long.
-async fn run(worker: &CompactionWorker, seconds: u64) {
-    let began = Instant::now();
-    while began.elapsed() < Duration::from_secs(seconds) {
-        let more = worker.tick().await.unwrap_or(false);
-        tokio::time::sleep(if more { Duration::ZERO } else { Duration::from_secs(10) }).await;
-    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -213,7 +221,7 @@ async fn copies_do_not_pile_up_while_moves_fail() {
     let worker = worker(&bench, CompactionConfig::default());
     run(&worker, 200).await;
     let stored = bench.stored();
-    assert!(stored[0] > 200 && stored[0] <= 232 && stored[1..] == [200; 2], "{stored:?}: one commit's chunks");
+    assert!(stored.iter().all(|count| *count > 200 && *count <= 232), "{stored:?}: one commit's chunks in each zone");
     *bench.catalog.0.moves_fail.lock() = false;
     run(&worker, 200).await;
     let progress = worker.progress();
@@ -224,5 +232,128 @@ async fn copies_do_not_pile_up_while_moves_fail() {
     *bench.catalog.0.moves_fail.lock() = true;
     run(&worker, 500).await;
     let stored = bench.stored();
-    assert!(stored.iter().sum::<usize>() > 600 + 7 && stored.iter().sum::<usize>() <= 600 + 2 * 32, "{stored:?}");
+    assert!(stored.iter().all(|count| *count > 207 && *count <= 200 + 2 * 32), "{stored:?}");
+}
+
+/// A zone that hangs, and one that is away with as much waiting for it as may wait, hold no other up.
+#[tokio::test(start_paused = true)]
+async fn a_zone_that_hangs_holds_no_other_up() {
+    for mood in [Mood::Hung, Mood::Away] {
+        let bench = Bench::new(configuration()).await;
+        for object in 0..400 {
+            bench.put(object, 1_900).await.unwrap();
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let worker = worker(&bench, CompactionConfig { waiting_max: 400, ..CompactionConfig::default() });
+        bench.zones.iter().for_each(super::zone::SimZone::become_sparse);
+        settle(&worker).await;
+        assert_eq!((worker.progress().moved, worker.progress().waiting), (1_200, 1_200));
+        bench.zones[0].set_mood(mood);
+        tokio::time::sleep(CompactionConfig::default().linger).await;
+        bench.zones[1].become_sparse();
+        bench.zones[2].become_sparse();
+        run(&worker, 60).await;
+        let progress = worker.progress();
+        assert_eq!((progress.moved, progress.deleted), (2_000, 1_600), "{mood:?}: {progress:?}");
+        bench.zones[0].set_mood(Mood::Well);
+        run(&worker, 300).await;
+        assert_eq!((bench.stored(), worker.progress().waiting), ([400; 3], 0), "{mood:?}");
+    }
+}
+
+/// Damages the stored copies of which this says so.
+fn damage(bench: &Bench, zone: usize, is_meant: impl Fn(u64) -> bool) {
+    for (_, stored) in bench.zones[zone].inside.lock().chunks.iter_mut().filter(|(serial, _)| is_meant(**serial)) {
+        let mut bytes = stored.bytes.to_vec();
+        bytes[3] ^= 1;
+        stored.bytes = bytes.into();
+    }
+}
+
+/// A chunk that is damaged everywhere is reported, and looked at, once for each of its copies, and not at every walk.
+#[tokio::test(start_paused = true)]
+async fn a_chunk_that_is_damaged_everywhere_is_reported_once() {
+    let bench = Bench::new(configuration()).await;
+    bench.put(1, 1_900).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    [0, 1, 2].into_iter().for_each(|zone| damage(&bench, zone, |_| true));
+    bench.zones.iter().for_each(super::zone::SimZone::become_sparse);
+    let worker = worker(&bench, CompactionConfig::default());
+    let repair = RepairWorker::new(Arc::clone(&bench.replicator), RepairConfig::default());
+    let (_go_on, stop) = watch::channel(false);
+    let _ =
+        tokio::time::timeout(Duration::from_secs(3_600), futures::future::join(worker.run(stop.clone()), repair.run(stop))).await;
+    assert_eq!((repair.progress().chunks_without_copy, worker.progress().moved), (3, 0));
+}
+
+/// The copy that took an old one's place is read back before the old one goes; where it is not good, the old one stays until something else is.
+#[tokio::test(start_paused = true)]
+async fn an_old_copy_goes_only_when_the_new_one_was_read() {
+    let bench = Bench::new(configuration()).await;
+    bench.put(1, 1_900).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    bench.zones.iter().for_each(super::zone::SimZone::become_sparse);
+    let worker = worker(&bench, CompactionConfig::default());
+    settle(&worker).await;
+    assert_eq!(worker.progress().moved, 3);
+    // What was written in zone 1 is not what is there.
+    let last = *bench.zones[1].inside.lock().chunks.last_key_value().unwrap().0;
+    damage(&bench, 1, |serial| serial == last);
+    run(&worker, 100).await;
+    assert_eq!((bench.stored(), worker.progress().deleted), ([1, 2, 1], 2));
+    assert_eq!(bench.replicator.counters().damage_found.load(Ordering::Relaxed), 1);
+    let repair = RepairWorker::new(Arc::clone(&bench.replicator), RepairConfig::default());
+    for _ in 0..3 {
+        repair.tick().await.unwrap();
+    }
+    run(&worker, 100).await;
+    assert_eq!((bench.stored(), worker.progress().deleted), ([1; 3], 3));
+    assert_eq!((repair.progress().damage_cleared, bench.missing()), (1, 0));
+}
+
+/// A page takes its time at a slow pace; whoever stops the process does not wait for it.
+#[tokio::test(start_paused = true)]
+async fn it_stops_within_a_page() {
+    let bench = Bench::new(configuration()).await;
+    for object in 0..20 {
+        bench.put(object, 1_900).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    bench.zones.iter().for_each(super::zone::SimZone::become_sparse);
+    let worker = worker(&bench, CompactionConfig { bytes_per_second: 100, ..CompactionConfig::default() });
+    let (stopper, stop) = watch::channel(false);
+    let stopping = async {
+        tokio::time::sleep(Duration::from_secs(25)).await;
+        stopper.send(true).unwrap();
+        Instant::now()
+    };
+    let ((), stopped) = futures::future::join(worker.run(stop), stopping).await;
+    assert!(stopped.elapsed() < Duration::from_secs(1), "{:?}", stopped.elapsed());
+    let stored: usize = bench.stored().iter().sum();
+    assert_eq!(stored as u64, 60 + worker.progress().moved, "what was copied is named");
+    assert!(worker.progress().moved > 0);
+}
+
+/// What a reader of an old record finds elsewhere it finds at once from then on, also while another zone serves it.
+#[tokio::test(start_paused = true)]
+async fn a_reader_whose_zone_has_moved_its_chunks_asks_there_in_vain_once() {
+    let bench = Bench::new(configuration()).await;
+    bench.put(1, 60_000).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let old = bench.catalog.get(1).await.unwrap().unwrap();
+    // Only one zone has moved: the others serve.
+    bench.zones[0].become_sparse();
+    let worker = worker(&bench, CompactionConfig::default());
+    settle(&worker).await;
+    tokio::time::sleep(CompactionConfig::default().linger).await;
+    settle(&worker).await;
+    assert_eq!(worker.progress().moved, worker.progress().deleted);
+    let operations = || bench.zones.iter().map(|zone| zone.inside.lock().operations).sum::<u64>();
+    let before = operations();
+    assert_eq!(read(&bench, &old).await, body(1, 60_000));
+    let pieces = old.iter().map(|blob| blob.content.chunks.len() as u64).sum::<u64>();
+    let reads = operations() - before;
+    // One in vain, and the next one, which is read ahead.
+    let in_vain = 2 * old.len() as u64;
+    assert!(reads > pieces && reads <= pieces + in_vain, "{reads} reads for {pieces} chunks of {} blobs", old.len());
 }

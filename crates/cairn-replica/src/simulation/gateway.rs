@@ -111,6 +111,9 @@ impl BlobCatalog for FarCatalog {
     fn blob(&self, id: BlobId) -> BoxFuture<'_, PortResult<Option<Arc<Blob>>>> {
         Box::pin(self.1.through(self.0.blob(id)))
     }
+    fn blobs_by_id(&self, ids: Vec<BlobId>) -> BoxFuture<'_, PortResult<Vec<Option<Arc<Blob>>>>> {
+        Box::pin(self.1.through(self.0.blobs_by_id(ids)))
+    }
     fn blobs(&self, after: Option<BlobId>, count_max: usize) -> BoxFuture<'_, PortResult<BlobPage>> {
         Box::pin(self.1.through(self.0.blobs(after, count_max)))
     }
