@@ -43,12 +43,7 @@ impl SimDisk {
                     return Err(dead());
                 }
                 let mut hang = None;
-                let faults: Vec<_> = machine
-                    .faults
-                    .values()
-                    .filter(|fault| fault.operations.contains(&operation) && path.starts_with(&fault.prefix))
-                    .cloned()
-                    .collect();
+                let faults: Vec<_> = machine.faults.values().filter(|fault| fault.strikes(path, operation)).cloned().collect();
                 for fault in faults {
                     if fault.one_in > 1 && machine.state.random.random_range(0..fault.one_in) != 0 {
                         continue;
@@ -252,7 +247,7 @@ impl File for SimFile {
 
     fn punch_hole(&self, offset: u64, length: u64) -> BoxFuture<'_, io::Result<()>> {
         Box::pin(async move {
-            self.disk.enter(&self.path, Operation::Write).await?;
+            self.disk.enter(&self.path, Operation::Punch).await?;
             self.disk.with(|machine| machine.state.punch_hole(self.inode, offset, length))
         })
     }

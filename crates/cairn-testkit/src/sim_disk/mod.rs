@@ -34,6 +34,8 @@ pub enum Operation {
     Read,
     /// Writing a file, its length or its space.
     Write,
+    /// Giving a part of a file back. A fault of [`Operation::Write`] strikes it, too.
+    Punch,
     /// Syncing a file or a directory.
     Sync,
 }
@@ -46,6 +48,15 @@ struct Fault {
     /// Strikes one call in so many.
     one_in: u32,
     kind: FaultKind,
+}
+
+impl Fault {
+    /// Whether it is one for such a call.
+    fn strikes(&self, path: &Path, operation: Operation) -> bool {
+        let is_meant =
+            self.operations.contains(&operation) || operation == Operation::Punch && self.operations.contains(&Operation::Write);
+        is_meant && path.starts_with(&self.prefix)
+    }
 }
 
 #[derive(Clone)]
@@ -273,7 +284,7 @@ impl Machine {
 
     /// The longest delay of this call.
     fn slowest(&self, path: &Path, operation: Operation) -> Duration {
-        let strikes = |fault: &&Fault| fault.operations.contains(&operation) && path.starts_with(&fault.prefix);
+        let strikes = |fault: &&Fault| fault.strikes(path, operation);
         let slow = self.faults.values().filter(strikes).filter_map(|fault| match fault.kind {
             FaultKind::Slow(delay_max) => Some(delay_max),
             _ => None,

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use cairn_disk::File;
@@ -25,6 +26,13 @@ use crate::ZoneError;
 
 /// Tasks that are taken up together.
 const TASKS_MAX: usize = 256;
+
+/// Dead records that are looked at in one go, each by two or three random reads, and the pause before: nobody waits for them, and on a spinning disk
+/// they would else take what clients need.
+const LOOKS_MAX: usize = 32;
+const LOOK_PAUSE: Duration = Duration::from_millis(100);
+/// After so many failures one after the other, giving back is left for later.
+const FAILURES_MAX: usize = 3;
 
 /// Chunks to delete; one answer for each, in order.
 pub(super) struct Deletion {
@@ -53,6 +61,16 @@ pub(super) struct Maintenance {
     all_dead: Vec<Arc<Segment>>,
     /// Found with dead records when the zone was opened, whose space may not have been given back.
     unpunched: VecDeque<Arc<Segment>>,
+    /// The one of these that is being looked at.
+    looking: Option<Looking>,
+    /// Segments that were put among them because giving back failed: once for each opening.
+    punch_failed: BTreeSet<u64>,
+}
+
+/// What is left to be looked at in a segment.
+struct Looking {
+    segment: Arc<Segment>,
+    dead: VecDeque<Entry>,
 }
 
 /// What a deletion changes in one segment.
@@ -72,7 +90,7 @@ impl Maintenance {
         all_dead: Vec<Arc<Segment>>,
         unpunched: VecDeque<Arc<Segment>>,
     ) -> Self {
-        Self { shared, tasks, unsealed, all_dead, unpunched }
+        Self { shared, tasks, unsealed, all_dead, unpunched, looking: None, punch_failed: BTreeSet::new() }
     }
 
     /// Works until every sender is gone and everything that waited is done.
@@ -98,16 +116,20 @@ impl Maintenance {
         }
     }
 
-    /// The next task. Until one comes, what opening left to do is done, a segment at a time.
+    /// The next task. While none comes, what opening left to do is done, some records at a time.
     async fn next_task(&mut self) -> Option<Task> {
-        while let Some(segment) = self.unpunched.pop_front() {
-            match self.tasks.try_recv() {
-                Ok(task) => {
-                    self.unpunched.push_front(segment);
-                    return Some(task);
-                }
-                Err(mpsc::error::TryRecvError::Disconnected) => return None,
-                Err(mpsc::error::TryRecvError::Empty) => self.punch_again(&segment).await,
+        while self.looking.is_some() || !self.unpunched.is_empty() {
+            if let Ok(task) = tokio::time::timeout(LOOK_PAUSE, self.tasks.recv()).await {
+                return task;
+            }
+            if self.shared.check_away().is_err() || !self.shared.gives_back.load(Ordering::Relaxed) {
+                self.unpunched.clear();
+                self.looking = None;
+                break;
+            }
+            if let Err(error) = self.punch_again().await {
+                tracing::debug!(%error, "a segment's dead records are left as they are");
+                self.looking = None;
             }
         }
         self.tasks.recv().await
@@ -115,34 +137,68 @@ impl Maintenance {
 
     /// Gives back what a crash has kept: records that are marked dead, and whose payload is still there. They are marked once more first, and that
     /// is made durable: the mark that was read may be in the page cache only.
-    async fn punch_again(&self, segment: &Arc<Segment>) {
-        if self.shared.check_away().is_err() {
-            return;
-        }
-        match self.unpunched_in(segment).await {
-            Ok(targets) if targets.is_empty() => {}
-            Ok(targets) => {
-                let outcome = self.delete_in(segment.generation, &targets, &mut |_, _, _| {}).await;
-                if let Ok(Some((_, file, marks))) = outcome {
-                    give_back(&self.shared, &*file, &marks).await;
-                }
+    async fn punch_again(&mut self) -> io::Result<()> {
+        let mut looking = match (self.looking.take(), self.unpunched.pop_front()) {
+            (Some(looking), next) => {
+                self.unpunched.extend(next);
+                looking
             }
-            Err(error) => tracing::debug!(%error, segment = segment.generation, "a segment's dead records are left as they are"),
+            (None, Some(segment)) => {
+                let file = self.shared.file(&segment).await?;
+                let entries = lookup::entries(&self.shared, &segment, &*file).await?;
+                let dead = entries.into_iter().filter(|entry| entry.state == RecordState::Dead).collect();
+                Looking { segment, dead }
+            }
+            (None, None) => return Ok(()),
+        };
+        if looking.segment.inner.lock().retired {
+            return Ok(());
         }
+        let count = looking.dead.len().min(LOOKS_MAX);
+        let some: Vec<Entry> = looking.dead.drain(..count).collect();
+        let segment = Arc::clone(&looking.segment);
+        if !looking.dead.is_empty() {
+            self.looking = Some(looking);
+        }
+        let targets = self.unpunched_of(&segment, &some).await?;
+        if !targets.is_empty()
+            && let Ok(Some((segment, file, marks))) = self.delete_in(segment.generation, &targets, &mut |_, _, _| {}).await
+        {
+            self.give_back(&segment, &*file, &marks).await;
+        }
+        Ok(())
     }
 
-    /// The dead records of a segment whose space was not given back.
-    async fn unpunched_in(&self, segment: &Arc<Segment>) -> io::Result<Vec<(usize, usize, Place, ChunkId)>> {
+    /// Those of these records that say themselves that they are dead, and whose space was not given back.
+    async fn unpunched_of(&self, segment: &Arc<Segment>, some: &[Entry]) -> io::Result<Vec<(usize, usize, Place, ChunkId)>> {
+        const BLOCK: usize = BLOCK_BYTES as usize;
         let file = self.shared.file(segment).await?;
-        let entries = lookup::entries(&self.shared, segment, &*file).await?;
         let mut found = Vec::new();
-        for entry in entries.iter().filter(|entry| entry.state == RecordState::Dead) {
+        for entry in some {
             let (start, length) = punchable(entry.offset, entry.payload_length);
-            if length > 0 && file.read_at(start, BLOCK_BYTES as usize).await?.iter().any(|byte| *byte != 0) {
+            if length == 0 {
+                continue;
+            }
+            let head = file.read_at(entry.offset, 2 * BLOCK).await?;
+            // The index may be wrong by itself, and what is given back is lost.
+            let is_dead = lookup::parse(segment, entry.offset, &head).is_some_and(|record| record.state == RecordState::Dead);
+            let has_bytes = |block: &[u8]| block.iter().any(|byte| *byte != 0);
+            // A payload may begin with zeros. It does not end with them: that is where its last check is.
+            let is_there = is_dead
+                && (has_bytes(head.get(BLOCK..).unwrap_or_default())
+                    || has_bytes(&file.read_at(start + length - BLOCK_BYTES, BLOCK).await?));
+            if is_there {
                 found.push((0, found.len(), self.shared.place(segment, entry), entry.id));
             }
         }
         Ok(found)
+    }
+
+    /// Gives the payloads' space back. Failing to is not an error: it is tried once more, and else the space comes back with the whole file.
+    async fn give_back(&mut self, segment: &Arc<Segment>, file: &dyn File, marks: &Marks) {
+        if !give_back(&self.shared, file, marks).await && self.punch_failed.insert(segment.generation) {
+            self.unpunched.push_back(Arc::clone(segment));
+        }
     }
 
     /// Seals and retires what may be.
@@ -272,7 +328,7 @@ impl Maintenance {
             let _ = deletion.answer.send(answers);
         }
         for (segment, file, marks) in touched {
-            give_back(&self.shared, &*file, &marks).await;
+            self.give_back(&segment, &*file, &marks).await;
             if segment.inner.lock().live.count == 0 {
                 self.all_dead.push(segment);
             }
@@ -390,19 +446,29 @@ async fn mark(
     Ok(())
 }
 
-/// Gives the payloads' space back. Failing to is not an error: the space comes back with the whole file.
-async fn give_back(shared: &Shared, file: &dyn File, marks: &Marks) {
+/// Says whether all of it was given back, or never will be.
+async fn give_back(shared: &Shared, file: &dyn File, marks: &Marks) -> bool {
+    let (mut all, mut failures) = (true, 0);
     for (offset, payload_length) in &marks.marked {
         let (start, length) = punchable(*offset, *payload_length);
-        if length == 0 {
+        if length == 0 || !shared.gives_back.load(Ordering::Relaxed) {
             continue;
         }
-        if let Err(error) = file.punch_hole(start, length).await {
-            tracing::debug!(%error, "the file system does not give a part of a file back");
-            if error.kind() == io::ErrorKind::Unsupported {
+        match file.punch_hole(start, length).await {
+            Ok(()) => failures = 0,
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                tracing::debug!(%error, "the file system does not give parts of files back");
                 shared.gives_back.store(false, Ordering::Relaxed);
+                return true;
             }
-            return;
+            Err(error) => {
+                tracing::debug!(%error, "a part of a file could not be given back");
+                (all, failures) = (false, failures + 1);
+                if failures == FAILURES_MAX {
+                    return false;
+                }
+            }
         }
     }
+    all
 }

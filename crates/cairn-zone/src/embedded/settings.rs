@@ -3,6 +3,8 @@
 use super::format::{BLOCK_BYTES, record::record_bytes};
 
 const MEBIBYTE: u64 = 1024 * 1024;
+/// See [`Settings::sparse_percent`].
+const SPARSE_PERCENT_MIN: u64 = 5;
 
 /// Limits of one zone's segments. They may change from one opening to the next: files of other sizes stay readable.
 #[derive(Debug, Clone)]
@@ -106,8 +108,8 @@ impl Settings {
             self.listings_max,
             self.segment_records_max,
         ];
-        if self.sparse_percent == 0 || self.sparse_percent > 100 {
-            return Err("sparse_percent is from 1 to 100".to_owned());
+        if !(SPARSE_PERCENT_MIN..=100).contains(&self.sparse_percent) {
+            return Err(format!("sparse_percent is from {SPARSE_PERCENT_MIN} to 100"));
         }
         if counts.contains(&0) || self.prewrite_bytes_per_second == 0 {
             return Err("counts and rates are at least 1".to_owned());
