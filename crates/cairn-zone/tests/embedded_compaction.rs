@@ -258,23 +258,25 @@ fn an_opening_costs_little_where_nothing_is_given_back() {
     });
 }
 
-/// What an opening looks at in the background it looks at slowly.
+/// What an opening does in the background it does slowly.
 #[test]
-fn looking_for_what_was_not_given_back_keeps_its_pace() {
+fn giving_back_what_a_crash_kept_keeps_its_pace() {
     simulate(async {
         let mut machine = Machine::new(7);
         let zone = machine.open(settings()).await;
+        let fault = machine.disk.fail(Path::new(DIRECTORY), &[Operation::Punch], std::io::ErrorKind::Unsupported, 1);
         delete_most(&zone).await;
-        tokio::time::sleep(Duration::from_secs(60)).await;
         zone.close().await;
+        machine.disk.lift(fault);
         let zone = machine.open(settings()).await;
         let opened = machine.disk.operations();
         tokio::time::sleep(Duration::from_millis(1_050)).await;
+        // Of each record the mark, and the mark in the index; and a sync.
         let second = machine.disk.operations() - opened;
-        assert!(second > 0 && second < 11 * 32 * 3, "{second} operations in a second");
+        assert!(second > 2 * 32 && second <= 10 * (32 * 2 + 1), "{second} operations in a second");
         tokio::time::sleep(Duration::from_secs(60)).await;
         let all = machine.disk.operations() - opened;
-        assert!(all > 750 * 2 && all < 750 * 3, "{all} operations for 750 dead records");
+        assert!(all > 700 * 2, "{all} operations for 750 dead records");
         zone.close().await;
     });
 }
