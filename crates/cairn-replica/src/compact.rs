@@ -33,7 +33,7 @@ use crate::gate::Admission;
 use crate::pace::Pace;
 use crate::replicator::{DamageReport, LeftOut, Replicator};
 use crate::session::WriterSession;
-use crate::tasks::{Pauses, run_rounds};
+use crate::tasks::{Pauses, Stop, run_rounds};
 
 /// How much compaction may take.
 #[derive(Debug, Clone)]
@@ -144,7 +144,7 @@ pub struct CompactionWorker {
     progress: Mutex<CompactionProgress>,
     /// Old copies that wait, by zone.
     waiting: Mutex<PerZone<u64>>,
-    stop: Mutex<Option<watch::Receiver<bool>>>,
+    stop: Stop,
 }
 
 impl CompactionWorker {
@@ -159,7 +159,7 @@ impl CompactionWorker {
             pace: Mutex::new(pace),
             progress: Mutex::default(),
             waiting: Mutex::default(),
-            stop: Mutex::default(),
+            stop: Stop::default(),
         }
     }
 
@@ -171,33 +171,17 @@ impl CompactionWorker {
 
     /// Ticks, in each zone by itself, until told to stop.
     pub async fn run(&self, shutdown: watch::Receiver<bool>) {
-        *self.stop.lock() = Some(shutdown.clone());
+        self.stop.heed(shutdown.clone());
         let pauses = Pauses { busy: Duration::ZERO, idle: self.config.idle_pause };
         let rounds = ZoneIndex::ALL
             .map(|zone| run_rounds(shutdown.clone(), pauses, "compaction waits for the catalog", move || self.tick(zone)));
         join_all(rounds).await;
     }
 
-    /// Whether the process is about to end: what is under way comes to its end, and nothing else is begun.
-    fn is_stopping(&self) -> bool {
-        self.stop.lock().as_ref().is_some_and(|stop| *stop.borrow() || stop.has_changed().is_err())
-    }
-
     /// Waits until so many bytes more may be read and written, or the process is about to end.
     async fn keep_pace(&self, bytes: u64) {
         let pause = self.pace.lock().take(self.replicator.zones.now(), bytes);
-        let stop = self.stop.lock().clone();
-        let stopped = async {
-            match stop {
-                Some(mut stop) => drop(stop.wait_for(|stop| *stop).await),
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            biased;
-            () = stopped => {}
-            () = tokio::time::sleep(pause) => {}
-        }
+        self.stop.sleep(pause).await;
     }
 
     /// Deletes some of the zone's old copies that are due, and moves a page of what it lists. Says whether another round at once would find more.
@@ -268,7 +252,7 @@ impl CompactionWorker {
         let mut moves = Vec::new();
         let mut bytes = 0;
         for found in listed {
-            if self.is_stopping() {
+            if self.stop.is_set() {
                 break;
             }
             let from = Replica { incarnation, locator: found.locator };
@@ -466,7 +450,7 @@ impl CompactionWorker {
         let Some((to, shape)) = &old.to else { return true };
         self.keep_pace(shape.stored_length()).await;
         // What is not deleted now is after the next start, by the collector; and one that hangs would take a deadline for each.
-        if self.is_stopping() || self.replicator.zones.admit_read(zone) == Admission::Skip {
+        if self.stop.is_set() || self.replicator.zones.admit_read(zone) == Admission::Skip {
             return false;
         }
         match copy::read_shaped(&self.replicator.zones, zone, to, old.id, *shape).await {

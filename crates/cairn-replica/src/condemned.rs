@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use crate::catalog_port::{Blob, PortResult};
 use crate::replicator::Replicator;
-use crate::tasks::{Pauses, run_rounds};
+use crate::tasks::{Pauses, Stop, run_rounds};
 
 /// How condemned blobs are removed.
 #[derive(Debug, Clone)]
@@ -51,6 +51,7 @@ pub struct CondemnedWorker {
     config: CondemnedConfig,
     from: tokio::sync::Mutex<[Option<Bytes>; ZONE_COUNT]>,
     progress: Mutex<CondemnedProgress>,
+    stop: Stop,
 }
 
 /// What must be deleted in a zone of this life before its confirmation. Pure.
@@ -80,6 +81,7 @@ impl CondemnedWorker {
             config,
             from: tokio::sync::Mutex::new(Default::default()),
             progress: Mutex::new(CondemnedProgress::default()),
+            stop: Stop::default(),
         }
     }
 
@@ -91,6 +93,7 @@ impl CondemnedWorker {
 
     /// Ticks until told to stop.
     pub async fn run(&self, shutdown: watch::Receiver<bool>) {
+        self.stop.heed(shutdown.clone());
         let pauses = Pauses { busy: Duration::ZERO, idle: self.config.idle_pause };
         run_rounds(shutdown, pauses, "removing condemned blobs waits for the catalog", || self.tick()).await;
     }
@@ -126,7 +129,8 @@ impl CondemnedWorker {
         let mut confirmed: Vec<BlobId> = Vec::new();
         let mut unconfirmed = 0;
         for blob in page.blobs.iter().filter(|blob| blob.condemned) {
-            if self.delete(zone, incarnation, blob).await {
+            // A page may take minutes; what was deleted of it is confirmed before the process ends.
+            if !self.stop.is_set() && self.delete(zone, incarnation, blob).await {
                 confirmed.push(blob.id);
             } else {
                 unconfirmed += 1;

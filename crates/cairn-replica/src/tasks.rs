@@ -45,6 +45,37 @@ pub(crate) async fn run_rounds<Round>(
     }
 }
 
+/// Whether the process is about to end, for a worker whose rounds take long: what is under way comes to its end, and nothing else is begun.
+#[derive(Debug, Default)]
+pub(crate) struct Stop(Mutex<Option<watch::Receiver<bool>>>);
+
+impl Stop {
+    /// From now on this says it.
+    pub(crate) fn heed(&self, shutdown: watch::Receiver<bool>) {
+        *self.0.lock() = Some(shutdown);
+    }
+
+    pub(crate) fn is_set(&self) -> bool {
+        self.0.lock().as_ref().is_some_and(|stop| *stop.borrow() || stop.has_changed().is_err())
+    }
+
+    /// Sleeps for so long, or until it is time to stop.
+    pub(crate) async fn sleep(&self, pause: Duration) {
+        let stop = self.0.lock().clone();
+        let stopped = async {
+            match stop {
+                Some(mut stop) => drop(stop.wait_for(|stop| *stop).await),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = stopped => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
 /// Tasks that are aborted together. After [`TaskGroup::abort`] nothing starts any more, so that what is dropped then cannot start
 /// more work: a simulated crash is exactly that.
 #[derive(Debug, Default)]

@@ -14,6 +14,7 @@ use super::gateway::configuration;
 use super::zone::Mood;
 use crate::catalog_port::{Blob, BlobCatalog};
 use crate::compact::{CompactionConfig, CompactionWorker};
+use crate::condemned::{CondemnedConfig, CondemnedWorker};
 use crate::read::{ReadError, ReadRequest};
 use crate::repair::{RepairConfig, RepairWorker};
 use crate::scrub::{ScrubConfig, ScrubWorker};
@@ -331,7 +332,8 @@ async fn it_stops_within_a_page() {
     assert!(stopped.elapsed() < Duration::from_secs(1), "{:?}", stopped.elapsed());
     let stored: usize = bench.stored().iter().sum();
     assert_eq!(stored as u64, 60 + worker.progress().moved, "what was copied is named");
-    assert!(worker.progress().moved > 0);
+    let moved = worker.progress().moved;
+    assert!(moved > 0 && moved <= 9, "{moved} were moved: two in each zone at this pace, and the one under way");
 }
 
 /// What a reader of an old record finds elsewhere it finds at once from then on, also while another zone serves it.
@@ -356,4 +358,58 @@ async fn a_reader_whose_zone_has_moved_its_chunks_asks_there_in_vain_once() {
     // One in vain, and the next one, which is read ahead.
     let in_vain = 2 * old.len() as u64;
     assert!(reads > pieces && reads <= pieces + in_vain, "{reads} reads for {pieces} chunks of {} blobs", old.len());
+}
+
+/// A zone that was opened with a file that it cannot read cannot say of anything that it is gone: neither is a reader of old records told of damage, nor is it
+/// asked without end to delete.
+#[tokio::test(start_paused = true)]
+async fn a_zone_that_cannot_tell_what_is_gone_is_not_damaged() {
+    let bench = Bench::new(configuration()).await;
+    bench.put(1, 9_000).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let stored = bench.stored();
+    let old = bench.catalog.get(1).await.unwrap().unwrap();
+    bench.zones.iter().for_each(super::zone::SimZone::become_sparse);
+    let worker = worker(&bench, CompactionConfig::default());
+    settle(&worker).await;
+    let moved = worker.progress().moved;
+    // The old copies went with the file.
+    for zone in &bench.zones {
+        let mut inside = zone.inside.lock();
+        let half = inside.chunks.len() / 2;
+        inside.chunks = inside.chunks.split_off(&(half as u64 + 1));
+        inside.cannot_tell = true;
+    }
+    assert_eq!((bench.stored(), worker.progress().waiting), (stored, moved));
+    assert_eq!(read(&bench, &old).await, body(1, 9_000));
+    run(&worker, 600).await;
+    assert_eq!((worker.progress().waiting, worker.progress().deleted), (0, 0), "left to the sweep");
+    assert_eq!(bench.replicator.counters().damage_found.load(Ordering::Relaxed), 0);
+    assert_eq!((bench.missing(), bench.stored()), (0, stored));
+}
+
+/// Removing condemned blobs takes its time; whoever stops the process waits for one blob, and what was deleted is confirmed.
+#[tokio::test(start_paused = true)]
+async fn removing_condemned_blobs_stops_within_a_page() {
+    let bench = Bench::new(configuration()).await;
+    for object in 0..20 {
+        bench.put(object, 1_900).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        bench.catalog.delete(object).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    bench.zones.iter().for_each(|zone| zone.set_mood(Mood::Slow));
+    let worker = CondemnedWorker::new(Arc::clone(&bench.replicator), CondemnedConfig::default());
+    let (stopper, stop) = watch::channel(false);
+    let stopping = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        stopper.send(true).unwrap();
+        Instant::now()
+    };
+    let ((), stopped) = futures::future::join(worker.run(stop), stopping).await;
+    assert!(stopped.elapsed() < Duration::from_millis(400), "{:?}", stopped.elapsed());
+    let progress = worker.progress();
+    let confirmed: u64 = progress.confirmed.iter().sum();
+    assert!(confirmed > 0 && confirmed < 15, "{progress:?}");
+    assert_eq!(confirmed, progress.chunks_deleted.iter().sum::<u64>());
 }

@@ -44,6 +44,8 @@ pub(super) struct Inside {
     next: u64,
     /// Chunks below this serial stand in the way of space.
     sparse_below: u64,
+    /// It cannot read a part of what it holds, and so cannot say of anything that it is not there.
+    pub cannot_tell: bool,
     random: ChaCha8Rng,
     pub operations: u64,
 }
@@ -63,6 +65,10 @@ enum Luck {
     AnswerLost,
     /// Answered never; done much later, or never.
     Hang,
+}
+
+fn cannot_tell() -> ZoneError {
+    ZoneError::Damaged("it may be in what cannot be read".into())
 }
 
 pub(super) fn locator(life: u64, serial: u64) -> Locator {
@@ -88,6 +94,7 @@ impl SimZone {
                 promised: BTreeSet::new(),
                 next: 1,
                 sparse_below: 0,
+                cannot_tell: false,
                 random: ChaCha8Rng::seed_from_u64(seed),
                 operations: 0,
             })),
@@ -220,7 +227,8 @@ impl Zone for SimZone {
         Box::pin(async move {
             let (life, serial) = parse(locator);
             self.perform(move |inside| {
-                let stored = inside.chunks.get(&serial).filter(|_| life == inside.life).ok_or(ZoneError::NotFound)?;
+                let absent = if inside.cannot_tell { cannot_tell() } else { ZoneError::NotFound };
+                let stored = inside.chunks.get(&serial).filter(|_| life == inside.life).ok_or(absent)?;
                 if stored.id != id {
                     return Err(ZoneError::Mismatch("another chunk".into()));
                 }
@@ -252,6 +260,7 @@ impl Zone for SimZone {
                         }
                         match inside.chunks.get(&serial) {
                             Some(stored) if stored.id != id => Err(ZoneError::Mismatch("another chunk".into())),
+                            None if inside.cannot_tell => Err(cannot_tell()),
                             _ => {
                                 inside.chunks.remove(&serial);
                                 inside.promised.remove(&serial);
