@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -66,6 +67,10 @@ pub(super) struct Shared {
     pub unreadable: Mutex<Option<BlobId>>,
     /// Moves fail, at once.
     pub moves_fail: Mutex<bool>,
+    /// Moves are made, and nobody hears of it.
+    pub move_answers_lost: Mutex<bool>,
+    /// How often it was asked anything.
+    pub questions: AtomicU64,
 }
 
 #[derive(Clone)]
@@ -116,6 +121,8 @@ impl SimCatalog {
             down: Mutex::default(),
             unreadable: Mutex::default(),
             moves_fail: Mutex::default(),
+            move_answers_lost: Mutex::default(),
+            questions: AtomicU64::new(0),
         }))
     }
 
@@ -131,6 +138,7 @@ impl SimCatalog {
             (delay(), delay(), random.random_range(0..1_000))
         };
         let faulty = *self.0.faulty.lock();
+        self.0.questions.fetch_add(1, Ordering::Relaxed);
         tokio::time::sleep(before).await;
         if *self.0.down.lock() {
             return Err(PortError("the catalog is away".into()));
@@ -396,7 +404,7 @@ impl BlobCatalog for SimCatalog {
         if *self.0.moves_fail.lock() {
             return Box::pin(std::future::ready(Err(PortError("moves fail".into()))));
         }
-        Box::pin(self.ask(move |tables| {
+        let moved = self.ask(move |tables| {
             let may = tables.open.contains_key(&session) || self.leaves_out(Rule::B4Session);
             let incarnations = tables.incarnations;
             moves
@@ -417,7 +425,11 @@ impl BlobCatalog for SimCatalog {
                     is_current && fits
                 })
                 .collect()
-        }))
+        });
+        Box::pin(async move {
+            let answers = moved.await;
+            if *self.0.move_answers_lost.lock() { Err(PortError("the answer was lost".into())) } else { answers }
+        })
     }
 
     fn named(&self, zone: ZoneIndex, places: Vec<(ChunkId, Replica)>) -> BoxFuture<'_, PortResult<Vec<bool>>> {

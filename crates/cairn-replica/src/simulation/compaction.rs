@@ -413,3 +413,44 @@ async fn removing_condemned_blobs_stops_within_a_page() {
     assert!(confirmed > 0 && confirmed < 15, "{progress:?}");
     assert_eq!(confirmed, progress.chunks_deleted.iter().sum::<u64>());
 }
+
+/// A move that was made, and of which nobody heard, is found made: its old copy does not stay for the sweep.
+#[tokio::test(start_paused = true)]
+async fn a_move_whose_answer_was_lost_is_asked_for_again() {
+    let bench = Bench::new(configuration()).await;
+    for object in 0..40 {
+        bench.put(object, 1_900).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    bench.zones.iter().for_each(super::zone::SimZone::become_sparse);
+    *bench.catalog.0.move_answers_lost.lock() = true;
+    let worker = worker(&bench, CompactionConfig::default());
+    run(&worker, 60).await;
+    assert!(worker.progress().moved == 0 && bench.stored()[0] > 40, "{:?}", bench.stored());
+    *bench.catalog.0.move_answers_lost.lock() = false;
+    run(&worker, 120).await;
+    let progress = worker.progress();
+    assert_eq!((progress.moved, progress.deleted, progress.failed, progress.refused), (120, 120, 0, 0));
+    assert_eq!((bench.stored(), bench.missing()), ([40; 3], 0));
+}
+
+/// The catalog is asked for a page's records at once, and what may not be moved costs its part of the pace, too.
+#[tokio::test(start_paused = true)]
+async fn it_asks_for_records_a_page_at_a_time_and_at_a_pace() {
+    let bench = Bench::new(configuration()).await;
+    for object in 0..70 {
+        bench.put(object, 1_900).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    for object in 0..70 {
+        bench.catalog.delete(object).await.unwrap();
+    }
+    bench.zones.iter().for_each(super::zone::SimZone::become_sparse);
+    let worker = worker(&bench, CompactionConfig { bytes_per_second: 10 * 4096, ..CompactionConfig::default() });
+    let (began, questions) = (Instant::now(), bench.catalog.0.questions.load(Ordering::Relaxed));
+    settle(&worker).await;
+    let questions = bench.catalog.0.questions.load(Ordering::Relaxed) - questions;
+    // Three zones with ten pages of seven each: whether the zone is current, and what the records say.
+    assert_eq!(questions, 60);
+    assert!(began.elapsed() >= Duration::from_secs(19), "{:?} for 210 chunks", began.elapsed());
+}
