@@ -180,6 +180,9 @@ pub trait BlobCatalog: Send + Sync + 'static {
     /// Names new places in the stead of old ones, one answer each in order. `true`: the record names the new one, now or already before. `false`: it
     /// does not and never will by this request. True only if, in one commit: the session is open, the blob exists and is not condemned, both
     /// places are of the zone's current incarnation, and the record names the old one. A closed session moves nothing.
+    ///
+    /// A catalog that was restored and not looked at since answers an error (P5): what is moved is deleted where it was, and nobody knows yet which of
+    /// the places that are named there are.
     fn move_locators(&self, session: SessionId, moves: Vec<MoveLocator>) -> BoxFuture<'_, PortResult<Vec<bool>>>;
     /// For each place in `zone`, whether any blob, condemned or not, names this chunk by this very place: locator and incarnation.
     fn named(&self, zone: ZoneIndex, places: Vec<(ChunkId, Replica)>) -> BoxFuture<'_, PortResult<Vec<bool>>>;

@@ -91,7 +91,8 @@ impl DamageReport {
 
 /// Whether this record names the copy.
 fn names(blob: Option<&Blob>, report: &DamageReport) -> bool {
-    let chunk = blob.and_then(|blob| blob.chunk(report.id.ordinal));
+    // What is condemned may be deleted already where its record still names it.
+    let chunk = blob.filter(|blob| !blob.condemned).and_then(|blob| blob.chunk(report.id.ordinal));
     let named = chunk.and_then(|chunk| chunk.replicas.get(report.zone.get())?.as_ref());
     named.is_some_and(|named| named.incarnation == report.incarnation && named.locator == report.locator)
 }
@@ -324,7 +325,9 @@ impl Replicator {
     pub(crate) fn report_if_named(&self, fresh: Option<&Blob>, reports: Vec<DamageReport>) -> bool {
         let named: Vec<DamageReport> = reports.into_iter().filter(|report| names(fresh, report)).collect();
         let any = !named.is_empty();
-        named.into_iter().for_each(|report| self.report_damage(report));
+        for report in named {
+            self.report_damage(report);
+        }
         any
     }
 
