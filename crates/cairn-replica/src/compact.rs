@@ -215,7 +215,7 @@ impl CompactionWorker {
         let Some(incarnation) = zones.incarnation(zone).filter(|life| incarnations.get(zone.get()) == Some(life)) else {
             return Ok(false);
         };
-        if !zones.takes_writes(zone) || !zones.answers_reads(zone) {
+        if !zones.takes_moves(zone) || !zones.answers_reads(zone) {
             return Ok(false);
         }
         let page = match zones.sparse(zone, from.clone(), self.config.page).await {
@@ -323,7 +323,7 @@ impl CompactionWorker {
                 return None;
             }
         };
-        match zones.write(zone, session.id(), id, pieces).await {
+        match zones.rewrite(zone, session.id(), id, pieces).await {
             Ok(placed) => {
                 let to = Replica { incarnation: placed.incarnation, locator: placed.locator };
                 Some(Moved { move_: MoveLocator { chunk: id, zone, from, to }, shape })
@@ -414,7 +414,7 @@ impl CompactionWorker {
     /// Says whether more are due.
     async fn delete_due(&self, state: &mut State, zone: ZoneIndex) -> bool {
         let zones = &self.replicator.zones;
-        let Some(life) = zones.incarnation(zone).filter(|_| zones.takes_writes(zone)) else { return false };
+        let Some(life) = zones.incarnation(zone) else { return false };
         let now = zones.now();
         let count = state.waiting.iter().take(DELETES_MAX).take_while(|old| old.due <= now).count();
         let some: Vec<Old> = state.waiting.drain(..count).collect();

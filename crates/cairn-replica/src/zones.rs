@@ -71,6 +71,8 @@ struct Lane {
     bytes_done: u64,
     failed: u64,
     abandoned: u64,
+    /// Whether the last answer was that there is no space.
+    is_full: bool,
 }
 
 impl Lane {
@@ -86,6 +88,7 @@ impl Lane {
             bytes_done: 0,
             failed: 0,
             abandoned: 0,
+            is_full: false,
         }
     }
 
@@ -183,6 +186,7 @@ impl Running<'_> {
         let mut lanes = self.zones.member(self.zone).lanes.lock();
         let lane = lanes.lane(self.sort);
         lane.failed += u64::from(error.is_some());
+        lane.is_full = matches!(error, Some(ZoneError::Full(_)));
         match error {
             None => {
                 let took = now.saturating_sub(self.sent);
@@ -308,6 +312,12 @@ impl Zones {
         member.zone.incarnation().is_some() && member.lanes.lock().write.gate.would_admit(self.now())
     }
 
+    /// Whether chunks may be moved within this zone: a zone that is full takes no writes, and moving is what it needs.
+    #[must_use]
+    pub fn takes_moves(&self, zone: ZoneIndex) -> bool {
+        self.takes_writes(zone) || self.incarnation(zone).is_some() && self.member(zone).lanes.lock().write.is_full
+    }
+
     /// Whether the zone is there and answers reads as in good times.
     #[must_use]
     pub fn answers_reads(&self, zone: ZoneIndex) -> bool {
@@ -393,6 +403,21 @@ impl Zones {
         let bytes = pieces.iter().map(Bytes::len).sum();
         let running = self.begin(zone, Sort::Write, bytes);
         let result = deadline(self.config.write_deadline, self.member(zone).zone.write(session, id, pieces)).await;
+        running.end(result.as_ref().err());
+        result
+    }
+
+    /// [`Zones::write`] of a chunk that is moved within its zone, so that space comes back.
+    pub async fn rewrite(
+        &self,
+        zone: ZoneIndex,
+        session: SessionId,
+        id: ChunkId,
+        pieces: Vec<Bytes>,
+    ) -> Result<Placed, ZoneError> {
+        let bytes = pieces.iter().map(Bytes::len).sum();
+        let running = self.begin(zone, Sort::Write, bytes);
+        let result = deadline(self.config.write_deadline, self.member(zone).zone.rewrite(session, id, pieces)).await;
         running.end(result.as_ref().err());
         result
     }

@@ -105,6 +105,12 @@ pub trait Zone: Send + Sync + 'static {
     /// which is never given out again, not after a deletion, not over a restart, and not in another life of the zone.
     fn write(&self, session: SessionId, id: ChunkId, pieces: Vec<Bytes>) -> BoxFuture<'_, Result<Placed, ZoneError>>;
 
+    /// [`Zone::write`] for a chunk that the zone holds already and that stands in the way of space ([`Zone::sparse`]): an engine that keeps some space
+    /// free may use a part of it, since more comes back. What it is used for otherwise is lost to it.
+    fn rewrite(&self, session: SessionId, id: ChunkId, pieces: Vec<Bytes>) -> BoxFuture<'_, Result<Placed, ZoneError>> {
+        self.write(session, id, pieces)
+    }
+
     /// Reads `length` stored bytes from `offset` on; [`ZoneError::Refused`] when the range passes the chunk's end. Does not verify
     /// frames (the replica layer does, B1), but does check that the locator names this chunk.
     fn read<'a>(

@@ -42,7 +42,7 @@ async fn compact(zone: &EmbeddedZone) -> usize {
     let found = listed(zone, true).await;
     for Found { id, locator, length, .. } in &found {
         let bytes = zone.read(locator, *id, 0, usize::try_from(*length).expect("short")).await.expect("a live chunk");
-        zone.write(WRITER, *id, vec![bytes]).await.expect("the copy");
+        zone.rewrite(WRITER, *id, vec![bytes]).await.expect("the copy");
         zone.delete(&[(locator.clone(), *id)]).await.remove(0).expect("the old one");
     }
     // Retired files are given back by another worker.
@@ -328,8 +328,9 @@ fn one_segment_that_cannot_be_read_keeps_only_its_own_space() {
 fn a_full_disk_gets_its_space_back() {
     const CAPACITY: u64 = 12 << 20;
     simulate(async {
-        // One block, of which nothing can be punched; a file system that gives nothing back.
-        for (length, gives_back) in [(3_000, true), (20_000, false)] {
+        // One block, of which nothing can be punched; a file system that gives nothing back; and where the last little files, which go with their only
+        // chunk, are kept: there is no room at all then but for what is kept free.
+        for (length, gives_back, kept_last) in [(3_000, true, 0), (20_000, false, 0), (20_000, false, 100), (3_000, true, 500)] {
             let mut machine = Machine::new(11);
             let zone_directory = Path::new(DIRECTORY).parent().expect("the zone's");
             machine.disk.set_capacity(zone_directory, Some(CAPACITY));
@@ -341,17 +342,20 @@ fn a_full_disk_gets_its_space_back() {
             while let Ok(placed) = zone.write(WRITER, chunk_id(chunks.len() as u64), vec![payload(1, length)]).await {
                 chunks.push((placed.locator, chunk_id(chunks.len() as u64)));
             }
-            let dead: Vec<_> = (0..).zip(&chunks).filter(|(at, _)| at % 20 != 7).map(|(_, chunk)| chunk.clone()).collect();
+            let first = &chunks[..chunks.len() - kept_last];
+            let dead: Vec<_> = (0..).zip(first).filter(|(at, _)| at % 20 != 7).map(|(_, chunk)| chunk.clone()).collect();
             for answer in zone.delete(&dead).await {
                 answer.expect("deleted");
             }
             tokio::time::sleep(Duration::from_secs(60)).await;
+            let full = zone.write(WRITER, chunk_id(99_999), vec![payload(2, length)]).await;
+            assert!(kept_last == 0 || matches!(full, Err(ZoneError::Full(_))), "{full:?}: the test does not test");
             let mut moved = Vec::new();
             while moved.last() != Some(&0) {
                 moved.push(compact(&zone).await);
                 assert!(moved.len() < 20, "{length}: {moved:?} chunks stood in the way: without end");
             }
-            let fit = chunks.len() * 3 / 4;
+            let fit = dead.len() * 3 / 4;
             for number in 0..fit {
                 let answer = zone.write(WRITER, chunk_id(100_000 + number as u64), vec![payload(2, length)]).await;
                 assert!(answer.is_ok(), "{length}: {number} of {} fit: {answer:?}, {moved:?}", chunks.len());

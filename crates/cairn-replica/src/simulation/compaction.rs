@@ -262,6 +262,28 @@ async fn a_zone_that_hangs_holds_no_other_up() {
     }
 }
 
+/// A full zone refuses clients' writes time after time, and moving is what gives it space.
+#[tokio::test(start_paused = true)]
+async fn a_zone_that_is_full_is_compacted() {
+    let bench = Bench::new(configuration()).await;
+    for object in 0..20 {
+        bench.put(object, 1_900).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    bench.zones[0].set_mood(Mood::Full);
+    let worker = worker(&bench, CompactionConfig::default());
+    let (zone, mut next) = (ZoneIndex::ALL[0], 20);
+    while bench.replicator.zones().takes_writes(zone) {
+        bench.put(next, 1_900).await.unwrap();
+        next += 1;
+        assert!(next < 100, "its gate does not shut: the test does not test");
+    }
+    bench.zones[0].become_sparse();
+    bench.zones[0].set_mood(Mood::Well);
+    worker.tick(zone).await.unwrap();
+    assert!(worker.progress().moved > 0, "{:?}", worker.progress());
+}
+
 /// Damages the stored copies of which this says so.
 fn damage(bench: &Bench, zone: usize, is_meant: impl Fn(u64) -> bool) {
     for (_, stored) in bench.zones[zone].inside.lock().chunks.iter_mut().filter(|(serial, _)| is_meant(**serial)) {

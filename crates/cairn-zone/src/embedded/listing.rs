@@ -63,7 +63,7 @@ pub(super) async fn sparse(shared: Arc<Shared>, from: Option<Bytes>, count_max: 
     // Where there is no room for a whole segment, new ones are as small as what they are begun for, and sparse themselves. Then only those are
     // offered, one after the other, that gain more than they need, as far as there is room for them.
     let is_short = available < settings.segment_bytes;
-    let mut room = available.saturating_add(begun_bytes(&shared));
+    let mut room = free.saturating_sub(settings.keep_free_for_all()).saturating_add(begun_bytes(&shared));
     let (newest, gives_back) = (shared.table.read().newest(), shared.gives_back.load(Ordering::Relaxed));
     let is_sparse = |segment: &Segment| {
         let inner = segment.inner.lock();

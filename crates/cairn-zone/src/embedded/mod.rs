@@ -67,7 +67,7 @@ use format::Place;
 use maintenance::{Deletion, Maintenance, Task};
 use open::Start;
 use shared::Shared;
-use writer::{Request, Writer};
+use writer::{Purpose, Request, Writer};
 
 pub use settings::Settings;
 
@@ -247,7 +247,13 @@ impl EmbeddedZone {
         self.senders.lock().clone().ok_or_else(closed)
     }
 
-    async fn write_chunk(&self, session: SessionId, id: ChunkId, pieces: Vec<Bytes>) -> Result<Placed, ZoneError> {
+    async fn write_chunk(
+        &self,
+        session: SessionId,
+        id: ChunkId,
+        pieces: Vec<Bytes>,
+        purpose: Purpose,
+    ) -> Result<Placed, ZoneError> {
         let senders = self.senders()?;
         let longest = self.shared.settings.chunk_bytes_max;
         let length: usize = pieces.iter().map(Bytes::len).sum();
@@ -257,7 +263,7 @@ impl EmbeddedZone {
         let room = self.queue_room.clone().acquire_many_owned(payload_length).await.map_err(|_| closed())?;
         let payload_crc = pieces.iter().fold(0, |crc, piece| crc32c::crc32c_append(crc, piece));
         let (answer, answered) = oneshot::channel();
-        let request = Request { session, id, pieces, payload_length, payload_crc, answer, _room: room };
+        let request = Request { session, id, pieces, payload_length, payload_crc, purpose, answer, _room: room };
         senders.requests.send(request).await.map_err(|_| closed())?;
         drop(senders);
         answered.await.unwrap_or_else(|_| Err(closed()))
@@ -324,7 +330,11 @@ impl Zone for EmbeddedZone {
     }
 
     fn write(&self, session: SessionId, id: ChunkId, pieces: Vec<Bytes>) -> BoxFuture<'_, Result<Placed, ZoneError>> {
-        self.write_chunk(session, id, pieces).boxed()
+        self.write_chunk(session, id, pieces, Purpose::Store).boxed()
+    }
+
+    fn rewrite(&self, session: SessionId, id: ChunkId, pieces: Vec<Bytes>) -> BoxFuture<'_, Result<Placed, ZoneError>> {
+        self.write_chunk(session, id, pieces, Purpose::MakeRoom).boxed()
     }
 
     fn read<'a>(

@@ -31,7 +31,7 @@ pub struct Settings {
     /// goes on with files that are merely allocated.
     pub prewrite_bytes_per_second: u64,
     /// No new segment is begun when less than this would stay free on the file system, bytes. Default 64 MiB: so that there is
-    /// room to delete in, and for the catalog, when the zone is full.
+    /// room to delete in, and for the catalog, when the zone is full. Half of it may be used to write chunks elsewhere whose segments give more back.
     pub keep_free_bytes: u64,
     /// Segment files held open, count. Default 128: three zones stay well below the usual limit of
     /// 1,024 descriptors.
@@ -81,6 +81,11 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// What stays free whatever a chunk is written for.
+    pub(super) fn keep_free_for_all(&self) -> u64 {
+        self.keep_free_bytes / 2
+    }
+
     /// Says in words what cannot work.
     pub(crate) fn check(&self) -> Result<(), String> {
         let longest = record_bytes(self.chunk_bytes_max as u64);

@@ -25,6 +25,15 @@ use crate::{Placed, ZoneError};
 /// The least that is worth a file of its own on a nearly full disk, bytes beyond the first record.
 const SMALL_SEGMENT_EXTRA_BYTES: u64 = 1024 * 1024;
 
+/// What a chunk is written for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To be stored.
+    Store,
+    /// So that a sparse segment can be given back.
+    MakeRoom,
+}
+
 /// One chunk to store.
 pub(super) struct Request {
     pub(super) session: SessionId,
@@ -32,6 +41,7 @@ pub(super) struct Request {
     pub(super) pieces: Vec<Bytes>,
     pub(super) payload_length: u32,
     pub(super) payload_crc: u32,
+    pub(super) purpose: Purpose,
     pub(super) answer: oneshot::Sender<Result<Placed, ZoneError>>,
     /// Room in the queue, given back with the answer.
     pub(super) _room: OwnedSemaphorePermit,
@@ -111,13 +121,13 @@ impl Writer {
     /// Writes as many of the first as fit into the segment in use, or begins a new one; answers them.
     async fn write_some(&mut self, waiting: &mut VecDeque<Request>) {
         let Some(first) = waiting.front() else { return };
-        let needed = first.record_bytes();
+        let (needed, purpose) = (first.record_bytes(), first.purpose);
         let records_max = self.shared.settings.segment_records_max;
         if self.active.as_ref().is_some_and(|active| active.offset + needed > active.capacity || active.records >= records_max) {
             self.retire_active();
         }
         if self.active.is_none() {
-            match self.begin_segment(needed).await {
+            match self.begin_segment(needed, purpose).await {
                 Ok(active) => self.active = Some(active),
                 Err(error) => {
                     if let Some(request) = waiting.pop_front() {
@@ -177,7 +187,7 @@ impl Writer {
     }
 
     /// A file for the next generation: prewritten where there is one, else allocated, smaller where space is short.
-    async fn begin_segment(&mut self, record: u64) -> Result<Active, ZoneError> {
+    async fn begin_segment(&mut self, record: u64, purpose: Purpose) -> Result<Active, ZoneError> {
         let needed = BLOCK_BYTES + record;
         let ready = {
             let mut pool = self.shared.pool.lock();
@@ -187,7 +197,7 @@ impl Writer {
         self.shared.pool_changed.notify_one();
         let (slot, capacity) = match ready {
             Some(ready) => ready,
-            None => self.allocate(needed).await?,
+            None => self.allocate(needed, purpose).await?,
         };
         let file = match self.shared.file_if(slot, |header| header.state == SegmentState::Spare).await {
             Ok(file) => file,
@@ -211,7 +221,7 @@ impl Writer {
 
     /// Makes a file with space for so many bytes. It has a durable name and the header of a spare when it is given out: a file
     /// without a readable header was never used.
-    async fn allocate(&self, needed: u64) -> Result<(u32, u64), ZoneError> {
+    async fn allocate(&self, needed: u64, purpose: Purpose) -> Result<(u32, u64), ZoneError> {
         let shared = &self.shared;
         let disk = &shared.environment.disk;
         let free = match disk.free_bytes(&shared.directory).await {
@@ -227,7 +237,9 @@ impl Writer {
             capacity = needed;
         }
         let capacity = blocks_up(capacity);
-        if capacity > available {
+        // A file of its own, of which nothing is left for what is stored anew.
+        let makes_room = purpose == Purpose::MakeRoom && capacity <= free.saturating_sub(shared.settings.keep_free_for_all());
+        if capacity > available && !makes_room {
             return Err(ZoneError::Full(format!(
                 "{free} bytes are free, {} of them are kept free, and {needed} are needed",
                 shared.settings.keep_free_bytes

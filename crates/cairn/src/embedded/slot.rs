@@ -65,6 +65,10 @@ impl Zone for ZoneSlot {
         Box::pin(async move { self.get()?.write(session, id, pieces).await })
     }
 
+    fn rewrite(&self, session: SessionId, id: ChunkId, pieces: Vec<Bytes>) -> BoxFuture<'_, Result<Placed, ZoneError>> {
+        Box::pin(async move { self.get()?.rewrite(session, id, pieces).await })
+    }
+
     fn read<'a>(
         &'a self,
         locator: &'a Locator,
