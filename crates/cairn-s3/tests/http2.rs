@@ -443,6 +443,89 @@ async fn silence_ends_in_a_close() {
     }
 }
 
+/// Fields of a head that stand in no table (RFC 7541, section 6.2.2).
+fn literal(name: &str, value: &str) -> Vec<u8> {
+    let mut bytes = vec![0];
+    for text in [name, value] {
+        // Section 5.1, with a prefix of seven bits.
+        let mut length = text.len();
+        if length < 127 {
+            bytes.push(u8::try_from(length).unwrap());
+        } else {
+            bytes.push(127);
+            length -= 127;
+            while length >= 128 {
+                bytes.push(u8::try_from(length % 128 + 128).unwrap());
+                length /= 128;
+            }
+            bytes.push(u8::try_from(length).unwrap());
+        }
+        bytes.extend_from_slice(text.as_bytes());
+    }
+    bytes
+}
+
+/// A client that reads slowly, and goes on opening its windows meanwhile, gets all of its answer also where the service stops.
+#[tokio::test]
+async fn an_answer_that_is_still_being_read_at_a_stop_is_not_cut_off() {
+    const DATA: u8 = 0;
+    const HEADERS: u8 = 1;
+    const PING: u8 = 6;
+    const WINDOW_UPDATE: u8 = 8;
+    const LENGTH: usize = 65_535 + (256 << 10);
+    let fixture = Fixture::start().await;
+    fixture.put("k", vec![7; LENGTH]).await;
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    // So that most of it has to wait in the server's kernel.
+    socket.set_recv_buffer_size(8 << 10).unwrap();
+    let mut frames = Frames(socket.connect(fixture.client.address).await.unwrap());
+    frames.0.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+    frames.write(4, 0, 0, &[]).await.unwrap();
+    let (head, _) = request(&signed(&fixture, &object("GET", "k"))).unwrap();
+    let mut fields = b"\x82\x86".to_vec();
+    fields.extend(literal(":path", "/bucket/k"));
+    fields.extend(literal(":authority", &fixture.client.host));
+    for (name, value) in head.headers() {
+        fields.extend(literal(name.as_str(), value.to_str().unwrap()));
+    }
+    frames.write(HEADERS, 5, 1, &fields).await.unwrap();
+    // As far as the window goes.
+    let mut read = 0;
+    while read < 65_535 {
+        if let (DATA, _, 1, payload) = frames.read().await {
+            read += payload.len();
+        }
+    }
+    fixture.stop.send(true).unwrap();
+    loop {
+        if let (PING, 0, _, payload) = frames.read().await {
+            frames.write(PING, 1, 0, &payload).await.unwrap();
+            break;
+        }
+    }
+    // All of the rest may be sent now, and nothing is left to do then but to read it.
+    for stream in [0, 1] {
+        frames.write(WINDOW_UPDATE, 0, stream, &(1u32 << 20).to_be_bytes()).await.unwrap();
+    }
+    while fixture.service.running() > 0 {
+        tokio::task::yield_now().await;
+    }
+    for _ in 0..5 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let _ = frames.write(WINDOW_UPDATE, 0, 0, &1u32.to_be_bytes()).await;
+    }
+    let mut is_ended = false;
+    while !is_ended {
+        if let (DATA, flags, 1, payload) = frames.read().await {
+            read += payload.len();
+            is_ended = flags & 1 == 1;
+        }
+    }
+    assert_eq!(read, LENGTH);
+    drop(frames);
+    tokio::time::timeout(SOON, fixture.server).await.unwrap().unwrap();
+}
+
 #[tokio::test]
 async fn stopping_lets_requests_end() {
     let fixture = Fixture::start().await;

@@ -40,8 +40,8 @@ use crate::body::Inbound;
 use crate::observe::WaitedFor;
 use crate::text::date;
 
-/// How long a client may take to close a connection that it was told to leave.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a client may take to close a connection that it was told to leave: it may still be reading what the kernel holds for it.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How many requests that the service itself has broken off a client may cause: protocol errors within one stream, while the connection lasts.
 const LOCAL_RESETS_MAX: usize = 1024;
 /// How many streams that were reset are remembered, and for how long. What was under way on them is no error: bodies of requests that were

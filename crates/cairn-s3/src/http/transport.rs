@@ -7,7 +7,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -73,13 +73,14 @@ pub struct Paced<Stream> {
     phases: Option<Arc<Phases>>,
     timer: Option<(Instant, Pin<Box<Sleep>>)>,
     patience: Patience,
+    is_shut_down: bool,
     service: crate::S3Service,
 }
 
 impl<Stream> Paced<Stream> {
     /// Holds the other side to this.
     pub fn new(stream: Stream, phases: Option<Arc<Phases>>, patience: Patience, service: crate::S3Service) -> Self {
-        Self { stream, phases, timer: None, patience, service }
+        Self { stream, phases, timer: None, patience, is_shut_down: false, service }
     }
 
     fn metrics(&self) -> &RequestMetrics {
@@ -140,7 +141,7 @@ impl<Stream: AsyncRead + Unpin> AsyncRead for Paced<Stream> {
     }
 }
 
-impl<Stream: AsyncWrite + Unpin> AsyncWrite for Paced<Stream> {
+impl<Stream: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Paced<Stream> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.sent(context, outcome, |count| *count)
@@ -165,7 +166,26 @@ impl<Stream: AsyncWrite + Unpin> AsyncWrite for Paced<Stream> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let outcome = Pin::new(&mut self.stream).poll_shutdown(context);
-        self.sent(context, outcome, |()| 0)
+        let me = &mut *self;
+        if !me.is_shut_down {
+            let outcome = Pin::new(&mut me.stream).poll_shutdown(context);
+            match me.sent(context, outcome, |()| 0) {
+                Poll::Ready(Ok(())) => me.is_shut_down = true,
+                outcome => return outcome,
+            }
+        }
+        if me.phases.is_some() {
+            return Poll::Ready(Ok(()));
+        }
+        // By HTTP/2 clients send all the while they read. What came to a closed socket would be answered by a reset, and that takes with it
+        // what the kernel has not sent yet: so the other side closes first.
+        loop {
+            let mut scratch = [std::mem::MaybeUninit::uninit(); 1024];
+            let mut scratch = ReadBuf::uninit(&mut scratch);
+            match ready!(Pin::new(&mut me.stream).poll_read(context, &mut scratch)) {
+                Ok(()) if !scratch.filled().is_empty() => {}
+                _ => return Poll::Ready(Ok(())),
+            }
+        }
     }
 }
