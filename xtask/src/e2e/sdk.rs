@@ -10,7 +10,7 @@ use std::process::Command;
 use anyhow::{Context as _, bail, ensure};
 
 use super::page::Page;
-use super::service::{Keys, Scheme};
+use super::service::{DOMAIN, Keys, Scheme};
 use super::tree;
 use super::{Suite, fresh_directory, with_each_scheme};
 use crate::process::Streams;
@@ -55,6 +55,7 @@ pub fn java(context: &mut Context<'_>) -> anyhow::Result<Counts> {
         let class_path =
             format!("{}:{}", classes.display(), SDK_JAVA.program(&suite.context.workspace.tools()).join("*").display());
         let mut command = suite.command(&in_path("java")?);
+        command.env("CAIRN_TEST_DOMAIN", DOMAIN);
         let page = Page::open(suite, "sdk-java.md", &in_path("keytool")?)?;
         page.run_for_scheme(suite, "trust")?;
         page.was_run()?;
