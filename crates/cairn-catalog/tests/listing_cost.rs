@@ -3,10 +3,12 @@
 use std::cell::Cell;
 use std::ops::Bound;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use cairn_catalog::embedded::keyvalue::lsm_tree::{LsmTreeEngine, LsmTreeOptions};
 use cairn_catalog::embedded::keyvalue::model::Model;
-use cairn_catalog::embedded::keyvalue::{Applied, KeyValue, Snapshot, Table, Write};
+use cairn_catalog::embedded::keyvalue::{Applied, KeyValue, KeyValueEngine, Snapshot, Table, Write};
 use cairn_catalog::embedded::log::writes::encoded_length;
 use cairn_catalog::embedded::state::reader::RowIterator;
 use cairn_catalog::embedded::state::tables::{CURRENT, NONCURRENT, current_key, noncurrent_key};
@@ -55,7 +57,7 @@ impl Subject for InMemory {
 
 /// A store of one bucket, filled row by row.
 struct Filled {
-    store: Model,
+    store: Arc<dyn KeyValue>,
     bucket: BucketId,
     session: SessionId,
     version: VersionRecord,
@@ -65,6 +67,10 @@ struct Filled {
 impl Filled {
     /// With the rows that a bucket of one small object has, and without that object.
     async fn new() -> Self {
+        Self::in_store(Arc::new(Model::default())).await
+    }
+
+    async fn in_store(store: Arc<dyn KeyValue>) -> Self {
         let subject = InMemory(Arc::new(InMemoryCatalog::in_memory(Limits::default(), Arc::new(SimClock::new()))));
         let world = World::new(&subject).await;
         world.put("a", 1, "text").await;
@@ -75,7 +81,6 @@ impl Filled {
         let snapshot = subject.0.machine().snapshot().expect("the rows");
         let row = snapshot.get(CURRENT, &current_key(world.bucket, b"a")).expect("a row").expect("a version");
         let VersionRow::Version(version) = VersionRow::decode(&row).expect("a version") else { panic!("a marker") };
-        let store = Model::default();
         let mut writes = Vec::new();
         for table in cairn_catalog::embedded::state::tables::ALL.into_iter().filter(|table| *table != CURRENT) {
             for row in snapshot.range(table, Bound::Unbounded, Bound::Unbounded) {
@@ -136,6 +141,27 @@ impl Filled {
         let bytes = sequenced.writes.iter().map(encoded_length).sum();
         let cost = [counted.rows.get(), counted.seeks.get(), sequenced.writes.len(), bytes];
         (sequenced.result.expect("an outcome"), cost)
+    }
+
+    /// What a command writes.
+    fn writes(&self, command: Command) -> Vec<Write> {
+        let now = Now { catalog: CatalogTime(1), wall: WallTime(1) };
+        let sequenced = sequence(&self.store.snapshot(), &Overlay::default(), &Limits::default(), now, command);
+        sequenced.result.expect("an outcome");
+        sequenced.writes
+    }
+
+    /// Makes everything durable, and waits until there are at most so many rows in files.
+    fn compacted_to(&self, rows_max: u64) -> bool {
+        self.store.persist().expect("persisted");
+        let is_there = || self.store.statistics().rows <= rows_max;
+        for _ in 0..2_000 {
+            if is_there() {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        is_there()
     }
 
     fn scope(&self, prefix: &str, delimiter: Option<&str>, limit: u32) -> ListScope {
@@ -318,4 +344,78 @@ async fn one_object_costs_the_same_however_many_there_are() {
         "rows read, seeks, rows and bytes to write: of a look-up, a new object, an overwrite, deletions"
     );
     assert!(costs[0][..4].iter().all(|[rows, seeks, ..]| rows + seeks < 20), "{costs:?}");
+}
+
+/// A delete marker over a hundred thousand versions, and a version over as many: neither is in the way of a listing of objects, and what is done to
+/// such a key costs what it costs with two.
+#[tokio::test(start_paused = true)]
+async fn a_key_costs_the_same_however_many_versions_it_has() {
+    let mut costs = Vec::new();
+    for versions in [2, 100_000] {
+        let mut filled = Filled::new().await;
+        filled.put(["a", "k", "z"].into_iter().map(str::to_owned));
+        filled.bury(["deleted", "k"].into_iter().map(str::to_owned), versions);
+        let (page, rows, seeks) = filled.objects(filled.scope("", None, 1000), None);
+        assert_eq!(page.entries.iter().map(name).collect::<Vec<_>>(), ["a", "k", "z"]);
+        let listed = [rows, seeks, 0, 0];
+        let (page, rows, seeks) = filled.versions(filled.scope("", None, 2), None);
+        assert!(page.is_truncated);
+        let listed_versions = [rows, seeks, 0, 0];
+        // Behind the key, and from among its versions.
+        let behind = Some(VersionPosition::Name(ListPosition::Key("k".to_owned())));
+        let (page, rows, seeks) = filled.versions(filled.scope("", None, 2), behind);
+        assert_eq!((page.entries.len(), page.is_truncated), (1, false));
+        let listed_behind = [rows, seeks, 0, 0];
+        let among = Some(VersionPosition::Version(key("deleted"), VersionId::Id([7; 16])));
+        let (_, rows, seeks) = filled.versions(filled.scope("deleted", None, 1), among);
+        let listed_among = [rows, seeks, 0, 0];
+        let mut done = vec![listed, listed_versions, listed_behind, listed_among];
+        for name in ["deleted", "k"] {
+            let (bucket, session) = (filled.bucket, filled.session);
+            let get = GetVersion { bucket, key: key(name), version_id: None, part_number: None, with_content: false };
+            let counted = Counted { snapshot: filled.store.snapshot(), rows: Cell::new(0), seeks: Cell::new(0) };
+            let _ = answer(&counted, &Limits::default(), CatalogTime(1), Query::GetVersion(get));
+            done.push([counted.rows.get(), counted.seeks.get(), 0, 0]);
+            let content = NewContent::Inline(Bytes::from_static(&[1; 4096]));
+            let (attributes, condition) = (attributes(7), WriteCondition::None);
+            done.push(
+                filled
+                    .sequence(Command::PutVersion(PutVersion { session, bucket, key: key(name), content, attributes, condition }))
+                    .1,
+            );
+            let targets = vec![DeleteTarget { key: key(name), version_id: None, condition: WriteCondition::None }];
+            done.push(filled.sequence(Command::DeleteVersions(DeleteVersions { bucket, targets })).1);
+        }
+        costs.push(done);
+    }
+    assert_eq!(costs[0], costs[1], "rows read, seeks, rows and bytes to write");
+    assert!(costs[0].iter().all(|[rows, seeks, ..]| rows + seeks < 20), "{costs:?}");
+}
+
+/// On disk a deletion leaves a row, which hides another, and a listing visits both. After a hundred thousand deletions there are few left, so that no
+/// page can visit many.
+#[tokio::test(start_paused = true)]
+async fn what_was_deleted_is_not_walked_over() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let engine = LsmTreeEngine::new(LsmTreeOptions { deletions_max: 1_000, tombstones_min: 2_000, ..LsmTreeOptions::default() });
+    let mut filled = Filled::in_store(engine.open(directory.path()).expect("a store")).await;
+    filled.store.persist().expect("persisted");
+    let others = filled.store.statistics().rows;
+    filled
+        .put((0..100_000).map(|number| format!("dead/{number:06}")).chain((0..1_000).map(|number| format!("live/{number:04}"))));
+    filled.store.persist().expect("persisted");
+    assert!(filled.store.statistics().rows >= others + 101_000);
+    for first in (0..100_000).step_by(1_000) {
+        let target =
+            |number| DeleteTarget { key: key(&format!("dead/{number:06}")), version_id: None, condition: WriteCondition::None };
+        let targets = (first..first + 1_000).map(target).collect();
+        let deletions = filled.writes(Command::DeleteVersions(DeleteVersions { bucket: filled.bucket, targets }));
+        filled.apply(&deletions);
+    }
+    // At most two thousand tombstones, each over a row.
+    assert!(filled.compacted_to(others + 1_000 + 2 * 2_000 + 100), "{:?}", filled.store.statistics());
+    let (page, ..) = filled.objects(filled.scope("", None, 1000), None);
+    assert_eq!((page.entries.len(), page.is_truncated), (1000, false));
+    let (page, ..) = filled.objects(filled.scope("dead/", None, 1000), None);
+    assert_eq!((page.entries.len(), page.is_truncated), (0, false));
 }

@@ -154,7 +154,7 @@ fn same_rows(life: &Life, engine: &SimEngine) -> Result<(), Look> {
             return Err(Look::Broken(format!("the catalog of {} is wrong: {wrong}", directory.path().display())));
         }
         let mut rows = Vec::new();
-        for table in 0..=Table::MAXIMUM {
+        for table in Table::MINIMUM..=Table::MAXIMUM {
             for row in snapshot.range(Table::new(table), Bound::Unbounded, Bound::Unbounded) {
                 let (key, value) = row.map_err(|error| not_yet(error.to_string()))?;
                 rows.push((table, key, value));

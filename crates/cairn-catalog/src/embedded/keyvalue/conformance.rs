@@ -13,8 +13,8 @@ use bytes::Bytes;
 
 use super::{Applied, KeyValue, KeyValueError, MAXIMUM_KEY_LENGTH, Snapshot, Table, Write};
 
-const FIRST: Table = Table::new(0);
-const SECOND: Table = Table::new(1);
+const FIRST: Table = Table::new(Table::MINIMUM);
+const SECOND: Table = Table::new(2);
 const LAST: Table = Table::new(Table::MAXIMUM);
 
 /// Checks a store against the guarantees of [`super`], those about crashes apart.
@@ -118,7 +118,7 @@ fn tables_and_bounds(store: &dyn KeyValue) {
     let names: [&[u8]; 6] = [b"", b"\x00", b"a", b"a\x00", b"b", b"\xFF\xFF"];
     let mut writes: Vec<_> = names.iter().map(|name| put(SECOND, name, name)).collect();
     writes.push(put(FIRST, b"\xFF\xFF\xFF", b"below"));
-    writes.push(put(Table::new(2), b"", b"above"));
+    writes.push(put(Table::new(3), b"", b"above"));
     writes.push(put(LAST, b"\xFF", b"highest"));
     store.apply(&writes, at(1)).unwrap();
     for _ in 0..2 {
@@ -136,7 +136,7 @@ fn tables_and_bounds(store: &dyn KeyValue) {
         assert!(keys(snapshot, SECOND, Included(b"b"), Included(b"a")).is_empty());
         assert!(keys(snapshot, SECOND, Included(b"c"), Included(b"d")).is_empty());
         assert_eq!(keys(snapshot, LAST, Unbounded, Unbounded), [b"\xFF"]);
-        assert!(keys(snapshot, Table::new(3), Unbounded, Unbounded).is_empty());
+        assert!(keys(snapshot, Table::new(4), Unbounded, Unbounded).is_empty());
 
         // From both ends in turn, each row comes once.
         let mut range = snapshot.range(SECOND, Unbounded, Unbounded);

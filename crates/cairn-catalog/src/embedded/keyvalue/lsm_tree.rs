@@ -3,7 +3,8 @@
 //! Batches go into a sorted map in memory. When that is full, or at a persist, it is sealed, always between
 //! two batches, and written to new files, which one atomic replacement of the list of files adds to the store.
 //! So a crash finds a prefix of the batches. Before sealing, the position of the last batch is written as
-//! a row of its own, so `apply` costs nothing for it. Compaction runs in a background thread.
+//! a row of its own, so `apply` costs nothing for it. Compaction runs in a background thread, and rids the store of what deletions leave
+//! behind ([`tombstones`]).
 //!
 //! Values of [`LsmTreeOptions::separation_bytes`] or more are kept apart in blob files, so compactions and
 //! scans of other tables do not touch them.
@@ -31,18 +32,25 @@ use std::{
 
 use ::lsm_tree::{
     AbstractTree, AnyTree, Cache, Config, DescriptorTable, Guard, InternalValue, KvSeparationOptions, Memtable,
-    SequenceNumberCounter, Slice, ValueType, compaction::Leveled,
+    SequenceNumberCounter, Slice, ValueType, compaction::CompactionStrategy,
 };
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex, MutexGuard};
+use tombstones::Strategies;
 
 use super::{
     Applied, KeyValue, KeyValueEngine, KeyValueError, Rows, Snapshot, Statistics, Table, Write, check_batch, is_empty_range,
     manifest,
 };
 
+mod tombstones;
+
 /// The key of the row which holds the position. No table can have this first byte.
 const POSITION_KEY: [u8; 1] = [u8::MAX];
+
+/// The key of a row that is nothing but the first, as that of the position is the last: so whatever comes later lies between two rows of the
+/// last level, where alone the library merges it down. No table can have this first byte.
+const FIRST_KEY: [u8; 1] = [u8::MIN];
 
 /// How long a waiting thread sleeps at most before it looks again.
 const WAIT: Duration = Duration::from_millis(50);
@@ -61,6 +69,11 @@ pub struct LsmTreeOptions {
     /// Bytes of batches a store collects in memory before it writes them to files. A store holds up to
     /// `1 + sealed_memtables` times this, plus one batch.
     pub memtable_bytes: u64,
+    /// How many deletions a store collects in memory before it writes them to files, whatever their size: listings walk over them there.
+    pub deletions_max: usize,
+    /// So many tombstones may be in files above the last level, however small the store is. Beyond, and beyond one for each sixteen rows, they are
+    /// compacted away.
+    pub tombstones_min: u64,
     /// How many full memtables may wait for the background thread before `apply` waits too.
     pub sealed_memtables: usize,
     /// How many unmerged runs of files there may be before `apply` and `persist` wait for compaction.
@@ -79,6 +92,8 @@ impl Default for LsmTreeOptions {
         Self {
             cache_bytes: 256 << 20,
             memtable_bytes: 32 << 20,
+            deletions_max: 32 << 10,
+            tombstones_min: 64 << 10,
             sealed_memtables: 2,
             overlapping_runs: 20,
             open_files: 512,
@@ -131,6 +146,8 @@ struct Writer {
     applied: Option<Applied>,
     /// Whether a batch was applied since the memtable was sealed last.
     dirty: bool,
+    /// Deletions in the active memtable.
+    deletions: usize,
 }
 
 /// Orders to the background thread, and what it has to say.
@@ -149,6 +166,8 @@ struct Inner {
     tree: AnyTree,
     sequence: SequenceNumberCounter,
     writer: Mutex<Writer>,
+    /// Held by whoever compacts.
+    merging: Mutex<()>,
     views: Mutex<Views>,
     background: Mutex<Background>,
     changed: Condvar,
@@ -208,7 +227,8 @@ impl LsmTreeStore {
             options: engine.options.clone(),
             tree,
             sequence,
-            writer: Mutex::new(Writer { memtable, applied, dirty: false }),
+            writer: Mutex::new(Writer { memtable, applied, dirty: false, deletions: 0 }),
+            merging: Mutex::new(()),
             views: Mutex::new(Views { visible, applied, open: BTreeMap::new() }),
             background: Mutex::new(Background { wanted: true, ..Background::default() }),
             changed: Condvar::new(),
@@ -338,17 +358,15 @@ impl Inner {
         if let (true, Some(applied)) = (writer.dirty, writer.applied) {
             guarded(&self.directory, || {
                 let sequence = self.sequence.next();
-                writer.memtable.insert(InternalValue::from_components(
-                    POSITION_KEY,
-                    applied.encode(),
-                    sequence,
-                    ValueType::Value,
-                ));
+                let row = |key, value: &[u8]| InternalValue::from_components(key, value, sequence, ValueType::Value);
+                writer.memtable.insert(row(FIRST_KEY, &[]));
+                writer.memtable.insert(row(POSITION_KEY, &applied.encode()));
                 self.tree.rotate_memtable();
                 writer.memtable = self.tree.active_memtable();
                 Ok(())
             })?;
             writer.dirty = false;
+            writer.deletions = 0;
         }
         Ok(())
     }
@@ -394,7 +412,7 @@ impl Inner {
 
     /// The background thread: flushes and compacts until told to stop.
     fn work(&self) {
-        let strategy = Arc::new(Leveled::default().with_table_target_size(self.options.table_file_bytes));
+        let strategies = Strategies::new(&self.options);
         loop {
             {
                 let mut background = self.background.lock();
@@ -406,7 +424,7 @@ impl Inner {
                 }
                 background.wanted = false;
             }
-            let failure = self.work_off(&strategy).err();
+            let failure = self.work_off(&strategies).err();
             let mut background = self.background.lock();
             background.failure = failure.as_ref().map(ToString::to_string);
             self.changed.notify_all();
@@ -421,7 +439,8 @@ impl Inner {
     }
 
     /// Flushes and compacts until there is nothing left to do.
-    fn work_off(&self, strategy: &Arc<Leveled>) -> Result<(), KeyValueError> {
+    fn work_off(&self, strategies: &Strategies) -> Result<(), KeyValueError> {
+        let _merging = self.merging.lock();
         loop {
             if guarded(&self.directory, || Ok(self.tree.sealed_memtable_count() > 0))? {
                 self.flush()?;
@@ -430,18 +449,31 @@ impl Inner {
             if self.background.lock().stop {
                 return Ok(());
             }
-            // The library does not say whether it found anything to compact; a new list of files does.
-            let compacted = guarded(&self.directory, || {
-                let before = self.tree.current_version().id();
-                self.tree.compact(strategy.clone(), self.released())?;
-                Ok(self.tree.current_version().id() != before)
-            })?;
+            let compacted = self.close_gap()?
+                || self.compact(&strategies.by_size)?
+                || self.is_burdened()? && self.compact(&strategies.to_the_last)?;
             if !compacted {
-                return Ok(());
+                return self.drop_hollow();
             }
+        }
+    }
+
+    /// One step, if there is one. Says whether there was.
+    fn compact<Strategy: CompactionStrategy + Send + Sync + 'static>(
+        &self,
+        strategy: &Arc<Strategy>,
+    ) -> Result<bool, KeyValueError> {
+        // The library does not say whether it found anything to compact; a new list of files does.
+        let compacted = guarded(&self.directory, || {
+            let before = self.tree.current_version().id();
+            self.tree.compact(strategy.clone(), self.released())?;
+            Ok(self.tree.current_version().id() != before)
+        })?;
+        if compacted {
             self.show_newest();
             self.changed.notify_all();
         }
+        Ok(compacted)
     }
 
     fn get(&self, table: Table, key: &[u8], visible: u64) -> Result<Option<Bytes>, KeyValueError> {
@@ -478,7 +510,8 @@ impl KeyValue for LsmTreeStore {
         })?;
         writer.applied = Some(applied);
         writer.dirty = true;
-        if memtable_bytes >= inner.options.memtable_bytes {
+        writer.deletions += writes.iter().filter(|write| matches!(write, Write::Delete { .. })).count();
+        if memtable_bytes >= inner.options.memtable_bytes || writer.deletions >= inner.options.deletions_max {
             inner.seal(&mut writer)?;
             drop(writer);
             inner.wake_background();
@@ -518,6 +551,7 @@ impl KeyValue for LsmTreeStore {
     fn statistics(&self) -> Statistics {
         let inner = &self.inner;
         let snapshots = inner.views.lock().open.values().sum::<usize>() as u64;
+        let census = inner.census().unwrap_or_default();
         guarded(&inner.directory, || {
             let tree = &inner.tree;
             Ok(Statistics {
@@ -526,6 +560,8 @@ impl KeyValue for LsmTreeStore {
                 table_files: tree.table_count() as u64,
                 blob_files: tree.blob_file_count() as u64,
                 overlapping_runs: tree.l0_run_count() as u64,
+                rows: census.rows,
+                tombstones: census.tombstones,
                 snapshots,
             })
         })

@@ -42,16 +42,18 @@ pub const MAXIMUM_VALUE_LENGTH: usize = 16 * 1024 * 1024;
 pub struct Table(u8);
 
 impl Table {
+    /// The lowest number a table can have; the one below it belongs to the engines.
+    pub const MINIMUM: u8 = 1;
     /// The highest number a table can have; the one above it belongs to the engines.
     pub const MAXIMUM: u8 = 254;
 
     /// The table with this number.
     ///
     /// # Panics
-    /// If `number` is above [`Table::MAXIMUM`]. In a constant this is an error of the compiler, and tables
+    /// If `number` is 0 or above [`Table::MAXIMUM`]. In a constant this is an error of the compiler, and tables
     /// are meant to be constants.
     pub const fn new(number: u8) -> Self {
-        assert!(number <= Self::MAXIMUM, "this table number is reserved");
+        assert!(number >= Self::MINIMUM && number <= Self::MAXIMUM, "this table number is reserved");
         Self(number)
     }
 
@@ -140,6 +142,10 @@ pub struct Statistics {
     pub blob_files: u64,
     /// Sorted runs a read may have to merge before those of the leveled part; high when compaction is behind.
     pub overlapping_runs: u64,
+    /// Rows in files, with those that newer ones hide, and tombstones: no read visits more beside those in memory.
+    pub rows: u64,
+    /// What deletions have left in files, until compaction is done with it.
+    pub tombstones: u64,
     /// Snapshots open now.
     pub snapshots: u64,
 }

@@ -669,7 +669,7 @@ impl<M: Machine> Keeper<M> {
         let unfinished = Applied { index: 0, epoch: 0, checksum: 0 };
         let failed = |error: KeyValueError| Failure::Retry(error.to_string());
         let mut rows = 0;
-        for number in 0..=Table::MAXIMUM {
+        for number in Table::MINIMUM..=Table::MAXIMUM {
             let table = Table::new(number);
             let mut writes = Vec::new();
             for row in snapshot.range(table, std::ops::Bound::Unbounded, std::ops::Bound::Unbounded) {

@@ -56,7 +56,7 @@ pub fn decode(mut payload: Bytes) -> Result<Vec<Write>, InvalidPayload> {
             return Err(InvalidPayload);
         }
         let number = payload.get_u8();
-        if number > Table::MAXIMUM {
+        if !(Table::MINIMUM..=Table::MAXIMUM).contains(&number) {
             return Err(InvalidPayload);
         }
         let (table, kind) = (Table::new(number), payload.get_u8());

@@ -34,11 +34,11 @@ fn filled(directory: &Path, engine: &LsmTreeEngine) {
 
 /// Compacts until there is nothing left to compact, so that opening the store again leaves its files as they are.
 fn settle(directory: &Path, engine: &LsmTreeEngine) {
-    let strategy = Arc::new(Leveled::default().with_table_target_size(engine.options.table_file_bytes));
+    let strategies = Strategies::new(&engine.options);
     loop {
         let before = files(&directory.join("tree").join("tables"));
         let store = LsmTreeStore::open(engine, directory).unwrap();
-        store.inner.work_off(&strategy).unwrap();
+        store.inner.work_off(&strategies).unwrap();
         drop(store);
         if files(&directory.join("tree").join("tables")) == before {
             return;
@@ -156,4 +156,134 @@ fn damage_names_the_file() {
         }
     }
     assert_eq!(read_all(&small(), &directory).unwrap(), whole);
+}
+
+/// A store that seals, flushes and compacts by hand only, but for what goes on by itself.
+struct Deleting {
+    store: LsmTreeStore,
+    strategies: Strategies,
+    index: u64,
+    _directory: tempfile::TempDir,
+}
+
+impl Deleting {
+    fn new() -> Self {
+        let engine = LsmTreeEngine::new(LsmTreeOptions { deletions_max: 500, tombstones_min: 1000, ..small().options });
+        let directory = tempfile::tempdir().unwrap();
+        let store = LsmTreeStore::open(&engine, directory.path()).unwrap();
+        Self { store, strategies: Strategies::new(&engine.options), index: 0, _directory: directory }
+    }
+
+    fn apply(&mut self, rows: impl Iterator<Item = Write>) {
+        for batch in rows.collect::<Vec<_>>().chunks(200) {
+            self.index += 1;
+            self.store.apply(batch, at(self.index)).unwrap();
+        }
+    }
+
+    /// What is in files once everything is there and nothing is left to compact.
+    fn settled(&self) -> tombstones::Census {
+        self.store.persist().unwrap();
+        self.store.inner.work_off(&self.strategies).unwrap();
+        self.store.inner.census().unwrap()
+    }
+
+    fn rows(&self) -> Vec<u32> {
+        let snapshot = self.store.snapshot();
+        let rows = snapshot.range(Table::new(1), Bound::Unbounded, Bound::Unbounded);
+        rows.map(|row| u32::from_be_bytes(row.unwrap().0[..].try_into().unwrap())).collect()
+    }
+}
+
+fn delete(number: u32) -> Write {
+    Write::Delete { table: Table::new(1), key: Bytes::copy_from_slice(&number.to_be_bytes()) }
+}
+
+/// No read visits more rows than there are, and there are hardly more than are alive, however many were deleted: all of a range, all but a few of
+/// it, or some everywhere.
+#[test]
+fn deletions_leave_little_behind() {
+    type IsAlive = fn(u32) -> bool;
+    let sorts: [(&str, IsAlive); 3] = [
+        ("a range", |number| number >= 45_000),
+        ("all but a few", |number| number >= 45_000 || number.is_multiple_of(997)),
+        ("some everywhere", |number| number.is_multiple_of(3)),
+    ];
+    for (name, is_alive) in sorts {
+        let mut deleting = Deleting::new();
+        deleting.apply((0..50_000).map(|number| put(number, 60)));
+        assert!(deleting.settled().rows >= 50_000);
+        deleting.apply((0..50_000).filter(|number| !is_alive(*number)).map(delete));
+        let census = deleting.settled();
+        let alive: Vec<u32> = (0..50_000).filter(|number| is_alive(*number)).collect();
+        // One for each sixteen rows or a thousand, and what they hide.
+        let left = 1000.max(census.rows / 16);
+        assert!(census.tombstones <= left && census.rows <= alive.len() as u64 + 2 * left + 10, "{name}: {census:?}");
+        assert_eq!(deleting.rows(), alive, "{name}");
+    }
+}
+
+/// Deletions wait in memory by their number, however small they are.
+#[test]
+fn deletions_do_not_pile_up_in_memory() {
+    let mut deleting = Deleting::new();
+    deleting.apply((0..20_000).map(delete));
+    let inner = &deleting.store.inner;
+    assert!(inner.writer.lock().deletions < 500);
+    assert!(inner.tree.active_memtable().len() <= 501, "{}", inner.tree.active_memtable().len());
+}
+
+/// Where nothing is in their range, the library moves tombstones to the last level as they are.
+#[test]
+fn tombstones_of_nothing_go_too() {
+    let mut deleting = Deleting::new();
+    deleting.apply((1..=3_000).map(|number| put(number * 100_000, 900)));
+    deleting.settled();
+    let last_of_first_file = {
+        let version = deleting.store.inner.tree.current_version();
+        let tables: Vec<_> = version.iter_tables().map(|table| table.metadata.key_range.max().to_vec()).collect();
+        let keys = tables.iter().filter_map(|key| Some(u32::from_be_bytes(key.get(1..)?.try_into().ok()?)));
+        keys.min().unwrap()
+    };
+    deleting.apply((1..60_000).map(|behind| delete(last_of_first_file + behind)));
+    let census = deleting.settled();
+    assert!(census.tombstones <= 2_000, "{census:?}");
+    // Before everything that is there.
+    deleting.apply((1..60_000).map(delete));
+    let census = deleting.settled();
+    assert!(census.tombstones <= 2_000, "{census:?}");
+    assert_eq!(deleting.rows(), (1..=3_000).map(|number| number * 100_000).collect::<Vec<_>>());
+}
+
+/// A store of which all is deleted is as good as empty.
+#[test]
+fn nothing_is_left_of_everything() {
+    let mut deleting = Deleting::new();
+    for _ in 0..3 {
+        deleting.apply((0..30_000).map(|number| put(number, 60)));
+        deleting.apply((0..30_000).map(delete));
+    }
+    let census = deleting.settled();
+    assert!(census.rows <= 2_000, "{census:?}");
+    assert!(deleting.rows().is_empty());
+}
+
+/// A reader who came before sees what it saw, while all of it is deleted, compacted away and written anew.
+#[test]
+fn a_reader_sees_what_is_compacted_away() {
+    let mut deleting = Deleting::new();
+    deleting.apply((0..20_000).map(|number| put(number, 60)));
+    deleting.settled();
+    let before = deleting.store.snapshot();
+    deleting.apply((0..20_000).map(delete));
+    deleting.settled();
+    deleting.apply((0..100).map(|number| put(number, 61)));
+    deleting.settled();
+    let seen = before.range(Table::new(1), Bound::Unbounded, Bound::Unbounded);
+    assert_eq!(seen.map(|row| row.unwrap().1.len()).filter(|length| *length == 60).count(), 20_000);
+    drop(before);
+    deleting.apply([delete(50)].into_iter());
+    let census = deleting.settled();
+    assert!(census.rows <= 100 + 2 * 1000 + 10, "{census:?}");
+    assert_eq!(deleting.rows().len(), 99);
 }
