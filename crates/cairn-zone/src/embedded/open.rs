@@ -20,6 +20,11 @@ use super::settle::{Behind, Kept, Settled, settle};
 use super::shared::{Owner, Shared, directory_id, file_name, is_full};
 use super::{Damage, OpenError, Opening, index_file};
 
+/// No zone ever counts further, however long it serves: what says so was not written by one, and to count on from there would begin again at 0.
+const COUNT_MAX: u64 = u64::MAX / 2;
+/// The same for files.
+const SLOT_MAX: u32 = u32::MAX / 2;
+
 /// What opening gives to the workers.
 pub(super) struct Start {
     pub(super) shared: Shared,
@@ -87,11 +92,18 @@ pub(super) async fn open(opening: Opening) -> Result<Result<Start, Behind>, Open
         return Err(OpenError::Refused(words));
     }
 
+    if slot_max.is_some_and(|slot| slot > SLOT_MAX) || generation_max > COUNT_MAX {
+        let last = slot_max.map(file_name).unwrap_or_default();
+        return Err(OpenError::Refused(format!("no zone gets as far as {last} or generation {generation_max}")));
+    }
     let settled = match settle(&candidates, recorded_position, !unreadable.is_empty()).await? {
         Ok(settled) => settled,
         Err(behind) => return Ok(Err(behind)),
     };
     let Settled { position, mut damage, kept } = settled;
+    if position > COUNT_MAX {
+        return Err(OpenError::Refused(format!("no zone gets as far as position {position}")));
+    }
     damage.extend(unreadable.iter().map(|(slot, what)| Damage {
         segment: file_name(*slot),
         offset: 0,

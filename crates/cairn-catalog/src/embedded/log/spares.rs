@@ -11,7 +11,7 @@ use cairn_disk::{Disk, OpenMode};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::zone_log::LogSettings;
+use super::zone_log::{COUNT_MAX, LogSettings};
 
 /// How much is written at a time, bytes.
 const PREWRITE_BYTES: usize = 1 << 20;
@@ -37,7 +37,7 @@ impl Spares {
         let mut ready = Ready::default();
         for name in disk.read_directory(&path).await? {
             let Some(number) = name.strip_prefix("spare-") else { continue };
-            if let Ok(number) = number.parse::<u64>() {
+            if let Some(number) = number.parse::<u64>().ok().filter(|number| *number <= COUNT_MAX) {
                 ready.number_next = ready.number_next.max(number + 1);
                 let file = path.join(&name);
                 if ready.files.len() < settings.spare_files && disk.metadata(&file).await?.length >= settings.file_bytes {
@@ -45,7 +45,7 @@ impl Spares {
                     continue;
                 }
             }
-            // Half written, of another size, or one too many.
+            // Half written, of another size, one too many, or not of our naming.
             disk.remove_file(&path.join(&name)).await?;
         }
         Ok(Arc::new(Self { disk, path, settings, ready: Mutex::new(ready), wanted: Notify::new() }))

@@ -27,6 +27,8 @@ use super::spares::Spares;
 
 /// What file systems read and write at once, bytes.
 const BLOCK_BYTES: u64 = 4096;
+/// No log ever counts further, in files or in batches: what says so was not written by one, and to count on from there would begin again at 0.
+pub(super) const COUNT_MAX: u64 = u64::MAX / 2;
 static ZEROS: [u8; BLOCK_BYTES as usize] = [0; BLOCK_BYTES as usize];
 
 /// Sizes of a zone's log.
@@ -160,9 +162,10 @@ fn file_name(generation: u64) -> String {
     format!("{generation:016x}.log")
 }
 
+/// The inverse of [`file_name`]; `None` for any other name.
 fn generation_of(name: &str) -> Option<u64> {
-    let digits = name.strip_suffix(".log")?;
-    (digits.len() == 16).then(|| u64::from_str_radix(digits, 16).ok()).flatten()
+    let generation = u64::from_str_radix(name.strip_suffix(".log")?, 16).ok()?;
+    (file_name(generation) == name).then_some(generation)
 }
 
 impl ZoneLog {
@@ -231,7 +234,7 @@ impl ZoneLog {
         let mut generations: Vec<u64> = names.iter().filter_map(|name| generation_of(name)).collect();
         generations.sort_unstable();
         let mut useless: Vec<String> = names.into_iter().filter(|name| name.strip_suffix(".new").is_some()).collect();
-        let generation_next = generations.last().map_or(1, |generation| generation + 1);
+        let generation_next = generations.last().map_or(1, |generation| generation.saturating_add(1));
         let mut scans: Vec<Scan> = Vec::new();
         for generation in generations.iter().copied() {
             let name = file_name(generation);
@@ -645,6 +648,9 @@ async fn scan_file(file: Arc<dyn File>, name: String, generation: u64, progress:
         // A file gets its name only when its header is durable.
         return Err(damage(&name, 0, "the file's header cannot be read").into());
     };
+    if generation > COUNT_MAX || header.base.index > COUNT_MAX {
+        return Err(damage(&name, 0, &format!("no log gets as far as batch {}", header.base.index)).into());
+    }
     let mut scan = Scan {
         file: LogFile { name, header, file: file.clone(), starts: Vec::new(), end: FILE_HEADER_LENGTH, length },
         last: header.base,
