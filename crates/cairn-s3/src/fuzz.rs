@@ -1,5 +1,5 @@
 //! Entry points for fuzzing, one for each parser of bytes that anybody can send. They panic when a property that callers rely on does not
-//! hold; the targets in `fuzz/` run them with `cargo fuzz`, and the tests here with a few random inputs each.
+//! hold; `cairn-fuzz` runs them, and the tests here with a few random inputs each.
 
 use bytes::Bytes;
 use cairn_store::api::{CorsRule, Tags};

@@ -25,6 +25,6 @@ pub mod xml;
 
 pub use auth::authorizer::{Action, Authorizer, GrantAuthorizer, Target};
 pub use config::{Config, Http2Limits, Limits};
-pub use http::server::{Connection, Handshake, Protocol, Server, Shaken, serve_connection};
+pub use http::server::{Connection, Handshake, Protocol, Server, Shaken, serve_connection, serve_http2_connection};
 pub use http::service::S3Service;
 pub use http::sources::{HeldConnection, Source, Sources};

@@ -9,6 +9,7 @@ mod cli;
 mod data_directory;
 mod doctor;
 pub mod embedded;
+pub mod fuzz;
 mod limits;
 pub mod master_key;
 mod metrics;

@@ -184,3 +184,13 @@ pub async fn serve_connection(
 ) {
     http1::serve(stream, peer, service, stop).await;
 }
+
+/// Serves HTTP/2, which the client begins with at once, on one connection, as [`serve_connection`] does HTTP/1.1.
+pub async fn serve_http2_connection(
+    stream: impl Connection + 'static,
+    peer: Option<SocketAddr>,
+    service: S3Service,
+    stop: watch::Receiver<bool>,
+) {
+    http2::serve(stream, peer, service, stop).await;
+}

@@ -14,6 +14,7 @@ pub mod command;
 pub mod connections;
 mod directory;
 mod error;
+pub mod fuzz;
 mod health;
 mod keys;
 pub mod network;

@@ -77,7 +77,7 @@ fn not_routed(operation: &Operation) -> ApiError {
 
 /// A request that changes something.
 #[derive(Debug, PartialEq, Eq)]
-enum Change {
+pub(super) enum Change {
     CreateTenant(NewTenant),
     DeleteTenant(String),
     CreateAccount(NewAccount),
@@ -87,7 +87,7 @@ enum Change {
 }
 
 impl Change {
-    fn of(operation: &Operation, captured: &[&str], body: &Bytes) -> ApiResult<Self> {
+    pub(super) fn of(operation: &Operation, captured: &[&str], body: &Bytes) -> ApiResult<Self> {
         match (operation.name, captured) {
             (Name::CreateTenant, _) => Ok(Self::CreateTenant(document(body)?)),
             (Name::DeleteTenant, [name]) => Ok(Self::DeleteTenant((*name).to_owned())),
@@ -157,7 +157,7 @@ fn document<T: DeserializeOwned>(body: &Bytes) -> ApiResult<T> {
 }
 
 /// The parts of a path, decoded.
-fn segments(path: &str) -> ApiResult<Vec<String>> {
+pub(super) fn segments(path: &str) -> ApiResult<Vec<String>> {
     path.split('/').skip(1).map(decode).collect()
 }
 
@@ -180,10 +180,10 @@ fn decode(text: &str) -> ApiResult<String> {
 }
 
 /// The query's parameters.
-struct Query(Vec<(String, String)>);
+pub(super) struct Query(pub(super) Vec<(String, String)>);
 
 impl Query {
-    fn parse(text: &str) -> ApiResult<Self> {
+    pub(super) fn parse(text: &str) -> ApiResult<Self> {
         let parameters = text.split('&').filter(|parameter| !parameter.is_empty());
         let decoded = parameters.map(|parameter| {
             let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
@@ -210,7 +210,7 @@ impl Query {
         }
     }
 
-    fn limit(&self) -> ApiResult<u32> {
+    pub(super) fn limit(&self) -> ApiResult<u32> {
         let Some(text) = self.get("limit") else { return Ok(LIST_LIMIT_MAX) };
         let limit = text.parse().ok().filter(|limit| (1..=LIST_LIMIT_MAX).contains(limit));
         limit.ok_or_else(|| ApiError::invalid(format!("limit is a number from 1 to {LIST_LIMIT_MAX}, got {text:?}")))

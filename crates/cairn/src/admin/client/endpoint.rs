@@ -57,7 +57,7 @@ fn invalid(message: String) -> Failure {
 }
 
 /// The host and port of a URL such as `https://host:9443`.
-fn parse(url: &str) -> Result<(String, u16, HeaderValue), String> {
+pub(in crate::admin) fn parse(url: &str) -> Result<(String, u16, HeaderValue), String> {
     let uri: Uri = url.parse().map_err(|error| format!("it is no URL ({error})"))?;
     match uri.scheme_str() {
         Some("https") => {}

@@ -66,7 +66,7 @@ pub struct Gate {
 
 /// What a request brings.
 #[derive(Debug, PartialEq, Eq)]
-enum Presented<'a> {
+pub(in crate::admin) enum Presented<'a> {
     Nothing,
     Token(&'a [u8]),
     /// Something that is no token.
@@ -74,7 +74,7 @@ enum Presented<'a> {
 }
 
 /// The token in a request's head (RFC 6750, section 2.1; the scheme's case does not matter, RFC 9110, section 11.1).
-fn presented(headers: &HeaderMap) -> Presented<'_> {
+pub(in crate::admin) fn presented(headers: &HeaderMap) -> Presented<'_> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let (value, rest) = (values.next(), values.next());
     let Some(value) = value else { return Presented::Nothing };

@@ -5,7 +5,7 @@
 //! Unix socket.
 
 mod attempts;
-mod authenticate;
+pub(super) mod authenticate;
 pub mod secret_file;
 pub mod tokens;
 

@@ -1,6 +1,4 @@
 use bytes::Bytes;
-use cairn_fuzz::Target;
-use cairn_fuzz::exercise::exercise;
 
 use super::*;
 use crate::admin::api::{Access, Credentials, Grant, Scope, Secret};
@@ -101,47 +99,4 @@ fn what_is_logged_holds_no_secret() {
     let logged = format!("{asked:?}");
     assert!(logged.contains("ID") && !logged.contains("hunter2") && !logged.contains('\n'), "{logged}");
     assert_eq!(asked.action(), "import a key");
-}
-
-/// A path, a query and a body, one a line: whatever they are, they make a request that says the same when it is written again, or none.
-fn any_request(input: &[u8]) {
-    let mut lines = input.splitn(3, |byte| *byte == b'\n').map(|line| std::str::from_utf8(line).unwrap_or_default());
-    let (path, query, body) = (lines.next().unwrap_or(""), lines.next().unwrap_or(""), lines.next().unwrap_or(""));
-    let encoded = |text: &str| text.bytes().map(|byte| format!("%{byte:02X}")).collect::<Vec<_>>().concat();
-    if let Ok(query) = Query::parse(query) {
-        let again: Vec<String> = query.0.iter().map(|(name, value)| format!("{}={}", encoded(name), encoded(value))).collect();
-        if query.0.iter().all(|(name, value)| !name.is_empty() || !value.is_empty()) {
-            assert_eq!(Query::parse(&again.join("&")).map(|again| again.0).unwrap(), query.0);
-        }
-        assert!(query.limit().is_err() || (1..=LIST_LIMIT_MAX).contains(&query.limit().unwrap()));
-    }
-    let Ok(segments) = segments(path) else { return };
-    let path: Vec<&str> = segments.iter().map(String::as_str).collect();
-    let _ = change(&Method::DELETE, &path, &Bytes::new());
-    let Ok(asked) = change(&Method::POST, &path, &Bytes::copy_from_slice(body.as_bytes())) else { return };
-    let again = match &asked {
-        Change::CreateTenant(request) => serde_json::to_vec(request),
-        Change::CreateAccount(request) => serde_json::to_vec(request),
-        Change::CreateKey(request) => serde_json::to_vec(request),
-        Change::DeleteTenant(_) | Change::DeleteAccount(_) | Change::RevokeKey(_) => panic!("a POST removes something"),
-    };
-    assert_eq!(change(&Method::POST, &path, &again.unwrap().into()).unwrap(), asked);
-}
-
-#[test]
-fn any_bytes_are_a_request_or_refused() {
-    let seeds = || {
-        let key = r#"{"grants":[{"scope":"bucket","bucket":"b","access":"read"},{"scope":"tenant","access":"administer"}],
-            "tenant":"t","account":"a","description":"d","credentials":{"accessKeyId":"AKIA","secretAccessKey":"0123456789abcdef"}}"#;
-        [
-            format!("/keys\ntenant=a%26b&limit=7&after\n{key}"),
-            "/tenants\n\n{\"name\":\"a\",\"uid\":\"1-2\"}".to_owned(),
-            "/accounts\nlimit=1000\n{\"name\":\"\u{e9}\",\"tenant\":null}".to_owned(),
-            "/keys/a%2Fb\nbucket=%C3%A9\n".to_owned(),
-        ]
-        .map(String::into_bytes)
-        .to_vec()
-    };
-    let target = Target { name: "admin_request", run: any_request, seeds, allocated_per_byte_max: 1024 };
-    exercise(&target, 20_000, 1, |_, run| run()).unwrap_or_else(|broken| panic!("{broken}"));
 }

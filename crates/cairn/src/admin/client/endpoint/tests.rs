@@ -1,6 +1,3 @@
-use cairn_fuzz::Target;
-use cairn_fuzz::exercise::exercise;
-
 use super::*;
 
 const TOKEN: &str = "0f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f0";
@@ -34,24 +31,6 @@ fn an_endpoint_is_a_host_and_a_port_with_tls() {
         let error = parse(url).unwrap_err();
         assert!(error.contains(words), "{url}: {error}");
     }
-}
-
-#[test]
-fn any_text_is_an_endpoint_or_refused() {
-    let run = |input: &[u8]| {
-        let Ok(text) = std::str::from_utf8(input) else { return };
-        let Ok((name, port, host)) = parse(text) else { return };
-        assert!(text.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://")), "a token would be sent without TLS");
-        let (again, again_port, _) = parse(&format!("https://{}", host.to_str().unwrap())).unwrap();
-        assert_eq!((again, again_port), (name, port));
-    };
-    let seeds = || {
-        ["https://cairn.example:9443", "https://[2001:db8::1]:9443/", "http://a:1", "https://me@a"]
-            .map(|url| url.as_bytes().to_vec())
-            .to_vec()
-    };
-    let target = Target { name: "admin_endpoint", run, seeds, allocated_per_byte_max: 1024 };
-    exercise(&target, 20_000, 1, |_, run| run()).unwrap_or_else(|broken| panic!("{broken}"));
 }
 
 #[test]
