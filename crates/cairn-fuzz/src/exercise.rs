@@ -1,7 +1,9 @@
 //! Runs a target over its seeds, its regressions and mutations of both, and tells which input broke a promise.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::path::Path;
+use std::sync::Once;
 
 use crate::Target;
 use crate::mutation::{Random, mutate};
@@ -44,17 +46,36 @@ pub fn regressions(target: &Target) -> Vec<Vec<u8>> {
     paths.iter().map(|path| std::fs::read(path).expect("a regression can be read")).collect()
 }
 
+thread_local! {
+    static PANICS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Counts each thread's panics, also those that a runtime catches with the task that they end.
+fn count_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let hook = take_hook();
+        set_hook(Box::new(move |panic| {
+            PANICS.set(PANICS.get() + 1);
+            hook(panic);
+        }));
+    });
+}
+
 /// Runs the target over every seed, every regression and `rounds` mutations of them; `each` sees every input before it runs and after.
 ///
 /// # Errors
 /// The first input for which a promise is broken.
 pub fn exercise(target: &Target, rounds: u64, seed: u64, mut each: impl FnMut(&[u8], &dyn Fn())) -> Result<(), Broken> {
-    let mut known = (target.seeds)();
+    let mut known = target.seeds();
     known.extend(regressions(target));
     known.push(Vec::new());
+    count_panics();
     let mut run = |input: &[u8]| {
-        let outcome = catch_unwind(AssertUnwindSafe(|| each(input, &|| (target.run)(input))));
-        outcome.map_err(|_| Broken { target: target.name, input: input.to_vec() })
+        let before = PANICS.get();
+        let outcome = catch_unwind(AssertUnwindSafe(|| each(input, &|| target.run(input))));
+        let is_held = outcome.is_ok() && PANICS.get() == before;
+        if is_held { Ok(()) } else { Err(Broken { target: target.name, input: input.to_vec() }) }
     };
     known.iter().try_for_each(|input| run(input))?;
     let mut random = Random(seed);

@@ -10,6 +10,12 @@ impl<'a> Reader<'a> {
         Self(bytes)
     }
 
+    /// Whether nothing is left.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// So many bytes, zeros behind the end.
     pub fn array<const LENGTH: usize>(&mut self) -> [u8; LENGTH] {
         let (taken, rest) = self.0.split_at(self.0.len().min(LENGTH));

@@ -1,9 +1,10 @@
 //! Every target over its seeds, its regressions, and mutations of both: promises hold, and memory is bounded by the input.
 //!
-//! `CAIRN_FUZZ_ROUNDS` says how many mutations each target gets (`CAIRN_LONG=1` means many), `CAIRN_FUZZ_SEED` which, `CAIRN_FUZZ_TARGET`
+//! `CAIRN_FUZZ_ROUNDS` says how many mutations each part of a target gets that costs little (`CAIRN_LONG=1` means many), `CAIRN_FUZZ_SEED` which, `CAIRN_FUZZ_TARGET`
 //! which target alone.
 
 use std::alloc::System;
+use std::collections::BTreeSet;
 
 use cairn_fuzz::exercise::exercise;
 use cairn_fuzz::{Target, all};
@@ -27,6 +28,7 @@ fn promises_hold_for_any_bytes_and_memory_is_bounded_by_them() {
     assert!(!targets.is_empty(), "there is no target {only:?}");
     let mut broken = Vec::new();
     for target in &targets {
+        let rounds = rounds * target.parts.len() as u64 / target.cost;
         println!("{}: {rounds} rounds from seed {seed}", target.name);
         let mut greediest = 0;
         let outcome = exercise(target, rounds, seed, |input, run| {
@@ -34,7 +36,7 @@ fn promises_hold_for_any_bytes_and_memory_is_bounded_by_them() {
             run();
             let allocated = region.change().bytes_allocated;
             greediest = greediest.max(allocated);
-            let allowed = Target::ALLOCATED_BYTES_FREE + input.len() * target.allocated_per_byte_max;
+            let allowed = target.allocated_max(input);
             assert!(allocated <= allowed, "{allocated} bytes were allocated for an input of {}", input.len());
         });
         println!("{}: at most {greediest} bytes were allocated", target.name);
@@ -46,10 +48,18 @@ fn promises_hold_for_any_bytes_and_memory_is_bounded_by_them() {
 }
 
 #[test]
-fn every_target_has_a_name_of_its_own_and_seeds() {
+fn every_target_and_part_has_a_name_of_its_own_and_seeds() {
     let targets = all();
-    for (at, target) in targets.iter().enumerate() {
-        assert!(!(target.seeds)().is_empty(), "{} has no seeds", target.name);
-        assert!(targets[at + 1..].iter().all(|other| other.name != target.name), "two targets are called {}", target.name);
+    let mut names = BTreeSet::new();
+    for target in &targets {
+        assert!(names.insert(target.name), "two targets are called {}", target.name);
+        assert!((1..=Target::PARTS_MAX).contains(&target.parts.len()), "{} has no or too many parts", target.name);
+        let mut parts = BTreeSet::new();
+        for part in target.parts {
+            assert!(parts.insert(part.name), "two parts of {} are called {}", target.name, part.name);
+            assert!(!(part.seeds)().is_empty(), "{} of {} has no seeds", part.name, target.name);
+        }
+        let reached: BTreeSet<_> = target.seeds().iter().filter_map(|seed| Some(target.part(seed)?.0.name)).collect();
+        assert_eq!(reached, parts, "the seeds of {} do not reach every part", target.name);
     }
 }

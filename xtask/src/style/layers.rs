@@ -13,8 +13,10 @@ const LAYERS: &[&[&str]] = &[
     &["cairn-operator"],
     &["cairn"],
 ];
-/// Serve tests only: they may use every crate but the binary, and only tests (and this tool) may use them.
+/// Serve tests only, and only tests (and this tool) may use them. The test kit may use every crate but the binary.
 const FOR_TESTS: [&str; 2] = ["cairn-testkit", "cairn-fuzz"];
+/// Tries the parsers of all crates, those of the binary too, and may use the test kit for it.
+const FUZZ: &str = "cairn-fuzz";
 /// Drives a service from outside for the bench; it knows none of the others, and nobody knows it.
 const LOAD: &str = "cairn-load";
 /// This tool. It judges the others from outside, by their public face.
@@ -40,6 +42,7 @@ pub fn upward_dependencies(metadata: &Value) -> Vec<String> {
                 // A crate's integration tests name it to switch on what only tests use.
                 _ if on == name => of_tests,
                 _ if on == LOAD => false,
+                _ if name == FUZZ => true,
                 _ if FOR_TESTS.contains(&on) => of_tests || name == XTASK,
                 (Some(from), Some(to)) => to < from,
                 (None, Some(to)) => name == XTASK || FOR_TESTS.contains(&name) && to + 1 < LAYERS.len(),

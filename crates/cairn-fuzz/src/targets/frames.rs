@@ -4,13 +4,15 @@ use bytes::Bytes;
 use cairn_types::ChunkId;
 use cairn_types::frame::{ChunkEncoder, FRAME_DATA_LENGTH, FrameKind, fuzz_verify};
 
-use crate::Target;
 use crate::reader::{Reader, with_bit_flipped};
+use crate::{Memory, Part, Target};
 
-pub(super) const TARGETS: &[Target] = &[
-    Target { name: "chunk_frames", run: verify, seeds: verify_seeds, allocated_per_byte_max: 64 },
+pub(super) const TARGET: Target = Target { name: "frames", parts: PARTS, cost: 1 };
+
+const PARTS: &[Part] = &[
+    Part { name: "chunk_frames", run: verify, seeds: verify_seeds, memory: Memory::PerByte(64) },
     // The data of up to three frames is made from a few bytes, and stored, damaged and read.
-    Target { name: "chunk_round_trip", run: round_trip, seeds: round_trip_seeds, allocated_per_byte_max: 512 * 1024 },
+    Part { name: "chunk_round_trip", run: round_trip, seeds: round_trip_seeds, memory: Memory::PerByte(512 * 1024) },
 ];
 
 /// Arbitrary stored bytes for an arbitrary shape and range.

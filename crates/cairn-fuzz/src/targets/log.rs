@@ -8,13 +8,15 @@ use cairn_catalog::embedded::log::batch::{
 use cairn_types::StoreId;
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::Target;
 use crate::reader::{Reader, with_bit_flipped};
+use crate::{Memory, Part, Target};
 
-pub(super) const TARGETS: &[Target] = &[
-    Target { name: "log_batch", run: batch, seeds: batch_seeds, allocated_per_byte_max: 64 },
-    Target { name: "log_frame", run: frame, seeds: frame_seeds, allocated_per_byte_max: 64 },
-    Target { name: "log_file_header", run: file_header, seeds: file_header_seeds, allocated_per_byte_max: 64 },
+pub(super) const TARGET: Target = Target { name: "log", parts: PARTS, cost: 1 };
+
+const PARTS: &[Part] = &[
+    Part { name: "log_batch", run: batch, seeds: batch_seeds, memory: Memory::PerByte(64) },
+    Part { name: "log_frame", run: frame, seeds: frame_seeds, memory: Memory::PerByte(64) },
+    Part { name: "log_file_header", run: file_header, seeds: file_header_seeds, memory: Memory::PerByte(64) },
 ];
 
 fn marks(reader: &mut Reader<'_>) -> Marks {

@@ -7,9 +7,11 @@ use cairn_types::records::{
     ManifestRecord, PartRecord, SessionRecord, TenantRecord, UploadRecord, UsageRecord, VersionRecord, VersionRow, ZoneRecord,
 };
 
-use crate::Target;
+use crate::{Memory, Part, Target};
 
-pub(super) const TARGETS: &[Target] = &[Target { name: "records", run, seeds, allocated_per_byte_max: 256 }];
+pub(super) const TARGET: Target = Target { name: "records", parts: PARTS, cost: 1 };
+
+const PARTS: &[Part] = &[Part { name: "records", run, seeds, memory: Memory::PerByte(256) }];
 
 /// Every record of format 1, one a line: name and bytes.
 const FORMAT_1: &str = include_str!("../../../cairn-types/fixtures/records/format-1.txt");

@@ -2,24 +2,50 @@
 
 use cairn_s3::fuzz;
 
-use crate::Target;
+use crate::{Memory, Part, Target};
 
 pub(super) const TARGETS: &[Target] = &[
     Target {
-        name: "authorization_header",
-        run: fuzz::fuzz_authorization_header,
-        seeds: authorization,
-        allocated_per_byte_max: 256,
+        name: "authorization",
+        parts: &[
+            Part {
+                name: "authorization_header",
+                run: fuzz::fuzz_authorization_header,
+                seeds: authorization,
+                memory: Memory::PerByte(256),
+            },
+            Part { name: "presigned_query", run: fuzz::fuzz_presigned_query, seeds: presigned, memory: Memory::PerByte(256) },
+        ],
+        cost: 1,
     },
-    Target { name: "presigned_query", run: fuzz::fuzz_presigned_query, seeds: presigned, allocated_per_byte_max: 256 },
-    Target { name: "aws_chunked", run: fuzz::fuzz_aws_chunked, seeds: chunked, allocated_per_byte_max: 1024 },
-    Target { name: "xml_bodies", run: fuzz::fuzz_xml_bodies, seeds: xml, allocated_per_byte_max: 1024 },
-    Target { name: "tagging_header", run: fuzz::fuzz_tagging_header, seeds: tagging_headers, allocated_per_byte_max: 256 },
-    Target { name: "form", run: fuzz::fuzz_form, seeds: forms, allocated_per_byte_max: 256 },
-    Target { name: "policy", run: fuzz::fuzz_policy, seeds: policies, allocated_per_byte_max: 1024 },
-    Target { name: "range_header", run: fuzz::fuzz_range_header, seeds: ranges, allocated_per_byte_max: 64 },
-    Target { name: "copy_source", run: fuzz::fuzz_copy_source, seeds: copy_sources, allocated_per_byte_max: 64 },
-    Target { name: "target", run: fuzz::fuzz_target, seeds: paths, allocated_per_byte_max: 64 },
+    Target {
+        name: "aws_chunked",
+        parts: &[Part { name: "aws_chunked", run: fuzz::fuzz_aws_chunked, seeds: chunked, memory: Memory::PerByte(1024) }],
+        cost: 1,
+    },
+    Target {
+        name: "xml",
+        parts: &[Part { name: "xml_bodies", run: fuzz::fuzz_xml_bodies, seeds: xml, memory: Memory::PerByte(1024) }],
+        cost: 1,
+    },
+    Target {
+        name: "form",
+        parts: &[
+            Part { name: "form", run: fuzz::fuzz_form, seeds: forms, memory: Memory::PerByte(256) },
+            Part { name: "policy", run: fuzz::fuzz_policy, seeds: policies, memory: Memory::PerByte(1024) },
+        ],
+        cost: 1,
+    },
+    Target {
+        name: "headers",
+        parts: &[
+            Part { name: "tagging_header", run: fuzz::fuzz_tagging_header, seeds: tagging_headers, memory: Memory::PerByte(256) },
+            Part { name: "range_header", run: fuzz::fuzz_range_header, seeds: ranges, memory: Memory::PerByte(64) },
+            Part { name: "copy_source", run: fuzz::fuzz_copy_source, seeds: copy_sources, memory: Memory::PerByte(64) },
+            Part { name: "target", run: fuzz::fuzz_target, seeds: paths, memory: Memory::PerByte(64) },
+        ],
+        cost: 1,
+    },
 ];
 
 const SIGNATURE: &str = "fe5f80f77d5fa3beca038a248ff027d0445342fe2855ddc963176630326f1024";

@@ -7,14 +7,16 @@ use cairn_catalog::embedded::state::tables;
 use cairn_types::records::{InlineId, ManifestId, ZoneSet};
 use cairn_types::{BlobId, BucketId, CatalogTime, SessionId};
 
-use crate::Target;
 use crate::reader::Reader;
+use crate::{Memory, Part, Target};
 
-pub(super) const TARGETS: &[Target] = &[
-    Target { name: "row_keys", run: keys, seeds: key_seeds, allocated_per_byte_max: 64 },
-    Target { name: "row_keys_order", run: order, seeds: order_seeds, allocated_per_byte_max: 64 },
-    Target { name: "batch_payload", run: payload, seeds: payload_seeds, allocated_per_byte_max: 256 },
-    Target { name: "applied_position", run: applied, seeds: applied_seeds, allocated_per_byte_max: 8 },
+pub(super) const TARGET: Target = Target { name: "rows", parts: PARTS, cost: 1 };
+
+const PARTS: &[Part] = &[
+    Part { name: "row_keys", run: keys, seeds: key_seeds, memory: Memory::PerByte(64) },
+    Part { name: "row_keys_order", run: order, seeds: order_seeds, memory: Memory::PerByte(64) },
+    Part { name: "batch_payload", run: payload, seeds: payload_seeds, memory: Memory::PerByte(256) },
+    Part { name: "applied_position", run: applied, seeds: applied_seeds, memory: Memory::PerByte(8) },
 ];
 
 /// The first byte says which table the others are a key of; a key that is read is written again as the same bytes.

@@ -8,14 +8,16 @@ use cairn_zone::embedded::format::{
     BLOCK_BYTES, Entry, IndexHeader, Place, RecordHeader, RecordState, SegmentHeader, SegmentState, blocks_up,
 };
 
-use crate::Target;
 use crate::reader::{Reader, with_bit_flipped};
+use crate::{Memory, Part, Target};
 
-pub(super) const TARGETS: &[Target] = &[
-    Target { name: "segment_header", run: header, seeds: header_seeds, allocated_per_byte_max: 64 },
-    Target { name: "segment_record", run: record, seeds: record_seeds, allocated_per_byte_max: 64 },
-    Target { name: "segment_index", run: index, seeds: index_seeds, allocated_per_byte_max: 64 },
-    Target { name: "segment_locator", run: locator, seeds: locator_seeds, allocated_per_byte_max: 64 },
+pub(super) const TARGET: Target = Target { name: "segments", parts: PARTS, cost: 1 };
+
+const PARTS: &[Part] = &[
+    Part { name: "segment_header", run: header, seeds: header_seeds, memory: Memory::PerByte(64) },
+    Part { name: "segment_record", run: record, seeds: record_seeds, memory: Memory::PerByte(64) },
+    Part { name: "segment_index", run: index, seeds: index_seeds, memory: Memory::PerByte(64) },
+    Part { name: "segment_locator", run: locator, seeds: locator_seeds, memory: Memory::PerByte(64) },
 ];
 
 /// Bytes of one copy of a segment's header, and where the second one is.

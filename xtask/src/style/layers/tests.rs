@@ -8,9 +8,14 @@ fn workspace(name: &str, on: &str, kind: Option<&str>) -> Value {
 
 #[test]
 fn downwards_is_allowed_and_nothing_else() {
-    for (name, on) in
-        [("cairn-zone", "cairn-disk"), ("cairn", "cairn-types"), ("cairn-types", "bytes"), ("cairn-testkit", "cairn-catalog")]
-    {
+    for (name, on) in [
+        ("cairn-zone", "cairn-disk"),
+        ("cairn", "cairn-types"),
+        ("cairn-types", "bytes"),
+        ("cairn-testkit", "cairn-catalog"),
+        ("cairn-fuzz", "cairn"),
+        ("cairn-fuzz", "cairn-testkit"),
+    ] {
         assert_eq!(upward_dependencies(&workspace(name, on, None)), Vec::<String>::new(), "{name} on {on}");
     }
     for (name, on) in [
@@ -22,6 +27,8 @@ fn downwards_is_allowed_and_nothing_else() {
         ("cairn-new", "bytes"),
         ("cairn-load", "cairn-types"),
         ("cairn-testkit", "cairn-load"),
+        ("cairn-fuzz", "cairn-load"),
+        ("cairn-testkit", "cairn-fuzz"),
     ] {
         assert_eq!(upward_dependencies(&workspace(name, on, None)).len(), 1, "{name} on {on}");
     }

@@ -8,13 +8,15 @@ use cairn_store::secrets::{KeyRing, MASTER_KEY_LENGTH, MasterKey};
 use cairn_types::{Incarnation, StoreId, ZoneName};
 use zeroize::Zeroizing;
 
-use crate::Target;
 use crate::reader::{Reader, with_bit_flipped};
+use crate::{Memory, Part, Target};
 
-pub(super) const TARGETS: &[Target] = &[
-    Target { name: "zone_identity", run: identity, seeds: identity_seeds, allocated_per_byte_max: 256 },
-    Target { name: "key_share", run: key_share, seeds: key_share_seeds, allocated_per_byte_max: 256 },
-    Target { name: "sealed_secret", run: sealed_secret, seeds: sealed_secret_seeds, allocated_per_byte_max: 64 },
+pub(super) const TARGET: Target = Target { name: "secrets", parts: PARTS, cost: 1 };
+
+const PARTS: &[Part] = &[
+    Part { name: "zone_identity", run: identity, seeds: identity_seeds, memory: Memory::PerByte(256) },
+    Part { name: "key_share", run: key_share, seeds: key_share_seeds, memory: Memory::PerByte(256) },
+    Part { name: "sealed_secret", run: sealed_secret, seeds: sealed_secret_seeds, memory: Memory::PerByte(64) },
 ];
 
 /// The file as it is written: a document, and its checksum on a line of its own.
