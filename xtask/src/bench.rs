@@ -72,7 +72,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> anyhow::Result<ExitC
     let log_path = workspace.logs().join("bench.log");
     let log = File::options().create(true).append(true).open(&log_path).context("the log cannot be written")?;
     let deadline = clock::now() + Duration::from_secs(HOURS_MAX * 3600);
-    let mut context = Context { name: "bench", workspace, long: false, deadline, log };
+    let mut context = Context { name: "bench", workspace, long: false, fuzz_seconds: 0, deadline, log };
     println!("building, and providing the peer; its output is in {}", log_path.display());
     // One after the other, so that the service is built with the features that it is released with.
     let packages: &[&str] = if arguments.no_build { &[] } else { &["cairn", "cairn-load"] };

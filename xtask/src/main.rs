@@ -45,6 +45,9 @@ struct TestArguments {
     /// Run only these parts, and those they need first.
     #[arg(long, value_name = "PART", value_delimiter = ',')]
     only: Vec<String>,
+    /// With --long, the processor time that coverage-guided fuzzing gives to each target, seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = steps::FUZZ_SECONDS)]
+    fuzz_seconds: u32,
     /// Name the parts, run nothing.
     #[arg(long)]
     list: bool,
@@ -71,7 +74,7 @@ fn run(command_line: CommandLine) -> anyhow::Result<ExitCode> {
         }
         Task::Test(arguments) => {
             let strict = std::env::var("CI").is_ok_and(|value| value == "true");
-            runner::run(&workspace, Mode { long: arguments.long, strict }, &arguments.only)
+            runner::run(&workspace, Mode { long: arguments.long, strict, fuzz_seconds: arguments.fuzz_seconds }, &arguments.only)
         }
     }
 }

@@ -31,6 +31,8 @@ pub struct Mode {
     pub long: bool,
     /// Whether a part that cannot be had is a failure.
     pub strict: bool,
+    /// At full size, the processor time that coverage-guided fuzzing gives to each target, seconds.
+    pub fuzz_seconds: u32,
 }
 
 /// How a part ended.
@@ -154,7 +156,7 @@ fn provide(workspace: &Workspace, mode: Mode, tool: &'static Tool) -> anyhow::Re
     let started = clock::now();
     let log = new_log(&path)?;
     let deadline = started + Duration::from_secs(TOOL_MINUTES_MAX * 60);
-    let mut context = Context { workspace, long: mode.long, deadline, log, name: tool.name };
+    let mut context = Context { workspace, long: mode.long, fuzz_seconds: mode.fuzz_seconds, deadline, log, name: tool.name };
     println!("--> {:<12} a tool that tests drive", tool_row(tool));
     std::io::stdout().flush()?;
     let provided = tool.provide(&mut context);
@@ -189,7 +191,7 @@ fn run_step(workspace: &Workspace, mode: Mode, step: &'static Step) -> anyhow::R
     std::io::stdout().flush()?;
     let log = new_log(&path)?;
     let deadline = started + Duration::from_secs(step.minutes_max * 60);
-    let mut context = Context { workspace, long: mode.long, deadline, log, name: step.name };
+    let mut context = Context { workspace, long: mode.long, fuzz_seconds: mode.fuzz_seconds, deadline, log, name: step.name };
     let outcome = match (step.run)(&mut context) {
         Ok(counts) if counts.failed == 0 => Outcome::Passed(counts),
         Ok(counts) => Outcome::Failed(counts, format!("{} of {} failed", counts.failed, counts.failed + counts.passed)),

@@ -10,7 +10,9 @@ use std::process::Command;
 use std::time::Instant;
 
 use crate::workspace::Workspace;
+
 use crate::{e2e, process, provision, style};
+pub use fuzz::SECONDS_EACH as FUZZ_SECONDS;
 
 /// Every part, in the order they run.
 pub const STEPS: &[Step] = &[
@@ -277,6 +279,8 @@ pub struct Context<'run> {
     pub workspace: &'run Workspace,
     /// Whether to run at full size.
     pub long: bool,
+    /// At full size, the processor time that coverage-guided fuzzing gives to each target, seconds.
+    pub fuzz_seconds: u32,
     /// When the part must have ended.
     pub deadline: Instant,
     /// Where the part's output goes.

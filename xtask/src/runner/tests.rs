@@ -14,8 +14,8 @@ const STEPS: &[Step] = &[
     step("drill", When::Long, &["build"]),
     step("large", When::Long, &["drill"]),
 ];
-const LOOSE: Mode = Mode { long: false, strict: false };
-const STRICT: Mode = Mode { long: false, strict: true };
+const LOOSE: Mode = Mode { long: false, strict: false, fuzz_seconds: 1 };
+const STRICT: Mode = Mode { long: false, strict: true, fuzz_seconds: 1 };
 
 fn selected(long: bool, only: &[&str]) -> Vec<&'static str> {
     let only: Vec<String> = only.iter().map(|name| (*name).to_owned()).collect();

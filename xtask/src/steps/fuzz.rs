@@ -3,16 +3,22 @@
 //!
 //! libFuzzer needs no nightly compiler: what it wants to be told of a program's branches and comparisons, the stable one can be asked for.
 
+use std::fs::File;
+use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 
 use super::cargo::tests;
 use super::{Context, Counts};
-use crate::process;
+use crate::clock;
+use crate::process::{self, Streams};
 
-/// How long libFuzzer looks at each target, in seconds.
-const SECONDS_EACH: u32 = 120;
+/// The processor time that libFuzzer gets for each target where nothing else is said, in seconds.
+pub const SECONDS_EACH: u32 = 120;
+/// By the clock, so many times as long may it take, beside whatever else the machine does, before it is stopped and has failed.
+const PATIENCE: u32 = 10;
 /// The longest input that it makes, bytes.
 const INPUT_BYTES_MAX: u32 = 4096;
 /// How long one input may take, in seconds.
@@ -51,29 +57,65 @@ fn by_coverage(context: &mut Context<'_>) -> anyhow::Result<Counts> {
     ensure!(!names.is_empty(), "there are no targets");
     let mut counts = Counts::default();
     for name in names.lines() {
-        let (corpus, broken) = (target.join("corpus").join(name), target.join("broken").join(name));
+        let directory = |kind: &str| target.join(kind).join(name);
+        let (corpus, broken) = (directory("corpus"), directory("broken"));
         for directory in [&corpus, &broken] {
             std::fs::create_dir_all(directory).with_context(|| format!("{} cannot be made", directory.display()))?;
         }
-        let mut command = Command::new(&program);
-        command
-            .arg(&corpus)
-            .arg(format!("-max_total_time={SECONDS_EACH}"))
-            .arg(format!("-max_len={INPUT_BYTES_MAX}"))
-            .arg(format!("-timeout={INPUT_SECONDS_MAX}"))
-            .arg(format!("-rss_limit_mb={MEMORY_MIB_MAX}"))
-            .arg(format!("-artifact_prefix={}/", broken.display()))
-            .args(["-print_final_stats=1", "-verbosity=0"])
-            .env("CAIRN_FUZZ_TARGET", name)
-            .env("CAIRN_FUZZ_SEEDS", &corpus);
-        let held = context.run(&mut command);
+        let words = directory("words");
+        let held = one(context, &program, name, &corpus, &broken, &words);
         counts = counts.and(Counts { passed: u64::from(held.is_ok()), failed: u64::from(held.is_err()) });
+        let figures = figures(&std::fs::read_to_string(&words).unwrap_or_default());
+        context.say(&format!("{name}: {figures}"))?;
+        println!("  {name:<20} {figures}");
         if let Err(error) = held {
             let keep = format!("crates/cairn-fuzz/regressions/{name}/");
-            context.say(&format!("FAILED {name}: {error:#}; the input is in {}, to be kept in {keep}", broken.display()))?;
+            let words = format!(
+                "FAILED {name}: {error:#}; the input is in {}, to be kept in {keep}; its words are in {}",
+                broken.display(),
+                words.display()
+            );
+            context.say(&words)?;
         }
     }
     Ok(counts)
+}
+
+/// Lets libFuzzer look at one target.
+fn one(context: &mut Context<'_>, program: &Path, name: &str, corpus: &Path, broken: &Path, words: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(words.parent().unwrap_or(words))?;
+    let output = File::create(words).with_context(|| format!("{} cannot be made", words.display()))?;
+    let mut command = Command::new(program);
+    command
+        .arg(corpus)
+        .arg(format!("-max_len={INPUT_BYTES_MAX}"))
+        .arg(format!("-timeout={INPUT_SECONDS_MAX}"))
+        .arg(format!("-rss_limit_mb={MEMORY_MIB_MAX}"))
+        .arg(format!("-artifact_prefix={}/", broken.display()))
+        .args(["-print_final_stats=1", "-interrupted_exitcode=0"])
+        .env("CAIRN_FUZZ_TARGET", name)
+        .env("CAIRN_FUZZ_SEEDS", corpus)
+        .env("CAIRN_FUZZ_CPU_SECONDS", context.fuzz_seconds.to_string());
+    context.say(&format!("$ {}", process::shown(&command)))?;
+    // However much time is given: the part's own limit is for the rest.
+    let deadline = context.deadline.max(clock::now() + Duration::from_secs(60 + u64::from(context.fuzz_seconds * PATIENCE)));
+    process::run_with(&mut command, Streams::to_log(&output)?, deadline)
+}
+
+/// What libFuzzer and the program say at the end, for people.
+fn figures(words: &str) -> String {
+    let last = |name: &str| {
+        let number =
+            words.rsplit_once(name).map(|(_, rest)| rest.trim_start().chars().take_while(char::is_ascii_digit).collect());
+        number.filter(|number: &String| !number.is_empty()).unwrap_or_else(|| "?".to_owned())
+    };
+    format!(
+        "{} executions in {} CPU seconds, {} edges, {} features",
+        last("stat::number_of_executed_units:"),
+        last("stat::cpu_seconds:"),
+        last(" cov: "),
+        last(" ft: ")
+    )
 }
 
 /// What the compiler calls this kind of machine.
@@ -81,4 +123,17 @@ fn host() -> anyhow::Result<String> {
     let text = process::capture(Command::new("rustc").arg("-vV"))?;
     let host = text.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc does not say what this machine is")?;
     Ok(host.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::figures;
+
+    #[test]
+    fn figures_are_the_last_that_were_said() {
+        let words = "#2\tINITED cov: 7 ft: 8 corp: 1/1b\n#9\tNEW    cov: 17 ft: 80 corp: 1/1b\nstat::cpu_seconds: 12\n\
+                     stat::number_of_executed_units: 3456\n";
+        assert_eq!(figures(words), "3456 executions in 12 CPU seconds, 17 edges, 80 features");
+        assert_eq!(figures("==1== ERROR"), "? executions in ? CPU seconds, ? edges, ? features");
+    }
 }
