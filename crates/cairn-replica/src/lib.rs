@@ -9,10 +9,11 @@
 //! - memory is bounded, and a zone that is slow, hung or away slows nobody.
 //!
 //! Decisions are pure and stand in modules of their own (`placement`, `progress`, `read_plan`, `sizing`, `gate`, `latency`, `pace`, `collect`):
-//! state and events in, actions out. The drivers (`write`, `read`, `stragglers`, `repair`, `scrub`, `compact`, `collector`, `condemned`, `session`) do
+//! state and events in, actions out. The drivers (`write`, `read`, `stragglers`, `repair`, `scrub`, `audit`, `compact`, `collector`, `condemned`, `session`) do
 //! the I/O and decide nothing. The catalog is known by [`catalog_port::BlobCatalog`] only. docs/adr/0006-replica-layer.md gives the
 //! schedules of crashes and delays that the design was held against.
 
+pub mod audit;
 pub mod budget;
 pub mod catalog_port;
 pub mod collect;

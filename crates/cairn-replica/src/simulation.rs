@@ -11,6 +11,7 @@
 //!
 //! A seed is replayed by `CAIRN_SEED=n cargo test -p cairn-replica simulation::seeds`; `CAIRN_SEEDS=n` runs more of them.
 
+mod audit;
 mod catalog;
 mod checker;
 mod compaction;

@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::api::StoreResult;
+use crate::audit::{AuditConfig, AuditReport, AuditRun, Audits};
 use crate::catalog_adapter::{CatalogAdapter, bounded};
 use crate::config::StoreConfig;
 use crate::core::Core;
@@ -67,6 +68,7 @@ pub struct Store {
     /// One change of secrets at a time: each reads, then writes.
     pub(crate) changing_secrets: tokio::sync::Mutex<()>,
     workers: Arc<Workers>,
+    audits: Audits,
     running: Mutex<Option<Running>>,
 }
 
@@ -151,6 +153,7 @@ impl Store {
             settings,
             changing_secrets: tokio::sync::Mutex::new(()),
             workers,
+            audits: Audits::default(),
             running: Mutex::new(Some(running)),
         })
     }
@@ -159,6 +162,7 @@ impl Store {
     /// the next start need not wait for its silence (S1). Requests should have been drained before.
     pub async fn stop(&self, at_most: Duration) {
         self.core.stopping.store(true, Ordering::Relaxed);
+        self.audits.stop();
         let Some(running) = self.running.lock().take() else { return };
         let Running { stop_workers, stop_session, workers, session } = running;
         let end = tokio::time::Instant::now() + at_most;
@@ -228,6 +232,22 @@ impl Store {
         ZoneIndex::ALL.map(|zone| self.core.replicator.zones().operation_counts(zone))
     }
 
+    /// Begins to look at everything that is stored; `false` where an audit runs already.
+    pub fn start_audit(&self, config: AuditConfig) -> bool {
+        self.audits.start(AuditRun::new(Arc::clone(&self.core), config))
+    }
+
+    /// Ends the audit that runs, if one does.
+    pub fn stop_audit(&self) {
+        self.audits.stop();
+    }
+
+    /// How the last audit is going, or went; `None` where there was none since the start.
+    #[must_use]
+    pub fn audit(&self) -> Option<AuditReport> {
+        self.audits.report()
+    }
+
     /// A change of what [`SettingsCache`] keeps: seen by the next request through this store, whatever the answer was.
     pub(crate) async fn change_settings<'a, T>(
         &'a self,
@@ -290,6 +310,7 @@ async fn close_left_sessions(core: &Core, mut stop: watch::Receiver<bool>) -> bo
 
 impl Drop for Store {
     fn drop(&mut self) {
+        self.audits.stop();
         // As a crash would: workers hold what they need of the store themselves.
         if let Some(Running { workers, session, .. }) = self.running.lock().take() {
             for worker in workers {

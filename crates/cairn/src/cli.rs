@@ -68,6 +68,9 @@ pub struct ServeOptions {
     /// The most listings at one time in one zone's catalog, each of which occupies a thread: 1 to 32.
     #[arg(long, env = "CAIRN_LISTINGS_MAX", value_name = "COUNT", default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..=32))]
     pub listings_max: u64,
+    /// How long what was deleted or overwritten stays on the disks, for reads that began before; seconds, 10 to 604800.
+    #[arg(long, env = "CAIRN_GARBAGE_GRACE_S", value_name = "S", default_value_t = 3600, value_parser = clap::value_parser!(u64).range(10..=604_800))]
+    pub garbage_grace_s: u64,
     /// The administration API over the network.
     #[command(flatten)]
     pub admin_api: AdminApiOptions,

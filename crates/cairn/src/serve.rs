@@ -69,7 +69,9 @@ async fn serve(options: ServeOptions) -> Result<(), ServeError> {
         scans_max: usize::try_from(options.listings_max).unwrap_or(ReadSettings::SCANS_MAX),
         ..ReadSettings::default()
     };
-    let settings = EngineSettings { reads, ..EngineSettings::default() };
+    let garbage_grace = Duration::from_secs(options.garbage_grace_s);
+    let limits = cairn_catalog::Limits { garbage_grace, ..cairn_catalog::Limits::default() };
+    let settings = EngineSettings { reads, limits, ..EngineSettings::default() };
     let engines = match Engines::open(&environment, &places, settings).await {
         Ok(engines) => engines,
         Err(error) => {

@@ -27,6 +27,7 @@ fn request_seeds() -> Vec<Vec<u8>> {
     owned([
         format!("/keys\ntenant=a%26b&limit=7&after\n{key}"),
         "/tenants\n\n{\"name\":\"a\",\"uid\":\"1-2\"}".to_owned(),
+        "/audit\n\n{\"bytesPerSecond\":1,\"settleSeconds\":60}".to_owned(),
         "/accounts\nlimit=1000\n{\"name\":\"\u{e9}\",\"tenant\":null}".to_owned(),
         "/keys/a%2Fb\nbucket=%C3%A9\n".to_owned(),
     ])

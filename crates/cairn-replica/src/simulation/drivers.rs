@@ -83,7 +83,7 @@ impl Bench {
         self.catalog.0.tables.lock().blobs.values().filter(|row| !row.indexed_missing.is_empty()).count()
     }
 
-    fn rot(&self, zone: ZoneIndex) {
+    pub fn rot(&self, zone: ZoneIndex) {
         for stored in self.zones[zone.get()].inside.lock().chunks.values_mut() {
             let mut bytes = stored.bytes.to_vec();
             bytes[3] ^= 4;

@@ -19,6 +19,9 @@
 //! | `DELETE /v1/keys/{access key id}` | [`Empty`] |
 //! | `GET /v1/buckets?tenant=` | [`List`] of [`Bucket`] |
 //! | `GET /v1/buckets/{name}?tenant=` | [`Bucket`] |
+//! | `POST /v1/audit` [`NewAudit`] | [`Audit`] |
+//! | `GET /v1/audit` | [`Audit`] |
+//! | `DELETE /v1/audit` | [`Audit`] |
 //! | `GET /v1/openapi.json` | all of this as an OpenAPI document |
 //!
 //! Lists take `limit` (1 to 1,000, which is also the default) and `after` (an answer's `next`). A page may be empty and yet have a `next`.
@@ -209,6 +212,115 @@ pub struct Repair {
     pub damage_waiting: u64,
     /// Damaged copies that were taken off their records.
     pub damage_cleared: u64,
+}
+
+// -- the audit -------------------------------------------------------------------------------------------------------------------
+
+/// An audit to be started: a look at every object, and at every copy of every chunk in every zone.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NewAudit {
+    /// How many bytes a second it may read, all zones together; 64 MiB where it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub bytes_per_second: Option<u64>,
+    /// How long it waits before it looks again at what looked wrong, seconds; 60 where it is not given. With less, what clients change
+    /// meanwhile may be told as wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 3600))]
+    pub settle_seconds: Option<u64>,
+}
+
+/// Where an audit is, or how it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum AuditState {
+    /// It looks whether each object's bytes have a place.
+    Objects,
+    /// It reads each copy of each chunk.
+    Copies,
+    /// It asks for the name of each copy that the zones list.
+    Zones,
+    /// It waits, and looks again at what looked wrong.
+    SecondLook,
+    /// It has looked at everything.
+    Done,
+    /// It was stopped.
+    Stopped,
+    /// It could not go on.
+    Failed,
+}
+
+/// An audit: the one that runs, or the last one since the process started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Audit {
+    /// Where it is, or how it ended.
+    pub state: AuditState,
+    /// Why it could not go on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// How long it has run, or ran, seconds.
+    pub seconds: u64,
+    /// Whether it has looked at everything, and every object's bytes are there, whole, in all three zones.
+    pub whole: bool,
+    /// Objects, with their other versions.
+    pub objects: AuditedObjects,
+    /// Chunks that something refers to.
+    pub chunks: u64,
+    /// Of these, chunks of which no zone that answers has a good copy. Anything but 0 needs a person.
+    pub chunks_without_copy: u64,
+    /// What was found in each zone.
+    pub zones: Vec<AuditedZone>,
+    /// What is wrong, in words, the first of it.
+    pub findings: Vec<String>,
+}
+
+/// What an audit found of objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AuditedObjects {
+    /// Buckets.
+    pub buckets: u64,
+    /// Versions, current ones and others.
+    pub versions: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Versions whose bytes are not all where they should be.
+    pub broken: u64,
+}
+
+/// What an audit found in a zone.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AuditedZone {
+    /// Its name.
+    pub name: String,
+    /// Copies that were read and are whole.
+    pub good: u64,
+    /// Their stored bytes.
+    pub good_bytes: u64,
+    /// Chunks that have no copy here.
+    pub absent: u64,
+    /// Copies that are damaged, or not where they should be.
+    pub damaged: u64,
+    /// Copies that were damaged, and were replaced while the audit ran.
+    pub replaced: u64,
+    /// Copies that could not be read because the zone did not answer.
+    pub unread: u64,
+    /// Copies that the zone lists, those included that wait for their deletion; none where it did not list all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listed: Option<u64>,
+    /// Their stored bytes.
+    pub listed_bytes: u64,
+    /// Of these, copies that nothing refers to yet: of writes under way, or of writes that came to nothing, whose writer's session has not ended.
+    pub waiting: u64,
+    /// Their stored bytes.
+    pub waiting_bytes: u64,
+    /// Of these, copies that nothing refers to and nothing ever will: garbage that the next sweep of everything removes.
+    pub left_over: u64,
+    /// Their stored bytes.
+    pub left_over_bytes: u64,
 }
 
 // -- tenants, accounts, buckets --------------------------------------------------------------------------------------------------

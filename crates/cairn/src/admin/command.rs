@@ -14,6 +14,7 @@ use super::api::{
     Access, Account, Bucket, CreatedKey, Credentials, Empty, Failure, FailureCode, Grant, Key, List, NewAccount, NewKey,
     NewTenant, Scope, Secret, StoreStatus, Tenant,
 };
+use super::audit::command::{self as audit, AuditOptions};
 use super::client::endpoint::{Endpoint, Means, TOKEN_VARIABLE};
 use super::client::{Client, ClientResult, encode};
 use super::output::Output;
@@ -78,6 +79,8 @@ pub enum AdminCommand {
         #[arg(long)]
         tenant: Option<String>,
     },
+    /// Look at every object, and read every copy of every chunk in every zone. Changes nothing; exit code 0: everything is whole.
+    Audit(AuditOptions),
     /// Print the API's description, an OpenAPI document. No service is asked.
     Openapi,
 }
@@ -330,6 +333,7 @@ async fn dispatch(options: AdminOptions) -> ClientResult<()> {
             let report = usage::ask(&client, tenant).await?;
             output.result(&report, || usage::text(&report))
         }
+        AdminCommand::Audit(options) => audit::run(&client, output, options).await,
         AdminCommand::Openapi => Ok(()),
     }
 }

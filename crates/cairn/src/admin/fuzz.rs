@@ -33,7 +33,10 @@ pub fn request(data: &[u8]) {
         Change::CreateTenant(request) => serde_json::to_vec(request),
         Change::CreateAccount(request) => serde_json::to_vec(request),
         Change::CreateKey(request) => serde_json::to_vec(request),
-        Change::DeleteTenant(_) | Change::DeleteAccount(_) | Change::RevokeKey(_) => panic!("a POST removes something"),
+        Change::StartAudit(request) => serde_json::to_vec(request),
+        Change::DeleteTenant(_) | Change::DeleteAccount(_) | Change::RevokeKey(_) | Change::StopAudit => {
+            panic!("a POST removes something")
+        }
     };
     let again = again.map(|again| change(&Method::POST, &segments, &again.into()));
     assert!(again.is_ok_and(|again| again.is_ok_and(|again| again == asked)), "a request is not what it was");

@@ -7,6 +7,7 @@
 
 pub mod adopt;
 pub mod api;
+mod audit;
 mod buckets;
 mod caller;
 pub mod client;

@@ -5,8 +5,8 @@ use http::Method;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::api::{
-    Account, Bucket, CreatedKey, Empty, FailureCode, Key, LIST_LIMIT_MAX, List, NewAccount, NewKey, NewTenant, StoreStatus,
-    Tenant,
+    Account, Audit, Bucket, CreatedKey, Empty, FailureCode, Key, LIST_LIMIT_MAX, List, NewAccount, NewAudit, NewKey, NewTenant,
+    StoreStatus, Tenant,
 };
 use super::error::{ApiError, ApiResult};
 
@@ -14,6 +14,9 @@ use super::error::{ApiError, ApiResult};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Name {
     GetZones,
+    StartAudit,
+    GetAudit,
+    StopAudit,
     ListTenants,
     CreateTenant,
     DeleteTenant,
@@ -115,6 +118,42 @@ pub static OPERATIONS: &[Operation] = &[
         request: None,
         answer: schema::<StoreStatus>,
         failures: &[],
+    },
+    Operation {
+        name: Name::StartAudit,
+        id: "startAudit",
+        method: Method::POST,
+        path: "/v1/audit",
+        about: "Begin to look at every object, and at every copy of every chunk in every zone. Changes nothing; damaged copies are replaced as if a client had read them.",
+        captured: &[],
+        query: &[],
+        request: Some(schema::<NewAudit>),
+        answer: schema::<Audit>,
+        failures: &[FailureCode::Exists, FailureCode::TooLarge],
+    },
+    Operation {
+        name: Name::GetAudit,
+        id: "getAudit",
+        method: Method::GET,
+        path: "/v1/audit",
+        about: "How the audit that runs is going, or how the last one went. What it has found so far is not settled before it has ended.",
+        captured: &[],
+        query: &[],
+        request: None,
+        answer: schema::<Audit>,
+        failures: &[FailureCode::NotFound],
+    },
+    Operation {
+        name: Name::StopAudit,
+        id: "stopAudit",
+        method: Method::DELETE,
+        path: "/v1/audit",
+        about: "Stop the audit that runs, if one does.",
+        captured: &[],
+        query: &[],
+        request: None,
+        answer: schema::<Audit>,
+        failures: &[FailureCode::NotFound],
     },
     Operation {
         name: Name::ListTenants,

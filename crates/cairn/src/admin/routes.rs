@@ -10,13 +10,13 @@ use hyper::body::Incoming;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::api::{FailureCode, LIST_LIMIT_MAX, NewAccount, NewKey, NewTenant};
+use super::api::{FailureCode, LIST_LIMIT_MAX, NewAccount, NewAudit, NewKey, NewTenant};
 use super::caller::Caller;
 use super::connections::{self, Answer};
 use super::error::{ApiError, ApiResult};
 use super::keys::KeyFilter;
 use super::operations::{self, Name, Operation, Parameter};
-use super::{Admin, Open, buckets, directory, keys, openapi, zones};
+use super::{Admin, Open, audit, buckets, directory, keys, openapi, zones};
 
 /// How long anything may take. What has not ended by then goes on, and its outcome is logged.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -54,6 +54,7 @@ async fn read(admin: &Arc<Admin>, operation: &Operation, captured: &[&str], quer
     Ok(match (operation.name, captured) {
         (Name::GetOpenapi, _) => ok(&openapi::document()),
         (Name::GetZones, _) => ok(&zones::status(admin).await?),
+        (Name::GetAudit, _) => ok(&audit::get(admin, admin.open()?)?),
         (Name::ListTenants, _) => ok(&directory::list_tenants(&admin.open()?.store, after, query.limit()?).await?),
         (Name::ListAccounts, _) => ok(&directory::list_accounts(&admin.open()?.store, tenant, after, query.limit()?).await?),
         (Name::ListKeys, _) => {
@@ -78,6 +79,8 @@ fn not_routed(operation: &Operation) -> ApiError {
 /// A request that changes something.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Change {
+    StartAudit(NewAudit),
+    StopAudit,
     CreateTenant(NewTenant),
     DeleteTenant(String),
     CreateAccount(NewAccount),
@@ -89,6 +92,8 @@ pub(super) enum Change {
 impl Change {
     pub(super) fn of(operation: &Operation, captured: &[&str], body: &Bytes) -> ApiResult<Self> {
         match (operation.name, captured) {
+            (Name::StartAudit, _) => Ok(Self::StartAudit(document(body)?)),
+            (Name::StopAudit, _) => Ok(Self::StopAudit),
             (Name::CreateTenant, _) => Ok(Self::CreateTenant(document(body)?)),
             (Name::DeleteTenant, [name]) => Ok(Self::DeleteTenant((*name).to_owned())),
             (Name::CreateAccount, _) => Ok(Self::CreateAccount(document(body)?)),
@@ -101,6 +106,8 @@ impl Change {
 
     fn action(&self) -> &'static str {
         match self {
+            Self::StartAudit(_) => "start an audit",
+            Self::StopAudit => "stop an audit",
             Self::CreateTenant(_) => "create a tenant",
             Self::DeleteTenant(_) => "delete a tenant",
             Self::CreateAccount(_) => "create an account",
@@ -111,8 +118,10 @@ impl Change {
         }
     }
 
-    async fn make(self, open: &Open) -> ApiResult<Answer> {
+    async fn make(self, admin: &Admin, open: &Open) -> ApiResult<Answer> {
         Ok(match self {
+            Self::StartAudit(request) => ok(&audit::start(admin, open, &request)?),
+            Self::StopAudit => ok(&audit::stop(admin, open)?),
             Self::CreateTenant(request) => ok(&directory::create_tenant(&open.store, request).await?),
             Self::DeleteTenant(name) => ok(&directory::delete_tenant(&open.store, &name).await?),
             Self::CreateAccount(request) => ok(&directory::create_account(&open.store, request).await?),
@@ -136,7 +145,7 @@ async fn run(admin: &Arc<Admin>, caller: Caller, change: Change) -> ApiResult<An
         let (action, asked) = (change.action(), format!("{change:?}"));
         let (uid, pid, from, token, certificate) =
             (caller.uid(), caller.pid(), caller.from(), caller.token(), caller.certificate());
-        let outcome = change.make(open).await;
+        let outcome = change.make(&admin, open).await;
         // What was asked is shown as Rust shows it: a name cannot begin a line of its own, and secrets do not show themselves.
         match &outcome {
             Ok(_) => tracing::info!(uid, pid, from, token, certificate, action, asked, "administration: done"),

@@ -1,5 +1,6 @@
 //! Administration of the real binary: what a key opens and what not, who may administer, and what is said where something cannot be done.
 
+mod audit;
 mod certificates;
 mod doctor;
 mod metrics;

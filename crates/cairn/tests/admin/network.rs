@@ -309,6 +309,7 @@ async fn every_command_over_the_network_is_as_over_the_socket() {
         ("/v1/accounts", r#"{"name":"one-more"}"#),
         ("/v1/keys", r#"{"grants":[{"scope":"bucket","bucket":"photos","access":"read"}],"description":"made"}"#),
         ("/v1/keys", r#"{"grants":[]}"#),
+        ("/v1/audit", r#"{"bytesPerSecond":1000000,"settleSeconds":60}"#),
     ] {
         let answer = scene.send(None, &request("POST", path, &bearer(TOKEN), body)).await.unwrap();
         let operation = &document["paths"][path]["post"];
@@ -325,7 +326,7 @@ async fn every_command_over_the_network_is_as_over_the_socket() {
     assert_eq!(serde_json::from_str::<Value>(&served.text()).unwrap(), document);
     let log = scene.service.log();
     let changes = |who: &str| log.lines().filter(|line| line.contains("administration: done") && line.contains(who)).count();
-    assert_eq!((changes("token=\"operator\""), changes("certificate=\""), changes("uid=")), (9, 6, 6), "{log}");
+    assert_eq!((changes("token=\"operator\""), changes("certificate=\""), changes("uid=")), (10, 6, 6), "{log}");
     assert!(!log.contains("imported-secret") && !log.contains(&TOKEN[..16]), "{log}");
 }
 

@@ -46,6 +46,8 @@ fn check_value(document: &Value, schema: &Value, value: &Value, named: &mut BTre
             "enum" => return Err(format!("{value} is none of {operand}")),
             "minimum" if value.as_i64().zip(operand.as_i64()).is_none_or(|(value, least)| value >= least) => {}
             "minimum" => return Err(format!("{value} is less than {operand}")),
+            "maximum" if value.as_i64().zip(operand.as_i64()).is_none_or(|(value, most)| value <= most) => {}
+            "maximum" => return Err(format!("{value} is more than {operand}")),
             "required" => {
                 let missing = operand.as_array().into_iter().flatten().find(|name| value.get(name.as_str().unwrap()).is_none());
                 if let Some(name) = missing {

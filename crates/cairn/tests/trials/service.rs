@@ -77,6 +77,8 @@ impl Drop for Home {
     fn drop(&mut self) {
         if std::thread::panicking() {
             println!("what failed is kept in {}", self.path.display());
+        } else if std::env::var_os("CAIRN_TRIALS_KEEP").is_some() {
+            println!("what was tried is kept in {}", self.path.display());
         } else {
             let _ = std::fs::remove_dir_all(&self.path);
         }
@@ -142,6 +144,12 @@ impl Service {
     /// Starts it, which must go well.
     pub async fn start(home: &Home) -> Self {
         Self::try_start(home).await.unwrap_or_else(|said| panic!("it does not start: {said}"))
+    }
+
+    /// Where its metrics are, if it was started with `--metrics-listen`.
+    pub fn metrics(&self) -> SocketAddr {
+        let rest = self.said.split("Metrics are at http://").nth(1).expect("it tells no metrics");
+        rest.split('/').next().unwrap().parse().unwrap()
     }
 
     /// Ends the process as `kill -9` does.
