@@ -134,6 +134,15 @@ pub const STEPS: &[Step] = &[
         run: trials::crowd,
     },
     Step {
+        name: "soak",
+        what: "mixed load on a store of bounded size, an hour of it with --long: what it takes levels off, and a full audit is clean",
+        when: When::Gate,
+        needs: &[],
+        after: &["build"],
+        minutes_max: 120,
+        run: trials::soak,
+    },
+    Step {
         name: "e2e-aws-1",
         what: "AWS CLI 1: sync, cp, presign, rm",
         when: When::Gate,

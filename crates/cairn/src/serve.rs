@@ -71,7 +71,7 @@ async fn serve(options: ServeOptions) -> Result<(), ServeError> {
     };
     let garbage_grace = Duration::from_secs(options.garbage_grace_s);
     let limits = cairn_catalog::Limits { garbage_grace, ..cairn_catalog::Limits::default() };
-    let settings = EngineSettings { reads, limits, ..EngineSettings::default() };
+    let settings = EngineSettings { limits, reads, ..EngineSettings::default() };
     let engines = match Engines::open(&environment, &places, settings).await {
         Ok(engines) => engines,
         Err(error) => {

@@ -40,3 +40,8 @@ pub fn memory(context: &mut Context<'_>) -> anyhow::Result<Counts> {
 pub fn crowd(context: &mut Context<'_>) -> anyhow::Result<Counts> {
     run(context, "crowd")
 }
+
+/// Mixed load for a long time.
+pub fn soak(context: &mut Context<'_>) -> anyhow::Result<Counts> {
+    run(context, "soak")
+}
