@@ -240,7 +240,8 @@ impl Audit {
             *look = match read {
                 Ok(_) => (Look::Good, bytes),
                 Err(CopyError::Away(_)) => (Look::Unread, 0),
-                Err(CopyError::Damaged(_) | CopyError::Record(_)) => {
+                Err(CopyError::Record(_)) => (Look::Damaged, 0),
+                Err(CopyError::Damaged(_)) => {
                     let (incarnation, locator) = (replica.incarnation, replica.locator.clone());
                     let report = DamageReport { id: blob.chunk_id(ordinal), zone, incarnation, locator };
                     if self.replicator.report_damage_unless_moved(report).await {

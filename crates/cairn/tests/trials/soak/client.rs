@@ -109,9 +109,9 @@ impl Client {
     fn length(&mut self) -> usize {
         match self.random.random_range(0..1000) {
             0..20 => 0,
-            20..420 => self.random.random_range(1..=INLINE_BYTES_MAX),
-            420..820 => self.random.random_range(INLINE_BYTES_MAX + 1..200_000),
-            820..988 => self.random.random_range(200_000..1_300_000),
+            20..570 => self.random.random_range(1..=INLINE_BYTES_MAX),
+            570..900 => self.random.random_range(INLINE_BYTES_MAX + 1..200_000),
+            900..990 => self.random.random_range(200_000..1_300_000),
             _ => self.random.random_range(8_300_000..12_000_000),
         }
     }

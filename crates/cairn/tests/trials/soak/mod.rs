@@ -57,7 +57,7 @@ impl Plan {
                 look_every: Duration::from_secs(20),
                 clients: 8,
                 keys: 190,
-                requests_per_second: 80.0,
+                requests_per_second: 120.0,
                 grace_s: 60,
                 levels: true,
             };
