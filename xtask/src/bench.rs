@@ -10,6 +10,7 @@ mod cases;
 mod machine;
 mod peers;
 mod report;
+mod size;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -21,7 +22,7 @@ use anyhow::{Context as _, bail, ensure};
 use crate::steps::Context;
 use crate::workspace::Workspace;
 use crate::{clock, process, provision};
-use cases::{Case, Load, Operation, SMALL_OBJECTS};
+use cases::{COPIED_OBJECTS, Case, Load, Operation, SMALL_OBJECTS};
 use peers::{Peer, Service};
 use report::{Measurement, Results};
 
@@ -55,6 +56,9 @@ pub struct Arguments {
     /// Write the results as JSON to this file too.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Measure in place of the peers what the size of a bucket costs: with so many objects in it, beside the first of these sizes.
+    #[arg(long, value_name = "OBJECTS", value_delimiter = ',')]
+    size: Vec<u64>,
     /// Put the table and the machine's description between the markers in docs/performance.md.
     #[arg(long)]
     write: bool,
@@ -79,6 +83,9 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> anyhow::Result<ExitC
     for package in packages {
         let mut build = workspace.cargo(&["build", "--locked", "--release", "--package", package]);
         context.run(&mut build).with_context(|| format!("{package} cannot be built"))?;
+    }
+    if !arguments.size.is_empty() {
+        return size::run(context, arguments);
     }
     if peers.contains(&Peer::SeaweedFs) {
         provision::SEAWEEDFS.provide(&mut context).context("SeaweedFS cannot be had")?;
@@ -124,14 +131,12 @@ impl Bench<'_> {
         if !cases.iter().any(|case| case.operation.is_small()) {
             return Ok(());
         }
-        let mut services = Vec::new();
-        for peer in order {
-            let service = self.start(*peer)?;
-            // What the reads read and the listings list.
-            self.load(&service, &Load::prepare(Operation::Get4K, SMALL_OBJECTS))?;
-            service.holds_three_copies(SMALL_OBJECTS * 4096)?;
-            services.push(service);
-        }
+        let services = order.iter().map(|peer| self.start(*peer)).collect::<anyhow::Result<Vec<_>>>()?;
+        // What the reads read and the listings list; whoever only writes needs just as much as shows that there are three copies.
+        let is_read = cases.iter().any(|case| matches!(case.operation, Operation::Get4K | Operation::List));
+        let objects = if is_read { SMALL_OBJECTS } else { COPIED_OBJECTS };
+        self.store(&services, &Load::prepare(Operation::Get4K, objects))?;
+        services.iter().try_for_each(|service| service.holds_three_copies(objects * 4096))?;
         for case in cases.iter().filter(|case| case.operation.is_small()) {
             for service in &services {
                 self.measure(service, *case)?;
@@ -178,27 +183,69 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// Runs the load generator and gives what it says. A load that prepares something must succeed as a whole.
-    fn load(&mut self, service: &Service, load: &Load) -> anyhow::Result<serde_json::Value> {
-        let mut command = Command::new(self.context.workspace.target().join("release").join("cairn-load"));
-        command
-            .args(load.arguments())
-            .args(["--endpoint", service.endpoint(), "--bucket", "bench"])
-            .env("AWS_ACCESS_KEY_ID", peers::ACCESS_KEY_ID)
-            .env("AWS_SECRET_ACCESS_KEY", peers::SECRET_ACCESS_KEY);
+    /// Stores the same in all services at once: nothing is measured, and each waits for its disk much of the time.
+    fn store(&mut self, services: &[Service], load: &Load) -> anyhow::Result<()> {
+        let commands: Vec<_> = services.iter().map(|service| self.command(service, load)).collect();
+        for command in &commands {
+            self.context.say(&format!("$ {}", process::shown(command)))?;
+        }
+        let said = std::thread::scope(|scope| {
+            let running: Vec<_> =
+                commands.into_iter().map(|mut command| scope.spawn(move || process::capture(&mut command))).collect();
+            running.into_iter().map(std::thread::ScopedJoinHandle::join).collect::<Vec<_>>()
+        });
+        for (service, said) in services.iter().zip(said) {
+            let Ok(said) = said else { bail!("a thread panicked") };
+            self.judge(service, load, &said?)?;
+        }
+        Ok(())
+    }
+
+    fn command(&self, service: &Service, load: &Load) -> Command {
+        let words: Vec<&str> = load.arguments().iter().map(String::as_str).chain(["--bucket", "bench"]).collect();
+        let mut command = load_command(&self.context, service, &words);
         if self.arguments.unsigned {
             command.arg("--unsigned");
         }
+        command
+    }
+
+    /// Runs the load generator and gives what it says. A load that prepares something must succeed as a whole.
+    fn load(&mut self, service: &Service, load: &Load) -> anyhow::Result<serde_json::Value> {
+        let mut command = self.command(service, load);
         self.context.say(&format!("$ {}", process::shown(&command)))?;
         let text = process::capture(&mut command)?;
+        self.judge(service, load, &text)
+    }
+
+    fn judge(&mut self, service: &Service, load: &Load, text: &str) -> anyhow::Result<serde_json::Value> {
         self.context.say(text.trim())?;
-        let said: serde_json::Value =
-            serde_json::from_str(&text).context("the load generator said something that is not JSON")?;
+        let said: serde_json::Value = serde_json::from_str(text).context("the load generator said something that is not JSON")?;
         if load.must_succeed() && said["failed"] != 0 {
             bail!("{}: {} requests failed; the first: {}", service.peer().name(), said["failed"], said["first_failure"]);
         }
         Ok(said)
     }
+}
+
+/// The load generator on a service.
+fn load_command(context: &Context<'_>, service: &Service, arguments: &[&str]) -> Command {
+    let mut command = Command::new(context.workspace.target().join("release").join("cairn-load"));
+    command
+        .args(arguments)
+        .args(["--endpoint", service.endpoint()])
+        .env("AWS_ACCESS_KEY_ID", peers::ACCESS_KEY_ID)
+        .env("AWS_SECRET_ACCESS_KEY", peers::SECRET_ACCESS_KEY);
+    command
+}
+
+/// Runs the load generator and gives what it says.
+fn ask_load(context: &mut Context<'_>, service: &Service, arguments: &[&str]) -> anyhow::Result<serde_json::Value> {
+    let mut command = load_command(context, service, arguments);
+    context.say(&format!("$ {}", process::shown(&command)))?;
+    let text = process::capture(&mut command)?;
+    context.say(text.trim())?;
+    serde_json::from_str(&text).context("the load generator said something that is not JSON")
 }
 
 /// Bytes of the files in a directory and below it.

@@ -76,11 +76,14 @@ impl Connection {
         }
         // A service may refuse before it has read the body; then its answer says why.
         let sent = self.send(head.as_bytes(), body);
+        let has_body = !head.starts_with("HEAD ");
         let head = match (self.head(), sent) {
             (Ok(head), _) => head,
             (Err(_), Err(error)) | (Err(error), Ok(())) => return Err(error),
         };
         match head.framing {
+            // RFC 9110, 9.3.2: the length is that of a body that does not come.
+            _ if !has_body => {}
             Framing::Length(length) => self.pass_on(length, head.status, sink)?,
             Framing::Chunked => loop {
                 let line = self.line()?;

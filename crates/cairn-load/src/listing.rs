@@ -16,7 +16,19 @@ pub struct Page<'text> {
 /// # Errors
 /// Where an element does not end, or the page says that there are more keys and not where.
 pub fn page(text: &str) -> anyhow::Result<Page<'_>> {
-    ensure!(text.contains("</ListBucketResult>"), "the listing does not end");
+    let keys = keys(text, "ListBucketResult")?;
+    let continuation = element(text, "NextContinuationToken");
+    let is_truncated = element(text, "IsTruncated") == Some("true");
+    ensure!(is_truncated == continuation.is_some(), "the listing does not say where it goes on, or goes on after its end");
+    Ok(Page { keys, continuation })
+}
+
+/// The keys of an answer whose outermost element is this, in their order.
+///
+/// # Errors
+/// Where an element does not end.
+pub fn keys<'text>(text: &'text str, outermost: &str) -> anyhow::Result<Vec<&'text str>> {
+    ensure!(text.contains(&format!("</{outermost}>")), "the listing does not end");
     let mut keys = Vec::with_capacity(1000);
     let mut rest = text;
     while let Some((_, after)) = rest.split_once("<Key>") {
@@ -24,10 +36,7 @@ pub fn page(text: &str) -> anyhow::Result<Page<'_>> {
         keys.push(key);
         rest = after;
     }
-    let continuation = element(text, "NextContinuationToken");
-    let is_truncated = element(text, "IsTruncated") == Some("true");
-    ensure!(is_truncated == continuation.is_some(), "the listing does not say where it goes on, or goes on after its end");
-    Ok(Page { keys, continuation })
+    Ok(keys)
 }
 
 fn element<'text>(text: &'text str, name: &str) -> Option<&'text str> {

@@ -11,11 +11,15 @@ use anyhow::{bail, ensure};
 use crate::bodies::Bodies;
 use crate::clock;
 use crate::connection::Connection;
+use crate::keys::{self, Keys};
 use crate::listing;
 use crate::signature::{self, Signer};
 
 /// After so many failed requests a connection gives up: the service is not there, or not well.
 const FAILURES_MAX: u64 = 20;
+
+/// Keys on a page of a listing, as services give them where they are not asked for fewer.
+const PAGE_KEYS: u64 = 1000;
 
 /// What connections do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -24,10 +28,22 @@ pub enum Operation {
     CreateBucket,
     /// Store objects, each under a new key.
     Put,
+    /// Store objects, each under a new key among those of a filled bucket.
+    PutBetween,
+    /// Delete what `put` has stored, but for every object whose number is a multiple of the stride.
+    Delete,
     /// Read objects that `put` has stored, in no order, and compare every byte.
     Get,
     /// List the objects that `put` has stored, page by page, and compare every key.
     List,
+    /// Ask for the heads of objects, in no order.
+    Head,
+    /// List a page of objects behind a key, in no order of keys, and compare every key.
+    ListAt,
+    /// List a page of versions behind a key, in no order of keys, and compare every key.
+    ListVersionsAt,
+    /// List the bucket by folders, and compare their number.
+    ListFolders,
 }
 
 /// What is asked for.
@@ -36,8 +52,14 @@ pub struct Load {
     pub operation: Operation,
     /// The bucket.
     pub bucket: String,
-    /// What keys begin with; a number follows. Unreserved characters and `/` only.
-    pub prefix: String,
+    /// Which key an object has.
+    pub keys: Keys,
+    /// Of the objects, those that are stored and read: the numbers that are multiples of this.
+    pub stride: u64,
+    /// The first number of those that are stored.
+    pub first: u64,
+    /// How many versions each object has that is listed with its versions.
+    pub versions: u64,
     /// How many objects there are, or are to be stored at most.
     pub objects: u64,
     /// How many bytes each object holds.
@@ -88,8 +110,9 @@ impl Measured {
 /// Does it.
 pub fn run(load: &Load, address: &str, signer: impl Fn() -> Signer + Sync) -> Measured {
     let bodies = match load.operation {
-        Operation::Put | Operation::Get => Bodies::new(load.bytes, load.signed && load.operation == Operation::Put),
-        Operation::CreateBucket | Operation::List => Bodies::new(0, false),
+        Operation::Get => Bodies::new(load.bytes, false),
+        Operation::Put | Operation::PutBetween => Bodies::new(load.bytes, load.signed),
+        _ => Bodies::new(0, false),
     };
     let next = AtomicU64::new(0);
     let barrier = Barrier::new(load.connections + 1);
@@ -177,42 +200,129 @@ impl Worker<'_> {
             Operation::CreateBucket => {
                 let path = format!("/{}", self.load.bucket);
                 self.signer.head(&mut self.head, "PUT", &path, "", signature::EMPTY, Some(0));
-                self.expect_ok(b"")?;
+                self.expect(200, b"")?;
                 Ok(ControlFlow::Continue(0))
             }
-            Operation::Put => {
-                let number = self.next.fetch_add(1, Ordering::Relaxed);
-                if number >= self.load.objects {
-                    return Ok(ControlFlow::Break(()));
-                }
-                let (body, payload) = self.bodies.of(number);
-                let path = format!("/{}/{}", self.load.bucket, key(&self.load.prefix, number));
-                self.signer.head(&mut self.head, "PUT", &path, "", payload, Some(body.len() as u64));
-                self.expect_ok(body)?;
-                Ok(ControlFlow::Continue(body.len() as u64))
-            }
+            Operation::Put => self.put(Keys::of),
+            Operation::PutBetween => self.put(Keys::between),
+            Operation::Delete => self.delete(),
             Operation::Get => self.get(),
             Operation::List => self.list(),
+            Operation::Head => self.head(),
+            Operation::ListAt => self.list_at(),
+            Operation::ListVersionsAt => self.list_versions_at(),
+            Operation::ListFolders => self.list_folders(),
         }
     }
 
-    fn expect_ok(&mut self, body: &[u8]) -> anyhow::Result<()> {
+    /// The next object's number, while there is one.
+    fn next(&self) -> Option<u64> {
+        Some(self.next.fetch_add(1, Ordering::Relaxed)).filter(|next| *next < self.load.objects)
+    }
+
+    fn put(&mut self, key: impl Fn(&Keys, u64) -> String) -> anyhow::Result<ControlFlow<(), u64>> {
+        let Some(next) = self.next() else { return Ok(ControlFlow::Break(())) };
+        let number = self.load.first + next * self.load.stride;
+        let (body, payload) = self.bodies.of(number);
+        let path = format!("/{}/{}", self.load.bucket, key(&self.load.keys, number));
+        self.signer.head(&mut self.head, "PUT", &path, "", payload, Some(body.len() as u64));
+        self.expect(200, body)?;
+        Ok(ControlFlow::Continue(body.len() as u64))
+    }
+
+    fn delete(&mut self) -> anyhow::Result<ControlFlow<(), u64>> {
+        let number = loop {
+            match self.next() {
+                None => return Ok(ControlFlow::Break(())),
+                Some(number) if !number.is_multiple_of(self.load.stride) => break number,
+                Some(_) => {}
+            }
+        };
+        let path = format!("/{}/{}", self.load.bucket, self.load.keys.of(number));
+        self.signer.head(&mut self.head, "DELETE", &path, "", signature::EMPTY, None);
+        self.expect(204, b"")?;
+        Ok(ControlFlow::Continue(0))
+    }
+
+    fn expect(&mut self, expected: u16, body: &[u8]) -> anyhow::Result<()> {
         let mut said = Vec::new();
         let status = self.connection.exchange(&self.head, body, |_, piece| {
             said.extend_from_slice(piece);
             Ok(())
         })?;
-        ensure!(status == 200, "the service answered {status}: {}", String::from_utf8_lossy(&said));
+        ensure!(status == expected, "the service answered {status}: {}", String::from_utf8_lossy(&said));
         Ok(())
     }
 
-    fn get(&mut self) -> anyhow::Result<ControlFlow<(), u64>> {
-        // splitmix64.
+    /// Some number below a bound.
+    fn any_below(&mut self, bound: u64) -> u64 {
         self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = (self.random ^ (self.random >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        let number = (mixed ^ (mixed >> 31)) % self.load.objects.max(1);
-        let key = key(&self.load.prefix, number);
+        keys::mixed(self.random) % bound.max(1)
+    }
+
+    /// The number of some object that was stored.
+    fn any(&mut self) -> u64 {
+        self.any_below(self.load.objects) * self.load.stride
+    }
+
+    fn head(&mut self) -> anyhow::Result<ControlFlow<(), u64>> {
+        let number = self.any();
+        let path = format!("/{}/{}", self.load.bucket, self.load.keys.of(number));
+        self.signer.head(&mut self.head, "HEAD", &path, "", signature::EMPTY, None);
+        let status = self.connection.exchange(&self.head, b"", |_, _| Ok(()))?;
+        ensure!(status == 200, "{path}: status {status}");
+        Ok(ControlFlow::Continue(0))
+    }
+
+    /// The text of a listing.
+    fn listing(&mut self, query: &str) -> anyhow::Result<String> {
+        let path = format!("/{}", self.load.bucket);
+        self.signer.head(&mut self.head, "GET", &path, query, signature::EMPTY, None);
+        let mut text = Vec::new();
+        let status = self.connection.exchange(&self.head, b"", |_, piece| {
+            text.extend_from_slice(piece);
+            Ok(())
+        })?;
+        let text = String::from_utf8(text)?;
+        ensure!(status == 200, "the service answered {status}: {text}");
+        Ok(text)
+    }
+
+    fn list_at(&mut self) -> anyhow::Result<ControlFlow<(), u64>> {
+        // A whole page follows wherever it begins, however few there are: else small folders would seem to be faster.
+        let after = self.any_below(self.load.objects.saturating_sub(PAGE_KEYS));
+        let prefix = signature::encode(&self.load.keys.prefix);
+        let start = signature::encode(&self.load.keys.of(after));
+        let text = self.listing(&format!("list-type=2&prefix={prefix}&start-after={start}"))?;
+        let page = listing::page(&text)?;
+        let expected = (after + 1..self.load.objects).map(|number| self.load.keys.of(number)).take(PAGE_KEYS as usize);
+        ensure!(page.keys.iter().copied().eq(expected), "behind {start} other keys are listed than there are");
+        Ok(ControlFlow::Continue(0))
+    }
+
+    fn list_versions_at(&mut self) -> anyhow::Result<ControlFlow<(), u64>> {
+        let versions = usize::try_from(self.load.versions)?;
+        let after = self.any_below(self.load.objects.saturating_sub(PAGE_KEYS.div_ceil(self.load.versions)));
+        let prefix = signature::encode(&self.load.keys.prefix);
+        let start = signature::encode(&self.load.keys.of(after));
+        let text = self.listing(&format!("key-marker={start}&prefix={prefix}&versions="))?;
+        let listed = listing::keys(&text, "ListVersionsResult")?;
+        let keys = (after + 1..self.load.objects).map(|number| self.load.keys.of(number));
+        let expected = keys.flat_map(|key| std::iter::repeat_n(key, versions)).take(PAGE_KEYS as usize);
+        ensure!(listed.iter().copied().eq(expected), "behind {start} other versions are listed than there are");
+        Ok(ControlFlow::Continue(0))
+    }
+
+    fn list_folders(&mut self) -> anyhow::Result<ControlFlow<(), u64>> {
+        let text = self.listing("delimiter=%2F&list-type=2&prefix=")?;
+        let folders = text.matches("<CommonPrefixes>").count() as u64;
+        ensure!(folders == self.load.objects, "{folders} folders of {} are listed", self.load.objects);
+        Ok(ControlFlow::Continue(0))
+    }
+
+    fn get(&mut self) -> anyhow::Result<ControlFlow<(), u64>> {
+        let number = self.any();
+        let key = self.load.keys.of(number);
         let path = format!("/{}/{key}", self.load.bucket);
         self.signer.head(&mut self.head, "GET", &path, "", signature::EMPTY, None);
         let (expected, _) = self.bodies.of(number);
@@ -233,22 +343,14 @@ impl Worker<'_> {
     }
 
     fn list(&mut self) -> anyhow::Result<ControlFlow<(), u64>> {
-        let prefix = signature::encode(&self.load.prefix);
+        let prefix = signature::encode(&self.load.keys.prefix);
         let query = match &self.continuation {
             Some(token) => format!("continuation-token={}&list-type=2&prefix={prefix}", signature::encode(token)),
             None => format!("list-type=2&prefix={prefix}"),
         };
-        let path = format!("/{}", self.load.bucket);
-        self.signer.head(&mut self.head, "GET", &path, &query, signature::EMPTY, None);
-        let mut text = Vec::new();
-        let status = self.connection.exchange(&self.head, b"", |_, piece| {
-            text.extend_from_slice(piece);
-            Ok(())
-        })?;
-        let text = String::from_utf8(text)?;
-        ensure!(status == 200, "the service answered {status}: {text}");
+        let text = self.listing(&query)?;
         let page = listing::page(&text)?;
-        let expected = (self.listed..).map(|number| key(&self.load.prefix, number));
+        let expected = (self.listed..).map(|number| self.load.keys.of(number));
         ensure!(
             page.keys.iter().copied().eq(expected.take(page.keys.len())),
             "keys are listed that should not be, or not in their order"
@@ -261,9 +363,4 @@ impl Worker<'_> {
         }
         Ok(ControlFlow::Continue(0))
     }
-}
-
-/// The key of an object: keys sort as their numbers do.
-fn key(prefix: &str, number: u64) -> String {
-    format!("{prefix}{number:08}")
 }

@@ -8,6 +8,7 @@
 mod bodies;
 mod clock;
 mod connection;
+mod keys;
 mod listing;
 mod load;
 mod signature;
@@ -19,6 +20,7 @@ use anyhow::Context as _;
 use clap::Parser;
 use serde_json::json;
 
+use keys::Keys;
 use load::{Load, Operation};
 use signature::Signer;
 
@@ -37,6 +39,18 @@ struct CommandLine {
     /// What keys begin with; a number follows.
     #[arg(long, default_value = "")]
     prefix: String,
+    /// The keys are those of a bucket that was filled with so many objects (`crates/cairn/examples/fill.rs`), not those with a prefix.
+    #[arg(long, value_name = "OBJECTS", conflicts_with = "prefix")]
+    filled: Option<u64>,
+    /// Objects are those whose numbers are multiples of this; `delete` deletes all others.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    stride: u64,
+    /// The first number, of those that are stored.
+    #[arg(long, default_value_t = 0)]
+    first: u64,
+    /// How many versions each object has, for `list-versions-at`.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    versions: u64,
     /// How many objects there are, or are to be stored at most.
     #[arg(long, default_value_t = u64::MAX)]
     objects: u64,
@@ -73,7 +87,10 @@ fn run(command_line: CommandLine) -> anyhow::Result<()> {
     let load = Load {
         operation: command_line.operation,
         bucket: command_line.bucket,
-        prefix: command_line.prefix,
+        keys: Keys { prefix: command_line.prefix, filled: command_line.filled },
+        stride: command_line.stride,
+        first: command_line.first,
+        versions: command_line.versions,
         objects: command_line.objects,
         bytes: command_line.bytes,
         connections: command_line.connections,

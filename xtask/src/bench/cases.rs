@@ -7,7 +7,9 @@ use anyhow::bail;
 /// Every operation, in the order of the table.
 const CASES: &[Operation] = &[Operation::Put4K, Operation::Get4K, Operation::List, Operation::Put10M, Operation::Get10M];
 /// How many objects reads read and listings list.
-pub const SMALL_OBJECTS: u64 = 5000;
+pub const SMALL_OBJECTS: u64 = 200_000;
+/// How many are stored to see that each stands three times, where none is read.
+pub const COPIED_OBJECTS: u64 = 2000;
 /// Bytes of a large object.
 const LARGE_BYTES: u64 = 10 << 20;
 
@@ -124,13 +126,13 @@ impl Load {
         Self::new("create-bucket", false)
     }
 
-    /// Stores what this operation reads.
+    /// Stores what this operation reads: small objects by many connections, because there are many.
     pub fn prepare(operation: Operation, objects: u64) -> Self {
         Self::new("put", true)
             .with("prefix", "read/")
             .with("bytes", operation.bytes())
             .with("objects", objects)
-            .with("connections", 8)
+            .with("connections", if operation.is_small() { 64 } else { 8 })
     }
 
     /// Stores a few large objects that nobody reads.

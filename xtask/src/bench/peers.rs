@@ -87,6 +87,14 @@ impl Service {
     /// Where it does not come up.
     pub fn start(context: &mut Context<'_>, peer: Peer, directory: &Path) -> anyhow::Result<Self> {
         e2e::fresh_directory(directory)?;
+        Self::start_on(context, peer, directory, &[])
+    }
+
+    /// Starts a service on what is in the directory and waits until it takes requests. Cairn gets these options beside those that it needs.
+    ///
+    /// # Errors
+    /// Where it does not come up.
+    pub fn start_on(context: &mut Context<'_>, peer: Peer, directory: &Path, options: &[&str]) -> anyhow::Result<Self> {
         let port = free_port()?;
         let names = match peer {
             Peer::Cairn => ["data/geneva", "data/gland", "data/lucerne"],
@@ -100,14 +108,14 @@ impl Service {
             processes: Vec::new(),
         };
         match peer {
-            Peer::Cairn => service.start_cairn(context, port),
+            Peer::Cairn => service.start_cairn(context, port, options),
             Peer::SeaweedFs => service.start_seaweedfs(context, port),
         }
         .with_context(|| format!("{} does not come up; its logs are in {}", peer.title(), directory.display()))?;
         Ok(service)
     }
 
-    fn start_cairn(&mut self, context: &mut Context<'_>, port: u16) -> anyhow::Result<()> {
+    fn start_cairn(&mut self, context: &mut Context<'_>, port: u16, options: &[&str]) -> anyhow::Result<()> {
         let admin = free_port()?;
         let mut command = Command::new(context.workspace.target().join("release").join("cairn"));
         command
@@ -120,6 +128,7 @@ impl Service {
                 "--admin-listen",
                 &format!("127.0.0.1:{admin}"),
             ])
+            .args(options)
             .env("CAIRN_ROOT_ACCESS_KEY_ID", ACCESS_KEY_ID)
             .env("CAIRN_ROOT_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY);
         self.spawn(context, "serve", &mut command)?;
@@ -148,7 +157,8 @@ impl Service {
         }
         // The master must know all three before the first volume is made.
         self.wait_for(|| {
-            status_of(master).is_some_and(|status| (1..=3).all(|number| status.contains(&format!("center-{number}"))))
+            ask_http(master, "/dir/status")
+                .is_some_and(|status| (1..=3).all(|number| status.contains(&format!("center-{number}"))))
         })?;
         self.weed(context, "filer", filer, filer_grpc, &["-ip=127.0.0.1", "-defaultStoreDir=filer", &at_master])?;
         self.wait_for(|| answers(&format!("127.0.0.1:{filer}")))?;
@@ -247,6 +257,34 @@ impl Service {
         Ok(Duration::from_millis(total * 1000 / ticks_per_second))
     }
 
+    /// What its processes hold in memory, bytes: now, and at most since they started.
+    ///
+    /// # Errors
+    /// Where a process has ended.
+    pub fn resident_bytes(&self) -> anyhow::Result<(u64, u64)> {
+        let mut total = (0, 0);
+        for process in &self.processes {
+            let status = std::fs::read_to_string(format!("/proc/{}/status", process.id()))?;
+            let field = |name: &str| -> Option<u64> {
+                let rest = status.lines().find_map(|line| line.strip_prefix(name))?;
+                rest.trim().strip_suffix(" kB")?.parse::<u64>().ok()
+            };
+            total.0 += field("VmRSS:").context("no VmRSS")? * 1024;
+            total.1 += field("VmHWM:").context("no VmHWM")? * 1024;
+        }
+        Ok(total)
+    }
+
+    /// Kills it, and leaves what it stored.
+    pub fn kill(mut self) {
+        self.kill_in_place();
+    }
+
+    /// Kills it, and leaves what it stored. It can only be dropped then.
+    pub fn kill_in_place(&mut self) {
+        self.processes.clear();
+    }
+
     /// Stops it and removes what it stored.
     ///
     /// # Errors
@@ -269,12 +307,13 @@ fn answers(address: &str) -> bool {
     std::net::TcpStream::connect(address).is_ok()
 }
 
-/// What SeaweedFS's master says of its topology.
-fn status_of(port: u16) -> Option<String> {
+/// The answer to a GET without a key: of SeaweedFS's master about its topology, of Cairn about its metrics.
+pub fn ask_http(port: u16, path: &str) -> Option<String> {
     use std::io::{Read as _, Write as _};
     let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
-    stream.write_all(b"GET /dir/status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
     Some(answer)

@@ -228,6 +228,13 @@ fn store(text: &mut Exposition, open: &Open, repair: &api::Repair) {
     text.single(&DAMAGE_WAITING, repair.damage_waiting);
     text.single(&DAMAGE_CLEARED, repair.damage_cleared);
     let status = open.store.status();
+    let compaction = &status.compaction;
+    text.family(&COMPACTION_CHUNKS)
+        .sample(&["moved"], compaction.moved)
+        .sample(&["refused"], compaction.refused)
+        .sample(&["failed"], compaction.failed);
+    text.single(&COMPACTION_BYTES, compaction.bytes_moved);
+    text.single(&COMPACTION_WAITING, compaction.waiting);
     text.single(&SCRUB_BYTES, status.scrub.bytes);
     text.single(&SCRUB_WALKS, status.scrub.walks);
     text.single(&ORPHANS_DELETED, status.collector.deleted);

@@ -84,6 +84,10 @@ families! {
     DAMAGE_FOUND = "cairn_damage_found_total" Counter [] "Copies that were found damaged, each once.";
     DAMAGE_WAITING = "cairn_damage_waiting" Gauge [] "Damaged copies that repair has not seen to.";
     DAMAGE_CLEARED = "cairn_damage_cleared_total" Counter [] "Damaged copies that were taken off their records.";
+    COMPACTION_CHUNKS = "cairn_compaction_chunks_total" Counter ["result"]
+        "Chunks that compaction moved, moves that were refused because the chunk's record had changed, and those that failed for the time being.";
+    COMPACTION_BYTES = "cairn_compaction_moved_bytes_total" Counter [] "Stored bytes that compaction moved.";
+    COMPACTION_WAITING = "cairn_compaction_waiting" Gauge [] "Copies that compaction has replaced, and that wait for their deletion.";
     SCRUB_BYTES = "cairn_scrub_read_bytes_total" Counter [] "Stored bytes that the scrub has read.";
     SCRUB_WALKS = "cairn_scrub_walks_total" Counter [] "Walks of the scrub through everything that came to their end.";
     ORPHANS_DELETED = "cairn_orphans_deleted_total" Counter [] "Copies that no object named, and that were deleted.";
