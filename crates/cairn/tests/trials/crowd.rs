@@ -117,7 +117,7 @@ async fn customer(client: S3Client, seed: u64, number: usize, all_there: Arc<Bar
     connection.open().await.unwrap();
     all_there.wait().await;
     let target = path("crowd", &format!("customer-{number}"));
-    let body = seed::body(seed, number as u64, if number % 20 == 0 { 100_000 } else { 4096 });
+    let body = seed::body(seed, number as u64, if number.is_multiple_of(20) { 100_000 } else { 4096 });
     for round in 0..REQUESTS_EACH {
         if round % 2 == 0 {
             expect(&mut connection, S3Request::new("PUT", target.clone()).body(body.clone()), 200).await;
@@ -261,7 +261,7 @@ async fn a_burst_of_ten_times_the_capacity_is_told_to_slow_down() {
         .collect();
     let all = async {
         while let Some(one) = clients.join_next().await {
-            one.unwrap()
+            one.unwrap();
         }
     };
     tokio::time::timeout(AT_LAST, all).await.unwrap();

@@ -151,19 +151,19 @@ impl Client {
     }
 
     /// Takes down what stands under a key now.
-    fn wrote(&mut self, bucket: usize, key: String, answer: &Answer, object: Option<Object>) -> Outcome {
+    fn wrote(&mut self, bucket: usize, key: &str, answer: &Answer, object: Option<Object>) -> Outcome {
         let id = answer.header("x-amz-version-id").map(str::to_owned);
         if id.is_some() != (bucket == 1) {
             return Err(format!("{key}: the version id is {id:?}"));
         }
-        let versions = self.buckets[bucket].entry(key.clone()).or_default();
+        let versions = self.buckets[bucket].entry(key.to_owned()).or_default();
         if bucket == 0 {
             versions.clear();
         }
         if object.is_some() || bucket == 1 {
             versions.insert(0, Version { id, object });
         } else {
-            self.buckets[0].remove(&key);
+            self.buckets[0].remove(key);
         }
         Ok(())
     }
@@ -186,10 +186,9 @@ impl Client {
             request = request.header(name, value);
         }
         let sort = match length {
-            _ if status != 200 => None,
+            _ if status != 200 || length > 262_144 => None,
             ..=INLINE_BYTES_MAX => Some(Sort::PutInline),
-            ..=262_144 => Some(Sort::PutChunk),
-            _ => None,
+            _ => Some(Sort::PutChunk),
         };
         let answer = self.expect(&request, sort, status).await?;
         self.world.written_bytes.fetch_add(length as u64, Ordering::Relaxed);
@@ -202,7 +201,7 @@ impl Client {
         if etag.as_deref() != Some(&object.etag) {
             return Err(format!("{key}: written as {etag:?} and not {}", object.etag));
         }
-        self.wrote(bucket, key.clone(), &answer, Some(object))?;
+        self.wrote(bucket, &key, &answer, Some(object))?;
         self.trim(bucket, &key).await
     }
 
@@ -219,7 +218,7 @@ impl Client {
         let request = S3Request::new("DELETE", path(BUCKETS[bucket], key));
         let answer = self.expect(&request, None, 204).await?;
         self.world.count("deletes");
-        self.wrote(bucket, key.to_owned(), &answer, None)?;
+        self.wrote(bucket, key, &answer, None)?;
         self.trim(bucket, key).await
     }
 
@@ -347,7 +346,7 @@ impl Client {
             return Err(format!("{source}: copied as {etag} and not {}", object.etag));
         }
         self.world.count("copies");
-        self.wrote(bucket, key.clone(), &answer, Some(Object { etag, ..object }))?;
+        self.wrote(bucket, &key, &answer, Some(Object { etag, ..object }))?;
         self.trim(bucket, &key).await
     }
 
@@ -497,7 +496,7 @@ impl Client {
             return Err(format!("{key}: completed as {etag:?} and not {}: {:.600}", object.etag, answer.text()));
         }
         self.world.count("uploads completed");
-        self.wrote(bucket, key.clone(), &answer, Some(object))?;
+        self.wrote(bucket, &key, &answer, Some(object))?;
         self.trim(bucket, &key).await
     }
 
@@ -514,11 +513,11 @@ impl Client {
     pub async fn read_everything(&mut self, client: S3Client) -> Outcome<(u64, u64)> {
         self.connection = Connection::new(client);
         let (mut objects, mut bytes) = (0, 0);
-        for bucket in 0..BUCKETS.len() {
+        for (bucket, name) in BUCKETS.into_iter().enumerate() {
             for (key, versions) in self.buckets[bucket].clone() {
                 for Version { id, object } in versions {
                     let Some(object) = object else { continue };
-                    let mut request = S3Request::new("GET", path(BUCKETS[bucket], &key));
+                    let mut request = S3Request::new("GET", path(name, &key));
                     if let Some(id) = &id {
                         request = request.query("versionId", id);
                     }

@@ -13,6 +13,7 @@ mod model;
 mod sample;
 mod world;
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -146,7 +147,7 @@ fn show(home: &Home, samples: &[Sample]) {
     let mut text = format!("seconds\t{}\n", names().join("\t"));
     for sample in samples {
         let numbers: Vec<String> = sample.numbers.iter().map(|number| format!("{number:.1}")).collect();
-        text += &format!("{:.0}\t{}\n", sample.at, numbers.join("\t"));
+        let _ = writeln!(text, "{:.0}\t{}", sample.at, numbers.join("\t"));
     }
     std::fs::write(home.beside("samples.tsv"), text).unwrap();
 }

@@ -80,7 +80,9 @@ impl World {
     /// The latencies since the last call, in order.
     pub fn take_times(&self) -> [Vec<u64>; SORTS.len()] {
         let mut times = std::mem::take(&mut *self.times.lock());
-        times.iter_mut().for_each(|times| times.sort_unstable());
+        for times in &mut times {
+            times.sort_unstable();
+        }
         times
     }
 }
