@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cairn_catalog::embedded::keyvalue::lsm_tree::{LsmTreeEngine, LsmTreeOptions};
 use cairn_catalog::embedded::log::replicated::ZonePlace;
 use cairn_catalog::embedded::machine::ReadSettings;
 use cairn_disk::Environment;
@@ -71,7 +72,9 @@ async fn serve(options: ServeOptions) -> Result<(), ServeError> {
     };
     let garbage_grace = Duration::from_secs(options.garbage_grace_s);
     let limits = cairn_catalog::Limits { garbage_grace, ..cairn_catalog::Limits::default() };
-    let settings = EngineSettings { limits, reads, ..EngineSettings::default() };
+    let rows = LsmTreeOptions { cache_bytes: options.catalog_cache_mib << 20, ..LsmTreeOptions::default() };
+    let key_value = Arc::new(LsmTreeEngine::new(rows));
+    let settings = EngineSettings { key_value, limits, reads, ..EngineSettings::default() };
     let engines = match Engines::open(&environment, &places, settings).await {
         Ok(engines) => engines,
         Err(error) => {

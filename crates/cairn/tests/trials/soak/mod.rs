@@ -244,7 +244,8 @@ async fn what_it_takes_levels_off_and_everything_is_there_afterwards() {
     let world = Arc::new(World::new(seed::of_run("soak")));
     let home = Home::new("soak");
     let grace = plan.grace_s.to_string();
-    let options = ["--metrics-listen", "127.0.0.1:0", "--garbage-grace-s", &grace];
+    // What is kept of reads fills in minutes, so that what grows on is seen.
+    let options = ["--metrics-listen", "127.0.0.1:0", "--garbage-grace-s", &grace, "--catalog-cache-mib", "32"];
     let service = Service::start_with(&home, &options).await;
     make_buckets(&service.root).await;
 
