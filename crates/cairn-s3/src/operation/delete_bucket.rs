@@ -1,19 +1,13 @@
 //! `DeleteBucket`.
 
-use cairn_store::api::{Bucket, StoreError, Versioning};
+use cairn_store::api::Bucket;
 use http::StatusCode;
 
 use super::Call;
-use crate::error::{S3Error, S3Result, code};
+use crate::error::S3Result;
 use crate::http::response::{self, S3Response};
 
 pub(super) async fn run(call: &Call<'_>, bucket: &Bucket) -> S3Result<S3Response> {
-    call.store().delete_bucket(bucket.id).await.map_err(|error| match error {
-        StoreError::BucketNotEmpty if bucket.versioning != Versioning::Unversioned => S3Error::with_message(
-            &code::BUCKET_NOT_EMPTY,
-            "The bucket you tried to delete is not empty. You must delete all versions in the bucket.",
-        ),
-        other => other.into(),
-    })?;
+    call.store().delete_bucket(bucket.id).await?;
     Ok(response::empty(StatusCode::NO_CONTENT))
 }

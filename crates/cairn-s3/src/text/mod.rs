@@ -3,6 +3,5 @@
 
 pub mod base64;
 pub mod date;
-pub mod encoded_word;
 pub mod hexadecimal;
 pub mod percent;
