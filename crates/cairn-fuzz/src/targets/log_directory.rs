@@ -25,7 +25,12 @@ const PARTS: &[Part] = &[
 
 const STORE: StoreId = StoreId(77);
 const ZONE: &str = "/data/geneva";
-const SETTINGS: LogSettings = LogSettings { file_bytes: 16 << 10, spare_files: 1, nonce_seed: 5 };
+
+/// Of the process of this number: each has a seed of its own for the nonces.
+fn settings(process: u64) -> LogSettings {
+    LogSettings { file_bytes: 16 << 10, spare_files: 1, nonce_seed: process }
+}
+
 /// Names that files of a log may get, and some that are none; and those of the directory above.
 const NAMES: &[&str] = &[
     "log-0/0000000000000009.log",
@@ -83,7 +88,7 @@ async fn make() -> Pristine {
     disk.restore(Path::new("/data"), &Files::new());
     let directory = ZoneDirectory::create(shared, Path::new(ZONE), identity()).await.unwrap_or_else(|error| panic!("{error}"));
     let path = directory.log_path();
-    let log = ZoneLog::create(Arc::new(directory), path, SETTINGS, Base::default(), 0).await;
+    let log = ZoneLog::create(Arc::new(directory), path, settings(1), Base::default(), 0).await;
     let mut log = log.unwrap_or_else(|error| panic!("{error}"));
     let (mut batches, mut earlier) = (Vec::new(), Files::new());
     for number in 1..=22_u64 {
@@ -122,7 +127,7 @@ fn damaged(input: &[u8]) {
     let edited = edit(&source, input);
     simulate(async {
         let disk = disk_of(&edited);
-        let Some(mut log) = open(&disk).await else { return };
+        let Some(mut log) = open(&disk, &edited, 2).await else { return };
         let last = check(&log).await;
         let start = PRISTINE.last_frame;
         // The header of the newest file and that of the last frame are as they were: they vouch for all before.
@@ -138,7 +143,7 @@ fn damaged(input: &[u8]) {
         }
         let batch = use_it(&mut log).await;
         drop(log);
-        let log = open(&disk).await.unwrap_or_else(|| panic!("what was opened and written does not open again"));
+        let log = open(&disk, &edited, 3).await.unwrap_or_else(|| panic!("what was opened and written does not open again"));
         if let Some(batch) = batch {
             let read = in_time(log.read(batch.position.index, 1)).await;
             assert_eq!(read.ok().and_then(|read| read.first().cloned()), Some(batch), "what was synced is gone");
@@ -152,14 +157,14 @@ fn forged(input: &[u8]) {
     let edited = edit(&source, input);
     simulate(async {
         let disk = disk_of(&edited);
-        let Some(mut log) = open(&disk).await else { return };
+        let Some(mut log) = open(&disk, &edited, 2).await else { return };
         let _ = in_time(log.read(log.base_index().saturating_add(1), u64::MAX)).await;
         let batch = use_it(&mut log).await;
         let cut = log.last().index.saturating_sub(3).max(log.base_index());
         let is_cut = in_time(log.cut_after(cut, u64::MAX)).await.is_ok();
         let _ = in_time(log.trim(cut)).await;
         drop(log);
-        if let (Some(batch), Some(log), false) = (batch, open(&disk).await, is_cut) {
+        if let (Some(batch), Some(log), false) = (batch, open(&disk, &edited, 3).await, is_cut) {
             let read = in_time(log.read(batch.position.index, 1)).await;
             assert_eq!(read.ok().and_then(|read| read.first().cloned()), Some(batch), "what was synced is gone");
         }
@@ -177,7 +182,7 @@ async fn in_time<T>(work: impl Future<Output = T>) -> T {
 }
 
 /// `None` where it is refused, which says why.
-async fn open(disk: &SimDisk) -> Option<ZoneLog> {
+async fn open(disk: &SimDisk, edited: &Edited, process: u64) -> Option<ZoneLog> {
     let disk: Arc<dyn Disk> = Arc::new(disk.boot());
     let identity = match in_time(inspect(&*disk, Path::new(ZONE))).await {
         Ok(Inspection::Identity(identity)) => identity,
@@ -185,11 +190,16 @@ async fn open(disk: &SimDisk) -> Option<ZoneLog> {
             assert!(!words.is_empty());
             return None;
         }
-        Ok(Inspection::Empty { .. }) => panic!("a zone's directory is taken for an empty one"),
+        Ok(Inspection::Empty { .. }) => {
+            let means_nothing =
+                |name: &PathBuf| ["lock", "identity.new"].map(Path::new).contains(&&**name) || name.starts_with("lost+found");
+            assert!(edited.files.keys().all(means_nothing), "a zone's directory is taken for an empty one");
+            return None;
+        }
         Err(error) => panic!("{error}"),
     };
     let directory = Arc::new(in_time(ZoneDirectory::open(disk, Path::new(ZONE), &identity)).await.ok()?);
-    match in_time(ZoneLog::open(directory, SETTINGS, None)).await {
+    match in_time(ZoneLog::open(directory, settings(process), None)).await {
         Ok(log) => Some(log),
         Err(OpenError::Missing | OpenError::Trimmed { .. }) => None,
         Err(error) => {
