@@ -4,7 +4,6 @@
 //! which target alone.
 
 use std::alloc::System;
-use std::collections::BTreeSet;
 
 use cairn_fuzz::exercise::exercise;
 use cairn_fuzz::{Target, all};
@@ -17,7 +16,7 @@ fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{variable} is not a number: {text}")))
 }
 
-// One test, so that nothing else allocates while a target is measured.
+// The only test here, so that nothing else allocates while a target is measured.
 #[test]
 fn promises_hold_for_any_bytes_and_memory_is_bounded_by_them() {
     let is_long = std::env::var("CAIRN_LONG").is_ok_and(|value| value == "1");
@@ -45,21 +44,4 @@ fn promises_hold_for_any_bytes_and_memory_is_bounded_by_them() {
         }
     }
     assert!(broken.is_empty(), "{}", broken.join("\n"));
-}
-
-#[test]
-fn every_target_and_part_has_a_name_of_its_own_and_seeds() {
-    let targets = all();
-    let mut names = BTreeSet::new();
-    for target in &targets {
-        assert!(names.insert(target.name), "two targets are called {}", target.name);
-        assert!((1..=Target::PARTS_MAX).contains(&target.parts.len()), "{} has no or too many parts", target.name);
-        let mut parts = BTreeSet::new();
-        for part in target.parts {
-            assert!(parts.insert(part.name), "two parts of {} are called {}", target.name, part.name);
-            assert!(!(part.seeds)().is_empty(), "{} of {} has no seeds", part.name, target.name);
-        }
-        let reached: BTreeSet<_> = target.seeds().iter().filter_map(|seed| Some(target.part(seed)?.0.name)).collect();
-        assert_eq!(reached, parts, "the seeds of {} do not reach every part", target.name);
-    }
 }

@@ -13,7 +13,7 @@ use anyhow::{Context as _, ensure};
 use super::cargo::tests;
 use super::{Context, Counts};
 use crate::clock;
-use crate::process::{self, Streams};
+use crate::process::{self, Running, Streams};
 
 /// The processor time that libFuzzer gets for each target where nothing else is said, in seconds.
 pub const SECONDS_EACH: u32 = 120;
@@ -21,6 +21,8 @@ pub const SECONDS_EACH: u32 = 120;
 const PATIENCE: u32 = 10;
 /// The longest input that it makes, bytes.
 const INPUT_BYTES_MAX: u32 = 4096;
+/// How libFuzzer ends when it is interrupted, as the program interrupts itself once it has had its time: nothing was found.
+const INTERRUPTED: i32 = 72;
 /// How long one input may take, in seconds.
 const INPUT_SECONDS_MAX: u32 = 10;
 /// The most memory that the program may take, MiB.
@@ -92,14 +94,16 @@ fn one(context: &mut Context<'_>, program: &Path, name: &str, corpus: &Path, bro
         .arg(format!("-timeout={INPUT_SECONDS_MAX}"))
         .arg(format!("-rss_limit_mb={MEMORY_MIB_MAX}"))
         .arg(format!("-artifact_prefix={}/", broken.display()))
-        .args(["-print_final_stats=1", "-interrupted_exitcode=0"])
+        .arg("-print_final_stats=1")
         .env("CAIRN_FUZZ_TARGET", name)
         .env("CAIRN_FUZZ_SEEDS", corpus)
         .env("CAIRN_FUZZ_CPU_SECONDS", context.fuzz_seconds.to_string());
     context.say(&format!("$ {}", process::shown(&command)))?;
     // However much time is given: the part's own limit is for the rest.
     let deadline = context.deadline.max(clock::now() + Duration::from_secs(60 + u64::from(context.fuzz_seconds * PATIENCE)));
-    process::run_with(&mut command, Streams::to_log(&output)?, deadline)
+    let status = Running::start(&mut command, Streams::to_log(&output)?)?.wait(deadline)?;
+    ensure!(status.code() == Some(INTERRUPTED), "it ended with {status}");
+    Ok(())
 }
 
 /// What libFuzzer and the program say at the end, for people.
