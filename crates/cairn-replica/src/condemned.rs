@@ -10,6 +10,7 @@ use bytes::Bytes;
 use cairn_types::ids::ZONE_COUNT;
 use cairn_types::{BlobId, ChunkId, Incarnation, Locator, ZoneIndex};
 use cairn_zone::ZoneError;
+use futures::future::join_all;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -49,7 +50,8 @@ pub struct CondemnedProgress {
 pub struct CondemnedWorker {
     replicator: Arc<Replicator>,
     config: CondemnedConfig,
-    from: tokio::sync::Mutex<[Option<Bytes>; ZONE_COUNT]>,
+    /// Where each zone's next page begins.
+    from: [tokio::sync::Mutex<Option<Bytes>>; ZONE_COUNT],
     progress: Mutex<CondemnedProgress>,
     stop: Stop,
 }
@@ -79,7 +81,7 @@ impl CondemnedWorker {
         Self {
             replicator,
             config,
-            from: tokio::sync::Mutex::new(Default::default()),
+            from: Default::default(),
             progress: Mutex::new(CondemnedProgress::default()),
             stop: Stop::default(),
         }
@@ -91,68 +93,83 @@ impl CondemnedWorker {
         *self.progress.lock()
     }
 
-    /// Ticks until told to stop.
+    /// Goes round in each zone until told to stop; one that hangs holds no other up.
     pub async fn run(&self, shutdown: watch::Receiver<bool>) {
         self.stop.heed(shutdown.clone());
         let pauses = Pauses { busy: Duration::ZERO, idle: self.config.idle_pause };
-        run_rounds(shutdown, pauses, "removing condemned blobs waits for the catalog", || self.tick()).await;
+        let waits = "removing condemned blobs waits for the catalog";
+        join_all(ZoneIndex::ALL.map(|zone| run_rounds(shutdown.clone(), pauses, waits, move || self.tick_zone(zone)))).await;
     }
 
-    /// One page for each zone; says whether another round at once would find more.
+    /// One page for each zone, all at once; says whether another round at once would find more.
     pub async fn tick(&self) -> PortResult<bool> {
-        let mut from = self.from.lock().await;
+        let ticks = join_all(ZoneIndex::ALL.map(|zone| self.tick_zone(zone))).await;
+        ticks.into_iter().try_fold(false, |more, tick| Ok(more | tick?))
+    }
+
+    /// One page for a zone; says whether another round at once would find more there.
+    async fn tick_zone(&self, zone: ZoneIndex) -> PortResult<bool> {
+        let Some(from) = self.from.get(zone.get()) else { return Ok(false) };
+        let mut from = from.lock().await;
         let incarnations = self.replicator.refresh_incarnations().await?;
-        let mut more = false;
-        for (zone, from) in ZoneIndex::ALL.into_iter().zip(from.iter_mut()) {
-            // A zone counts only in the life that the catalog knows: in another one it cannot be told what is there.
-            let current = incarnations.get(zone.get()).copied();
-            let present = self.replicator.zones.incarnation(zone).filter(|own| Some(*own) == current);
-            let (confirmed, unconfirmed) = match present {
-                Some(incarnation) => self.page(zone, incarnation, from).await?,
-                None => (0, None),
-            };
-            more |= from.is_some() || confirmed > 0;
-            let mut progress = self.progress.lock();
-            if let Some(slot) = progress.unconfirmed.get_mut(zone.get()) {
-                *slot = unconfirmed;
-            }
-            if let Some(slot) = progress.confirmed.get_mut(zone.get()) {
-                *slot += confirmed;
-            }
+        // A zone counts only in the life that the catalog knows: in another one it cannot be told what is there.
+        let current = incarnations.get(zone.get()).copied();
+        let present = self.replicator.zones.incarnation(zone).filter(|own| Some(*own) == current);
+        let (confirmed, unconfirmed) = match present {
+            Some(incarnation) => self.page(zone, incarnation, &mut from).await?,
+            None => (0, None),
+        };
+        let mut progress = self.progress.lock();
+        if let Some(slot) = progress.unconfirmed.get_mut(zone.get()) {
+            *slot = unconfirmed;
         }
-        Ok(more)
+        if let Some(slot) = progress.confirmed.get_mut(zone.get()) {
+            *slot += confirmed;
+        }
+        Ok(from.is_some() || confirmed > 0)
     }
 
     async fn page(&self, zone: ZoneIndex, incarnation: Incarnation, from: &mut Option<Bytes>) -> PortResult<(u64, Option<u64>)> {
         let page = self.replicator.catalog.condemned_due(zone, from.take(), self.config.page).await?;
         *from = page.next;
-        let mut confirmed: Vec<BlobId> = Vec::new();
-        let mut unconfirmed = 0;
-        for blob in page.blobs.iter().filter(|blob| blob.condemned) {
-            // A page may take minutes; what was deleted of it is confirmed before the process ends.
-            if !self.stop.is_set() && self.delete(zone, incarnation, blob).await {
-                confirmed.push(blob.id);
-            } else {
-                unconfirmed += 1;
-            }
-        }
+        let blobs: Vec<&Blob> = page.blobs.iter().filter(|blob| blob.condemned).map(Arc::as_ref).collect();
+        let gone = self.delete(zone, incarnation, &blobs).await;
+        let confirmed: Vec<BlobId> = blobs.iter().zip(gone).filter_map(|(blob, gone)| gone.then_some(blob.id)).collect();
         let count = confirmed.len() as u64;
+        let unconfirmed = blobs.len() as u64 - count;
         if count > 0 {
             self.replicator.catalog.confirm_deleted(zone, confirmed).await?;
         }
         Ok((count, Some(unconfirmed)))
     }
 
-    async fn delete(&self, zone: ZoneIndex, incarnation: Incarnation, blob: &Blob) -> bool {
-        for places in places_in(blob, zone, incarnation).chunks(self.config.deletes_max.max(1)) {
-            let answers = self.replicator.zones.delete(zone, places).await;
+    /// Deletes what a zone holds of these blobs, as many chunks at once as one delete takes, whosever they are: a delete is a sync. Says of
+    /// each blob whether nothing of it is there any more.
+    async fn delete(&self, zone: ZoneIndex, incarnation: Incarnation, blobs: &[&Blob]) -> Vec<bool> {
+        let mut gone = vec![true; blobs.len()];
+        let mut places = Vec::new();
+        let mut owners = Vec::new();
+        for (owner, blob) in blobs.iter().enumerate() {
+            for place in places_in(blob, zone, incarnation) {
+                places.push(place);
+                owners.push(owner);
+            }
+        }
+        let batch = self.config.deletes_max.max(1);
+        for (places, owners) in places.chunks(batch).zip(owners.chunks(batch)) {
+            // A page may take minutes; what was deleted of it is confirmed before the process ends.
+            let answers = if self.stop.is_set() { Vec::new() } else { self.replicator.zones.delete(zone, places).await };
             if let Some(count) = self.progress.lock().chunks_deleted.get_mut(zone.get()) {
                 *count += answers.iter().filter(|answer| answer.is_ok()).count() as u64;
             }
-            if !answers.iter().all(is_gone) {
-                return false;
+            for (owner, answer) in owners.iter().zip(answers.iter().map(Some).chain(std::iter::repeat(None))) {
+                if !answer.is_some_and(is_gone)
+                    && let Some(gone) = gone.get_mut(*owner)
+                {
+                    *gone = false;
+                }
             }
         }
-        true
+        gone
     }
 }

@@ -514,6 +514,39 @@ async fn b5_a_condemned_blob_waits_for_a_zone_that_is_away() {
     assert_eq!(worker.progress().confirmed, [1, 1, 1]);
 }
 
+/// What was condemned by itself goes together: a delete is a sync, and a million of them would take hours.
+#[tokio::test(start_paused = true)]
+async fn b5_many_condemned_blobs_go_in_few_deletes_and_a_zone_that_hangs_holds_no_other_up() {
+    const OBJECTS: u64 = 300;
+    /// What the simulated catalog gives at once.
+    const PAGE: u64 = 5;
+    let bench = Bench::new(configuration()).await;
+    for object in 0..OBJECTS {
+        bench.put(object, 1_000).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(bench.stored(), [300; 3]);
+    for object in 0..OBJECTS {
+        bench.catalog.delete(object).await.unwrap();
+    }
+    tokio::time::sleep(super::catalog::GRACE).await;
+    bench.zones[1].set_mood(Mood::Hung);
+    let worker = Arc::new(CondemnedWorker::new(Arc::clone(&bench.replicator), CondemnedConfig::default()));
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let running = tokio::spawn({
+        let worker = Arc::clone(&worker);
+        async move { worker.run(stopped).await }
+    });
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert_eq!(bench.stored(), [0, 300, 0]);
+    assert_eq!([0, 2].map(|zone: usize| bench.zones[zone].inside.lock().deletes), [OBJECTS / PAGE; 2]);
+    bench.zones[1].set_mood(Mood::Well);
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert_eq!((bench.stored(), worker.progress().confirmed), ([0; 3], [OBJECTS; 3]));
+    stop.send_replace(true);
+    running.await.unwrap();
+}
+
 /// A collector's life in fast motion; it looks every second.
 async fn collect(bench: &Bench, collector: &Collector, seconds: u64) {
     for _ in 0..seconds {

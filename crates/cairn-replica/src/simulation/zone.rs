@@ -48,6 +48,8 @@ pub(super) struct Inside {
     pub cannot_tell: bool,
     random: ChaCha8Rng,
     pub operations: u64,
+    /// How often chunks were deleted, however many at once.
+    pub deletes: u64,
 }
 
 #[derive(Clone)]
@@ -97,6 +99,7 @@ impl SimZone {
                 cannot_tell: false,
                 random: ChaCha8Rng::seed_from_u64(seed),
                 operations: 0,
+                deletes: 0,
             })),
             mood_changed: Arc::default(),
             chunk_bytes_max: CHUNK_BYTES_MAX,
@@ -250,6 +253,7 @@ impl Zone for SimZone {
 
     fn delete<'a>(&'a self, chunks: &'a [(Locator, ChunkId)]) -> BoxFuture<'a, Vec<Result<(), ZoneError>>> {
         Box::pin(async move {
+            self.inside.lock().deletes += 1;
             let mut answers = Vec::new();
             for (locator, id) in chunks {
                 let ((life, serial), id) = (parse(locator), *id);
