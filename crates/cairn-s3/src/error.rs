@@ -47,7 +47,7 @@ codes! {
         "The requested bucket name is not available. The bucket namespace is shared by all users of the system. Please select a different name and try again.";
     BUCKET_ALREADY_OWNED_BY_YOU = "BucketAlreadyOwnedByYou", CONFLICT,
         "Your previous request to create the named bucket succeeded and you already own it.";
-    BUCKET_NOT_EMPTY = "BucketNotEmpty", CONFLICT, "The bucket you tried to delete is not empty.";
+    BUCKET_NOT_EMPTY = "BucketNotEmpty", CONFLICT, "The bucket you tried to delete is not empty";
     CONDITIONAL_REQUEST_CONFLICT = "ConditionalRequestConflict", CONFLICT,
         "A conflicting conditional operation is currently in progress against this resource. Please try again.";
     ENTITY_TOO_LARGE = "EntityTooLarge", BAD_REQUEST, "Your proposed upload exceeds the maximum allowed size";
@@ -56,6 +56,14 @@ codes! {
     INTERNAL_ERROR = "InternalError", INTERNAL_SERVER_ERROR, "We encountered an internal error. Please try again.";
     INCORRECT_NUMBER_OF_FILES_IN_POST_REQUEST = "IncorrectNumberOfFilesInPostRequest", BAD_REQUEST, "POST requires exactly one file upload per request.";
     INVALID_ACCESS_KEY_ID = "InvalidAccessKeyId", FORBIDDEN, "The AWS Access Key Id you provided does not exist in our records.";
+    ACCESS_CONTROL_LIST_NOT_SUPPORTED = "AccessControlListNotSupported", BAD_REQUEST, "The bucket does not allow ACLs";
+    ILLEGAL_LOCATION_CONSTRAINT = "IllegalLocationConstraintException", BAD_REQUEST,
+        "The location constraint is incompatible for the region specific endpoint this request was sent to.";
+    ILLEGAL_VERSIONING_CONFIGURATION = "IllegalVersioningConfigurationException", BAD_REQUEST, "The Versioning element must be specified";
+    INVALID_BUCKET_ACL_WITH_OBJECT_OWNERSHIP = "InvalidBucketAclWithObjectOwnership", BAD_REQUEST,
+        "Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting";
+    INVALID_STORAGE_CLASS = "InvalidStorageClass", BAD_REQUEST, "The storage class you specified is not valid";
+    MALFORMED_ACL = "MalformedACLError", BAD_REQUEST, "The XML you provided was not well-formed or did not validate against our published schema";
     INVALID_ARGUMENT = "InvalidArgument", BAD_REQUEST, "Invalid Argument";
     INVALID_BUCKET_NAME = "InvalidBucketName", BAD_REQUEST, "The specified bucket is not valid.";
     INVALID_CHUNK_SIZE = "InvalidChunkSizeError", BAD_REQUEST, "Only the last chunk is allowed to have a size less than 8192 bytes";

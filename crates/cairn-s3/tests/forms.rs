@@ -158,7 +158,7 @@ async fn the_policy_is_held() {
         (fixture.signed("k", range).file(vec![7; 200_000]), 400, "EntityTooLarge", ""),
         (fixture.signed("k", range).file("xx"), 400, "EntityTooSmall", ""),
         (fixture.signed("k", r#"["content-length-range", 0]"#), 400, "InvalidPolicyDocument", ""),
-        (fixture.signed("k", r#"{"acl": "public-read"}"#).field("acl", "public-read"), 501, "NotImplemented", ""),
+        (fixture.signed("k", r#"{"acl": "public-read"}"#).field("acl", "public-read"), 400, "AccessControlListNotSupported", ""),
         (fixture.signed("", ""), 400, "InvalidArgument", "'key'"),
         (fixture.signed("k", "").field("KEY", "other"), 400, "InvalidRequest", "two fields"),
         (fixture.signed(&"k".repeat(1025), ""), 400, "KeyTooLongError", ""),

@@ -14,7 +14,8 @@ fn prefixes(answer: &Answer) -> Vec<String> {
 async fn buckets_are_made_and_removed() {
     let fixture = Fixture::start().await;
     let at = |method: &str, path: &str| S3Request::new(method, path);
-    assert_eq!(fixture.outcome(&at("PUT", "/bucket")).await, refused(409, "BucketAlreadyOwnedByYou"));
+    // As in AWS's oldest region, and there only.
+    assert_eq!(fixture.outcome(&at("PUT", "/bucket")).await, refused(200, ""));
     for name in ["/ab", "/Bucket", "/a_b", "/192.168.1.1", "/a..b"] {
         assert_eq!(fixture.outcome(&at("PUT", name)).await, refused(400, "InvalidBucketName"), "{name}");
         assert_eq!(fixture.outcome(&at("GET", name)).await, refused(400, "InvalidBucketName"), "{name}");

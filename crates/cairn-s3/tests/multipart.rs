@@ -97,7 +97,7 @@ async fn wrong_lists_change_nothing() {
         (&[(2, "x")], 400, "InvalidPart"),
         (&[(0, &small)], 400, "InvalidArgument"),
         (&[(10_001, &small)], 400, "InvalidArgument"),
-        (&[], 400, "MalformedXML"),
+        (&[], 400, "InvalidRequest"),
     ] {
         assert_eq!(fixture.outcome(&complete(&upload, parts)).await, refused(status, code), "{parts:?}");
     }
@@ -204,6 +204,73 @@ async fn a_promised_composite_checksum_counts_its_parts() {
     assert_eq!(fixture.send(&promise(shown.clone())).await.status, 200);
 }
 
+/// An upload that was begun without an algorithm makes an object with AWS's default, whatever its parts are sent with, and tells of no other.
+#[tokio::test]
+async fn an_upload_without_an_algorithm_has_the_default_one() {
+    let fixture = Fixture::start().await;
+    let upload = create(&fixture, object("POST", "k")).await;
+    let (first, second) = (vec![b'1'; 150], vec![b'2'; 50]);
+    let headers = [("x-amz-checksum-crc32", Checksum::Crc32), ("x-amz-checksum-sha256", Checksum::Sha256)];
+    let mut etags = Vec::new();
+    for ((number, body), (header, checksum)) in [("1", &first), ("2", &second)].into_iter().zip(headers) {
+        let request = |value: String| part(&upload, number).body(body.clone()).header(header, value);
+        assert_eq!(fixture.outcome(&request(checksum.value(b"other"))).await, refused(400, "BadDigest"));
+        let answer = fixture.send(&request(checksum.value(body))).await;
+        assert_eq!(answer.header(header), Some(checksum.value(body).as_str()), "{}", answer.text());
+        etags.push(answer.header("etag").unwrap().replace('"', ""));
+    }
+    let list = fixture.send(&object("GET", "k").query("uploadId", upload.clone())).await;
+    assert_eq!((list.elements("PartNumber").len(), list.element("ChecksumCRC32")), (2, None), "{}", list.text());
+    let named = |value: String| format!("<ChecksumCRC32>{value}</ChecksumCRC32>");
+    let own = complete_with(&upload, &[(1, &etags[0], named(Checksum::Crc32.value(&first))), (2, &etags[1], String::new())]);
+    assert_eq!(fixture.outcome(&own).await, refused(400, "InvalidPart"));
+    let request = complete(&upload, &[(1, &etags[0]), (2, &etags[1])]);
+    let kind = fixture.send(&request.clone().header("x-amz-checksum-type", "COMPOSITE")).await;
+    assert_eq!((kind.status, kind.text().contains("using the null checksum mode")), (400, true), "{}", kind.text());
+    let answer = fixture.send(&request).await;
+    let sum = Checksum::Crc64Nvme.value(&[first.clone(), second].concat());
+    assert_eq!(answer.element("ChecksumCRC64NVME"), Some(sum.clone()), "{}", answer.text());
+    assert_eq!(answer.element("ChecksumType").as_deref(), Some("FULL_OBJECT"));
+
+    // Of one of its parts, no checksum is told; of all of its bytes, the object's.
+    let asked = |request: S3Request| request.header("x-amz-checksum-mode", "ENABLED");
+    let one = fixture.send(&asked(object("GET", "k").query("partNumber", "1"))).await;
+    assert_eq!((one.status, one.header("x-amz-checksum-crc64nvme"), one.header("x-amz-checksum-type")), (206, None, None));
+    for (range, shown) in [("bytes=0-199", Some(sum.as_str())), ("bytes=-200", Some(sum.as_str())), ("bytes=0-198", None)] {
+        let answer = fixture.send(&asked(object("GET", "k").header("range", range))).await;
+        assert_eq!((answer.status, answer.header("x-amz-checksum-crc64nvme")), (206, shown), "{range}");
+    }
+    let none = fixture.send(&object("GET", "k").query("partNumber", "3")).await;
+    assert_eq!((none.status, none.element("ActualPartCount").as_deref()), (416, Some("2")), "{}", none.text());
+    let wanted = object("GET", "k").query("attributes", "").header("x-amz-object-attributes", "ObjectParts,Checksum");
+    let attributes = fixture.send(&wanted).await;
+    assert_eq!((attributes.element("PartsCount").as_deref(), attributes.element("PartNumber")), (Some("2"), None));
+}
+
+/// The parts of a composite checksum are told with the parts, and of `GetObjectAttributes` without their number.
+#[tokio::test]
+async fn a_composite_checksum_is_told_by_part() {
+    let fixture = Fixture::start().await;
+    let upload = create(&fixture, object("POST", "k").header("x-amz-checksum-algorithm", "CRC32C")).await;
+    let sum = Checksum::Crc32c.value(b"one");
+    let answer = fixture.send(&part(&upload, "1").body("one").header("x-amz-checksum-crc32c", sum.clone())).await;
+    let etag = answer.header("etag").unwrap().replace('"', "");
+    let other =
+        complete_with(&upload, &[(1, &etag, format!("<ChecksumSHA256>{}</ChecksumSHA256>", Checksum::Sha256.value(b"one")))]);
+    let refusal = fixture.send(&other).await;
+    assert_eq!(
+        refusal.element("Message").as_deref(),
+        Some("The sha256 you specified for part 1 did not match what we received.")
+    );
+    let request = complete_with(&upload, &[(1, &etag, format!("<ChecksumCRC32C>{sum}</ChecksumCRC32C>"))]);
+    let whole = fixture.send(&request).await.element("ChecksumCRC32C").unwrap();
+    let one = fixture.send(&object("GET", "k").query("partNumber", "1").header("x-amz-checksum-mode", "ENABLED")).await;
+    assert_eq!((one.header("x-amz-checksum-crc32c"), one.header("x-amz-checksum-type")), (Some(sum.as_str()), Some("COMPOSITE")));
+    let attributes =
+        fixture.send(&object("GET", "k").query("attributes", "").header("x-amz-object-attributes", "Checksum")).await;
+    assert_eq!(attributes.element("ChecksumCRC32C").as_deref(), whole.strip_suffix("-1"));
+}
+
 #[tokio::test]
 async fn parts_are_copied() {
     let fixture = Fixture::start().await;
@@ -215,12 +282,14 @@ async fn parts_are_copied() {
     let second = fixture.send(&copy("2").header("x-amz-copy-source-range", "bytes=10-19")).await;
     assert_eq!((first.status, second.status), (200, 200), "{}", second.text());
     let etag = |answer: &cairn_testkit::s3_client::Answer| answer.element("ETag").unwrap().replace("&quot;", "");
-    for bad in ["bytes=10-", "bytes=-5", "bytes=0-256", "0-1", "bytes=5-4"] {
-        assert_eq!(
-            fixture.outcome(&copy("3").header("x-amz-copy-source-range", bad)).await,
-            refused(400, "InvalidArgument"),
-            "{bad}"
-        );
+    for (bad, code) in [
+        ("bytes=10-", "InvalidArgument"),
+        ("bytes=-5", "InvalidArgument"),
+        ("bytes=0-256", "InvalidRequest"),
+        ("0-1", "InvalidArgument"),
+        ("bytes=5-4", "InvalidArgument"),
+    ] {
+        assert_eq!(fixture.outcome(&copy("3").header("x-amz-copy-source-range", bad)).await, refused(400, code), "{bad}");
     }
     let answer = fixture.send(&complete(&upload, &[(1, &etag(&first)), (2, &etag(&second))])).await;
     assert_eq!(answer.status, 200, "{}", answer.text());

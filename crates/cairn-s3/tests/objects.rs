@@ -125,7 +125,26 @@ async fn conditions_decide() {
         fixture.outcome(&put("if-match", "\"00000000000000000000000000000000\"")).await,
         refused(412, "PreconditionFailed")
     );
-    assert_eq!(fixture.outcome(&put("if-none-match", &etag)).await, refused(501, "NotImplemented"));
+    for (name, value, condition) in
+        [("if-none-match", "*", "If-None-Match"), ("if-match", "\"00000000000000000000000000000000\"", "If-Match")]
+    {
+        assert_eq!(fixture.send(&put(name, value)).await.element("Condition").as_deref(), Some(condition));
+    }
+    // What AWS does not do, and how it says so.
+    for (request, header, more) in [
+        (put("if-none-match", &etag), "If-None-Match", "We don't accept the provided value of If-None-Match header for this API"),
+        (put("if-match", "*"), "If-Match", "We don't accept the provided value of If-Match header for this API"),
+        (
+            put("if-match", &etag).header("if-none-match", "*"),
+            "If-Match,If-None-Match",
+            "Multiple conditional request headers present in the request",
+        ),
+    ] {
+        let answer = fixture.send(&request).await;
+        assert_eq!((answer.status, answer.code()), refused(501, "NotImplemented"), "{header}");
+        let fields = (answer.element("Header"), answer.element("additionalMessage").map(|text| text.replace("&apos;", "'")));
+        assert_eq!(fields, (Some(header.to_owned()), Some(more.to_owned())));
+    }
     assert_eq!(fixture.outcome(&object("PUT", "new").header("if-match", &etag)).await, refused(404, "NoSuchKey"));
     assert_eq!(fixture.get("k").await.text(), "one");
     assert_eq!(fixture.send(&put("if-match", &etag)).await.status, 200);
@@ -255,8 +274,6 @@ async fn what_is_not_implemented_says_so_and_changes_nothing() {
         ("x-amz-server-side-encryption-customer-algorithm", "AES256"),
         ("x-amz-object-lock-mode", "GOVERNANCE"),
         ("x-amz-object-lock-legal-hold", "ON"),
-        ("x-amz-acl", "public-read"),
-        ("x-amz-grant-read", "id=1"),
         ("x-amz-storage-class", "GLACIER"),
         ("x-amz-write-offset-bytes", "3"),
     ] {
@@ -266,14 +283,12 @@ async fn what_is_not_implemented_says_so_and_changes_nothing() {
         let presigned = fixture.client.presigned_request(&object("PUT", "k").query(name, value), 60);
         assert_eq!(fixture.client.send_raw(&presigned, false).await.unwrap().status, 501, "{name} in the query");
     }
-    for (method, subresource) in
-        [("PUT", "acl"), ("POST", "tagging"), ("PUT", "retention"), ("POST", "restore"), ("GET", "torrent")]
-    {
+    for (method, subresource) in [("POST", "tagging"), ("PUT", "retention"), ("POST", "restore"), ("GET", "torrent")] {
         let answer = fixture.send(&object(method, "k").query(subresource, "").body("new")).await;
         assert_eq!((answer.status, answer.code()), refused(501, "NotImplemented"), "{method} ?{subresource}");
     }
     for (method, subresource) in
-        [("PUT", "policy"), ("PUT", "lifecycle"), ("PUT", "acl"), ("POST", "cors"), ("PUT", "encryption"), ("PUT", "inventory")]
+        [("PUT", "policy"), ("PUT", "lifecycle"), ("POST", "cors"), ("PUT", "encryption"), ("PUT", "inventory")]
     {
         let answer = fixture.send(&bucket(method).query(subresource, "").body("x")).await;
         assert_eq!((answer.status, answer.code()), refused(501, "NotImplemented"), "{method} ?{subresource}");
@@ -347,7 +362,11 @@ async fn copies_refer_to_their_source() {
         fixture.outcome(&copy("d", &source).header("x-amz-copy-source-if-match", "\"x\"")).await,
         refused(412, "PreconditionFailed")
     );
+    let unmet = fixture.send(&copy("d", &source).header("x-amz-copy-source-if-match", "\"x\"")).await;
+    assert_eq!(unmet.element("Condition").as_deref(), Some("x-amz-copy-source-If-Match"));
     assert_eq!(fixture.outcome(&copy("c", &source).header("if-none-match", "*")).await, refused(412, "PreconditionFailed"));
+    // A class that is named is change enough for a copy onto itself.
+    assert_eq!(fixture.send(&copy("a b/ü", &source).header("x-amz-storage-class", "STANDARD")).await.status, 200);
     // Another checksum than the source's is computed from its bytes.
     let answer = fixture.send(&copy("e", &source).header("x-amz-checksum-algorithm", "SHA256")).await;
     let sum = Checksum::Sha256.value(b"text");

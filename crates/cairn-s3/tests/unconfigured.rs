@@ -31,7 +31,7 @@ async fn questions_get_true_answers() {
         ("ownershipControls", 200, ""),
         ("policy", 404, "NoSuchBucketPolicy"),
         ("policyStatus", 404, "NoSuchBucketPolicy"),
-        ("publicAccessBlock", 404, "NoSuchPublicAccessBlockConfiguration"),
+        ("publicAccessBlock", 200, ""),
         ("replication", 404, "ReplicationConfigurationNotFoundError"),
         ("requestPayment", 200, ""),
         ("tagging", 404, "NoSuchTagSet"),
@@ -65,7 +65,28 @@ async fn only_what_holds_already_may_be_set() {
     let acl = |value: &str| of(bucket("PUT"), "acl").header("x-amz-acl", value);
     let ownership = |document: String| of(bucket("PUT"), "ownershipControls").body(document);
     let payment = |document: String| of(bucket("PUT"), "requestPayment").body(document);
-    for request in [acl("private"), ownership(owner("BucketOwnerEnforced")), payment(payer("BucketOwner"))] {
+    let blocks = |last: bool| {
+        let names = ["BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"];
+        let values: String = names.map(|name| format!("<{name}>{}</{name}>", last || name != names[3])).concat();
+        let document = format!("<PublicAccessBlockConfiguration>{values}</PublicAccessBlockConfiguration>");
+        of(bucket("PUT"), "publicAccessBlock").body(document)
+    };
+    let policy = |id: &str, permission: &str| {
+        format!(
+            "<AccessControlPolicy><Owner><ID>{id}</ID></Owner><AccessControlList><Grant><Grantee><ID>{id}</ID></Grantee>\
+             <Permission>{permission}</Permission></Grant></AccessControlList></AccessControlPolicy>"
+        )
+    };
+    let own_id = fixture.bucket("bucket").await.owner.to_string();
+    let grant = |id: &str, permission: &str| of(bucket("PUT"), "acl").body(policy(id, permission));
+    for request in [
+        acl("private"),
+        acl("bucket-owner-full-control"),
+        grant(&own_id, "FULL_CONTROL"),
+        ownership(owner("BucketOwnerEnforced")),
+        payment(payer("BucketOwner")),
+        blocks(true),
+    ] {
         assert_eq!(fixture.send(&request).await.status, 200, "{:?}", request.query);
         // Who may not configure the bucket is not told that it is so.
         let own = fixture.bucket("bucket").await.id;
@@ -74,19 +95,43 @@ async fn only_what_holds_already_may_be_set() {
         assert_eq!((answer.status, answer.code()), refused(403, "AccessDenied"), "{:?}", request.query);
     }
     for (request, status, code) in [
-        (acl("public-read"), 501, "NotImplemented"),
-        (acl("private").body("<AccessControlPolicy/>"), 501, "NotImplemented"),
-        (of(bucket("PUT"), "acl").body("<AccessControlPolicy/>"), 501, "NotImplemented"),
-        (of(bucket("PUT"), "acl"), 501, "NotImplemented"),
-        (acl("private").header("x-amz-grant-read", "id=1"), 501, "NotImplemented"),
+        (acl("public-read"), 400, "AccessControlListNotSupported"),
+        (acl("none"), 400, "InvalidArgument"),
+        (acl("private").body("<AccessControlPolicy/>"), 400, "UnexpectedContent"),
+        (of(bucket("PUT"), "acl").body("<AccessControlPolicy/>"), 400, "MalformedACLError"),
+        (of(bucket("PUT"), "acl"), 400, "MissingSecurityHeader"),
+        (acl("private").header("x-amz-grant-read", "id=1"), 400, "InvalidRequest"),
+        (of(bucket("PUT"), "acl").header("x-amz-grant-read", "id=1"), 400, "AccessControlListNotSupported"),
+        (grant(&own_id, "READ"), 400, "AccessControlListNotSupported"),
+        (grant(&"0".repeat(64), "FULL_CONTROL"), 400, "AccessControlListNotSupported"),
+        (S3Request::new("PUT", "/open").header("x-amz-acl", "public-read"), 400, "InvalidBucketAclWithObjectOwnership"),
+        (object("PUT", "k").header("x-amz-acl", "public-read"), 400, "AccessControlListNotSupported"),
+        (object("PUT", "k").header("x-amz-storage-class", "GLACIER"), 501, "NotImplemented"),
+        (object("PUT", "k").header("x-amz-storage-class", "COLD"), 400, "InvalidStorageClass"),
+        (S3Request::new("PUT", "/open").header("x-amz-object-ownership", "ObjectWriter"), 501, "NotImplemented"),
+        (S3Request::new("PUT", "/open").header("x-amz-object-ownership", "Anybody"), 400, "InvalidArgument"),
+        (blocks(false), 501, "NotImplemented"),
+        (payment(payer("Nobody")), 400, "MalformedXML"),
         (ownership(owner("ObjectWriter")), 501, "NotImplemented"),
-        (ownership("<OwnershipControls/>".to_owned()), 501, "NotImplemented"),
+        (ownership("<OwnershipControls/>".to_owned()), 400, "MalformedXML"),
         (ownership("x".to_owned()), 400, "MalformedXML"),
         (payment(payer("Requester")), 501, "NotImplemented"),
         (of(bucket("PUT"), "encryption").body("x"), 501, "NotImplemented"),
-        (of(bucket("PUT"), "publicAccessBlock").body("x"), 501, "NotImplemented"),
+        (of(bucket("PUT"), "publicAccessBlock").body("x"), 400, "MalformedXML"),
         (of(bucket("PUT"), "notification").body("x"), 501, "NotImplemented"),
     ] {
         assert_eq!(fixture.outcome(&request).await, refused(status, code), "{:?} {:?}", request.query, request.headers);
     }
+}
+
+#[tokio::test]
+async fn an_objects_access_list_is_its_owners() {
+    let fixture = Fixture::start().await;
+    for acl in ["private", "bucket-owner-full-control"] {
+        assert_eq!(fixture.send(&object("PUT", "k").header("x-amz-acl", acl).body("x")).await.status, 200, "{acl}");
+        assert_eq!(fixture.send(&of(object("PUT", "k"), "acl").header("x-amz-acl", acl)).await.status, 200, "{acl}");
+    }
+    let none = of(object("PUT", "none"), "acl").header("x-amz-acl", "private");
+    assert_eq!(fixture.outcome(&none).await, refused(404, "NoSuchKey"));
+    assert_eq!(fixture.send(&of(bucket("DELETE"), "ownershipControls")).await.status, 204);
 }

@@ -31,7 +31,9 @@ impl SlashForm {
 /// Refuses a request with headers that a signature must cover and this one does not: `host` and every `x-amz-*`.
 pub fn require_signed(headers: &HeaderMap, signed_headers: &str) -> S3Result<()> {
     let is_signed = |name: &str| signed_headers.split(';').any(|signed| signed == name);
-    let must_be = |name: &HeaderName| name.as_str().starts_with("x-amz-") || name == http::header::HOST;
+    // The digest of the payload is part of what is signed anyway, whether its header is or not.
+    let must_be =
+        |name: &HeaderName| (name.as_str().starts_with("x-amz-") && name != "x-amz-content-sha256") || name == http::header::HOST;
     let mut missing: Vec<&str> =
         headers.keys().filter(|name| must_be(name) && !is_signed(name.as_str())).map(HeaderName::as_str).collect();
     if !headers.contains_key(http::header::HOST) && !is_signed("host") {

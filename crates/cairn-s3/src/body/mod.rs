@@ -25,7 +25,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::auth::{ChunkSigner, PayloadMode};
 use crate::checksum::headers::{self, Promised};
-use crate::checksum::{Computed, HasherSet};
+use crate::checksum::{Computed, Hasher, HasherSet};
 use crate::error::{S3Error, code};
 use crate::form::multipart::FormError;
 use crate::http::patience::Patience;
@@ -238,6 +238,8 @@ pub struct VerifiedBody<'a> {
     chunk_signer: Option<ChunkSigner>,
     chunk_sha256: Sha256,
     hashers: Option<HasherSet>,
+    /// Computes the checksum that is kept in place of the promised one.
+    kept: Option<Hasher>,
     promised: Promised,
     payload_sha256: Option<[u8; 32]>,
     length: u64,
@@ -250,6 +252,19 @@ pub struct VerifiedBody<'a> {
 }
 
 impl<'a> VerifiedBody<'a> {
+    /// Has a checksum of this algorithm kept, whatever the request promises: the promise is held, and not kept.
+    #[must_use]
+    pub fn keeping(mut self, algorithm: ChecksumAlgorithm) -> Self {
+        self.kept = self.promised.algorithm().filter(|promised| *promised != algorithm).map(|_| Hasher::new(algorithm));
+        self
+    }
+
+    /// The checksum that the request promised, in its headers or its trailer (there once the body is read).
+    #[must_use]
+    pub fn promised_checksum(&self) -> Option<Checksum> {
+        self.promised.checksum
+    }
+
     /// Reads from `inbound`.
     #[must_use]
     pub fn new(inbound: &'a mut Inbound, expectations: Expectations) -> Self {
@@ -274,6 +289,7 @@ impl<'a> VerifiedBody<'a> {
             chunk_signer,
             chunk_sha256: Sha256::new(),
             hashers: Some(hashers),
+            kept: None,
             promised,
             payload_sha256,
             length,
@@ -350,6 +366,9 @@ impl<'a> VerifiedBody<'a> {
         self.received += bytes.len() as u64;
         if let Some(hashers) = &mut self.hashers {
             hashers.update(&bytes);
+            if let Some(kept) = &mut self.kept {
+                kept.update(&bytes);
+            }
         }
         bytes
     }
@@ -466,7 +485,8 @@ impl<'a> VerifiedBody<'a> {
             && expected != actual
         {
             let error = S3Error::new(&code::BAD_DIGEST)
-                .field("ExpectedDigest", base64::encode(&expected))
+                // In hexadecimal, and only this one (AWS).
+                .field("ExpectedDigest", hexadecimal::to_string(&expected))
                 .field("CalculatedDigest", base64::encode(&actual));
             return self.fail(error);
         }
@@ -475,7 +495,11 @@ impl<'a> VerifiedBody<'a> {
         {
             return self.fail(checksum_mismatch(&expected));
         }
-        Ok(Digests { etag: ETag::of_bytes(computed.md5.unwrap_or_default()), checksum: computed.checksum })
+        let checksum = match self.kept.take() {
+            Some(kept) => kept.finish(),
+            None => computed.checksum,
+        };
+        Ok(Digests { etag: ETag::of_bytes(computed.md5.unwrap_or_default()), checksum })
     }
 }
 

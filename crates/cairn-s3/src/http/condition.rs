@@ -39,12 +39,12 @@ pub const READ_CONDITIONS: ConditionHeaders = ConditionHeaders {
     if_unmodified_since: "If-Unmodified-Since",
 };
 
-/// Of the source of a copy.
+/// Of the source of a copy; as AWS writes them in its errors.
 pub const COPY_SOURCE_CONDITIONS: ConditionHeaders = ConditionHeaders {
-    if_match: "x-amz-copy-source-if-match",
-    if_none_match: "x-amz-copy-source-if-none-match",
-    if_modified_since: "x-amz-copy-source-if-modified-since",
-    if_unmodified_since: "x-amz-copy-source-if-unmodified-since",
+    if_match: "x-amz-copy-source-If-Match",
+    if_none_match: "x-amz-copy-source-If-None-Match",
+    if_modified_since: "x-amz-copy-source-If-Modified-Since",
+    if_unmodified_since: "x-amz-copy-source-If-Unmodified-Since",
 };
 
 /// Evaluates the conditions of a read (RFC 9110, section 13.2.2): `If-Match` overrides `If-Unmodified-Since`, `If-None-Match` overrides
@@ -107,7 +107,7 @@ pub fn parse_etag(text: &str) -> Option<ETag> {
 }
 
 /// The condition of a write (AWS, "Add preconditions to S3 operations with conditional requests"). AWS knows `If-None-Match: *` and
-/// `If-Match` with a tag; other combinations are refused, not ignored.
+/// `If-Match` with a tag; other values and combinations are refused, not ignored.
 pub fn write_condition(headers: &HeaderMap) -> S3Result<WriteCondition> {
     for unsupported in [IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE] {
         if headers.contains_key(&unsupported) {
@@ -122,14 +122,31 @@ pub fn write_condition(headers: &HeaderMap) -> S3Result<WriteCondition> {
     match (single(&IF_MATCH)?, single(&IF_NONE_MATCH)?) {
         (None, None) => Ok(WriteCondition::None),
         (None, Some(value)) if value.as_bytes().trim_ascii() == b"*" => Ok(WriteCondition::Absent),
-        (_, Some(_)) => Err(S3Error::header_not_implemented("If-None-Match")),
+        (None, Some(_)) => Err(value_not_implemented("If-None-Match")),
+        (Some(_), Some(_)) => Err(S3Error::new(&code::NOT_IMPLEMENTED)
+            .field("Header", "If-Match,If-None-Match")
+            .field("additionalMessage", "Multiple conditional request headers present in the request")),
         (Some(value), None) => match value.to_str().map(str::trim) {
-            Ok("*") => Ok(WriteCondition::Present),
+            Ok("*") => Err(value_not_implemented("If-Match")),
             // A text that is no tag of ours matches nothing.
             Ok(text) => Ok(WriteCondition::Matches(text.split(',').filter_map(parse_etag).collect())),
             Err(_) => Ok(WriteCondition::Matches(Vec::new())),
         },
     }
+}
+
+/// The condition of a delete: that of a write, or that there is a version at all (`If-Match: *`; AWS, "How to perform conditional deletes").
+pub fn delete_condition(headers: &HeaderMap) -> S3Result<WriteCondition> {
+    let mut values = headers.get_all(IF_MATCH).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) if value.as_bytes().trim_ascii() == b"*" => Ok(WriteCondition::Present),
+        _ => write_condition(headers),
+    }
+}
+
+fn value_not_implemented(header: &str) -> S3Error {
+    let message = format!("We don't accept the provided value of {header} header for this API");
+    S3Error::new(&code::NOT_IMPLEMENTED).field("Header", header).field("additionalMessage", message)
 }
 
 /// The error of a condition that does not hold.
@@ -204,11 +221,12 @@ mod tests {
         let write = |pairs: &[(&'static str, String)]| write_condition(&headers(pairs));
         assert_eq!(write(&[]).unwrap(), WriteCondition::None);
         assert_eq!(write(&[("if-none-match", "*".into())]).unwrap(), WriteCondition::Absent);
-        assert_eq!(write(&[("if-match", "*".into())]).unwrap(), WriteCondition::Present);
+        assert_eq!(delete_condition(&headers(&[("if-match", "*".into())])).unwrap(), WriteCondition::Present);
         assert_eq!(write(&[("if-match", format!("\"{TAG}\""))]).unwrap(), WriteCondition::Matches(vec![TAG]));
         assert_eq!(write(&[("if-match", "\"x\"".into())]).unwrap(), WriteCondition::Matches(Vec::new()));
         for refused in [
             &[("if-none-match", format!("\"{TAG}\""))][..],
+            &[("if-match", "*".into())],
             &[("if-none-match", "*".into()), ("if-match", "*".into())],
             &[("if-match", "*".into()), ("if-match", "*".into())],
             &[("if-modified-since", at(NOON))],

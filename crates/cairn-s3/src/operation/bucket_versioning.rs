@@ -4,7 +4,7 @@ use cairn_store::api::{Bucket, Versioning};
 use http::StatusCode;
 
 use super::Call;
-use crate::error::{S3Error, S3Result};
+use crate::error::{S3Error, S3Result, code};
 use crate::http::response::{self, S3Response};
 use crate::xml::reader;
 use crate::xml::writer::XmlWriter;
@@ -37,6 +37,7 @@ pub fn parse_versioning(document: &[u8]) -> S3Result<Versioning> {
     match root.child_text("Status") {
         Some("Enabled") => Ok(Versioning::Enabled),
         Some("Suspended") => Ok(Versioning::Suspended),
-        _ => Err(reader::malformed()),
+        None => Err(S3Error::new(&code::ILLEGAL_VERSIONING_CONFIGURATION)),
+        Some(_) => Err(reader::malformed()),
     }
 }

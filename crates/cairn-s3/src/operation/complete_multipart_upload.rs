@@ -8,8 +8,8 @@ use cairn_store::api::{Bucket, CompleteUpload, Digests, Part, StoreError, Upload
 use cairn_types::{Checksum, ChecksumAlgorithm, ChecksumType, ETag};
 use http::HeaderMap;
 
+use super::put_object::DEFAULT_CHECKSUM;
 use super::{Call, object_headers, too_large};
-use crate::body::checksum_mismatch;
 use crate::checksum::{headers, multipart, to_text};
 use crate::error::{S3Error, S3Result, code};
 use crate::http::condition::{parse_etag, write_condition};
@@ -46,8 +46,9 @@ pub(super) async fn run(call: &mut Call<'_>, bucket: &Bucket) -> S3Result<S3Resp
             UploadState::Open(upload, parts) => (upload, parts),
             UploadState::Completed(written) => return Ok(answer(call, bucket, &written)),
         };
+        check_kind(call.headers, &upload)?;
         check_named(&named, &upload)?;
-        let parts = select(call, &named, &stored)?;
+        let parts = select(call, &upload, &named, &stored)?;
         let digests = digests(call.headers, &upload, &parts)?;
         let request = CompleteUpload {
             upload: upload_name.clone(),
@@ -107,7 +108,10 @@ pub fn parse_part_list(document: &[u8]) -> S3Result<Vec<NamedPart>> {
         }
         parts.push(NamedPart { part_number, etag, checksums });
     }
-    if parts.is_empty() || parts.len() > PARTS_MAX {
+    if parts.is_empty() {
+        return Err(S3Error::invalid_request("You must specify at least one part"));
+    }
+    if parts.len() > PARTS_MAX {
         return Err(reader::malformed());
     }
     Ok(parts)
@@ -117,12 +121,30 @@ fn invalid_checksum(part_number: u32) -> S3Error {
     S3Error::invalid_argument("PartNumber", part_number.to_string(), "Invalid Base64 or multiple checksums present in request")
 }
 
+/// Holds the kind of checksum that the request names against the upload's. One that was begun without has none.
+fn check_kind(headers: &HeaderMap, upload: &Upload) -> S3Result<()> {
+    let Some(value) = headers.get("x-amz-checksum-type") else { return Ok(()) };
+    let claimed = headers::parse_kind(value.as_bytes()).ok_or_else(|| headers::invalid_value("x-amz-checksum-type"))?;
+    let own = upload.checksum.map(|(_, kind)| kind);
+    if own == Some(claimed) {
+        return Ok(());
+    }
+    Err(S3Error::invalid_request(format!(
+        "The upload was created using the {} checksum mode. The complete request must use the same checksum mode.",
+        own.map_or("null", ChecksumType::name)
+    )))
+}
+
 /// Holds the checksums in the list against what the upload was created with (AWS: a composite checksum needs those of all parts).
 fn check_named(named: &[NamedPart], upload: &Upload) -> S3Result<()> {
     let Some((algorithm, kind)) = upload.checksum else { return Ok(()) };
     for part in named {
         match part.checksums.first() {
-            Some(claimed) if claimed.algorithm() != algorithm => return Err(checksum_mismatch(claimed)),
+            Some(claimed) if claimed.algorithm() != algorithm => {
+                let name = claimed.algorithm().name().to_ascii_lowercase();
+                let message = format!("The {name} you specified for part {} did not match what we received.", part.part_number);
+                return Err(S3Error::with_message(&code::BAD_DIGEST, message));
+            }
             None if kind == ChecksumType::Composite => {
                 return Err(S3Error::invalid_request(format!(
                     "The upload was created using a {} checksum. The complete request must include the checksum for each part. It was \
@@ -138,7 +160,7 @@ fn check_named(named: &[NamedPart], upload: &Upload) -> S3Result<()> {
 }
 
 /// The stored parts that were named, if they are what the client says and large enough.
-fn select<'p>(call: &Call<'_>, named: &[NamedPart], stored: &'p [Part]) -> S3Result<Vec<&'p Part>> {
+fn select<'p>(call: &Call<'_>, upload: &Upload, named: &[NamedPart], stored: &'p [Part]) -> S3Result<Vec<&'p Part>> {
     let mut parts = Vec::with_capacity(named.len());
     for name in named {
         let invalid = || {
@@ -152,9 +174,12 @@ fn select<'p>(call: &Call<'_>, named: &[NamedPart], stored: &'p [Part]) -> S3Res
         if parse_etag(&name.etag) != Some(part.etag) {
             return Err(invalid());
         }
-        let differs =
-            |own: &Checksum| name.checksums.iter().any(|claimed| claimed.algorithm() == own.algorithm() && claimed != own);
-        if part.checksum.as_ref().is_some_and(differs) {
+        // Parts of an upload without an algorithm have no checksum but the default one: another is that of no part (AWS).
+        let is_own = |claimed: &Checksum| match part.checksum {
+            Some(own) if upload.checksum.is_none() || claimed.algorithm() == own.algorithm() => *claimed == own,
+            _ => true,
+        };
+        if !name.checksums.iter().all(is_own) {
             return Err(invalid());
         }
         parts.push(part);
@@ -188,37 +213,31 @@ fn select<'p>(call: &Call<'_>, named: &[NamedPart], stored: &'p [Part]) -> S3Res
 
 fn digests(headers: &HeaderMap, upload: &Upload, parts: &[&Part]) -> S3Result<Digests> {
     let etags: Vec<ETag> = parts.iter().map(|part| part.etag).collect();
-    // Without a choice at the beginning, what the parts have in common.
-    let kind = upload.checksum.or_else(|| {
-        let algorithm = parts.first()?.checksum?.algorithm();
-        Some((algorithm, multipart::default_kind(algorithm)))
-    });
-    if let Some(value) = headers.get("x-amz-checksum-type") {
-        let claimed = headers::parse_kind(value.as_bytes()).ok_or_else(|| headers::invalid_value("x-amz-checksum-type"))?;
-        if let Some((_, own)) = upload.checksum
-            && own != claimed
-        {
-            return Err(S3Error::invalid_request(format!(
-                "The upload was created using the {} checksum mode. The complete request must use the same checksum mode.",
-                own.name()
-            )));
-        }
-    }
+    // Without a choice at the beginning, AWS's default: every part has it.
+    let kind = upload.checksum.or(Some((DEFAULT_CHECKSUM, ChecksumType::FullObject)));
     let known: Vec<_> = parts.iter().map(|part| (part.checksum, part.length)).collect();
     let checksum = kind.and_then(|(algorithm, kind)| multipart::combine_checksums(algorithm, kind, &known));
     if let Some((algorithm, value)) = headers::claimed(headers)? {
         let invalid = || headers::invalid_value(headers::header_name(algorithm));
         let (claimed, count) = parse_object_checksum(algorithm, value).ok_or_else(invalid)?;
+        if let Some((own, _)) = upload.checksum.filter(|(own, _)| *own != algorithm) {
+            return Err(differs_from_computed(own));
+        }
         // One that is not kept is computed from the parts where it can be; else there is nothing to hold the promise against (AWS ignores it).
         let own = checksum
             .filter(|own| own.algorithm() == algorithm)
             .or_else(|| multipart::combine_checksums(algorithm, ChecksumType::FullObject, &known));
         let differs = |own: Checksum| own.value() != claimed || count.is_some_and(|count| count != own.part_count());
         if own.is_some_and(differs) {
-            return Err(Checksum::full_object(algorithm, &claimed).map_or_else(invalid, |claimed| checksum_mismatch(&claimed)));
+            return Err(differs_from_computed(algorithm));
         }
     }
     Ok(Digests { etag: multipart::combine_etags(&etags), checksum })
+}
+
+fn differs_from_computed(algorithm: ChecksumAlgorithm) -> S3Error {
+    let name = algorithm.name().to_ascii_lowercase();
+    S3Error::with_message(&code::BAD_DIGEST, format!("The {name} you specified did not match the calculated checksum."))
 }
 
 /// An object's checksum as clients write it: a composite one with or without its number of parts.
@@ -271,7 +290,7 @@ mod tests {
         assert_eq!(parts.iter().map(|part| part.part_number).collect::<Vec<_>>(), [1, 3, 7]);
         assert_eq!(parts[2].checksums.len(), 1);
         let code = |parts: &str| list(parts).unwrap_err().code().name;
-        assert_eq!(code(""), "MalformedXML");
+        assert_eq!(code(""), "InvalidRequest");
         assert_eq!(code("<Part><PartNumber>1</PartNumber></Part>"), "MalformedXML");
         assert_eq!(code(&part("x")), "MalformedXML");
         assert_eq!(code(&part("0")), "InvalidArgument");

@@ -32,7 +32,9 @@ pub(super) async fn run(call: &Call<'_>, bucket: &Bucket) -> S3Result<S3Response
     let source = Source::find(call).await?;
     let key = call.key()?;
     let is_same = source.bucket.id == bucket.id && source.name.key == *key && source.version_id.is_none();
-    if is_same && !replaces && new_metadata.website_redirect_location.is_none() {
+    // That a class is named is change enough, also where it is the one that the object has (AWS).
+    let names_class = call.headers.contains_key("x-amz-storage-class");
+    if is_same && !replaces && !names_class && new_metadata.website_redirect_location.is_none() {
         return Err(S3Error::invalid_request(
             "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage \
              class, website redirect location or encryption attributes.",
@@ -83,7 +85,7 @@ async fn checksum(
 fn answer(head: &ObjectHead, written: &Written) -> S3Response {
     let mut writer = XmlWriter::new(320);
     writer.open_root("CopyObjectResult");
-    writer.bytes("LastModified", &date::iso8601(written.last_modified_ms));
+    writer.bytes("LastModified", &date::shown(written.last_modified_ms));
     writer.etag("ETag", written.etag);
     if let Some(checksum) = &written.checksum {
         writer.text(headers::element_name(checksum.algorithm()), &to_text(checksum));

@@ -11,6 +11,9 @@ use crate::error::{S3Error, S3Result, code};
 use crate::http::response::{self, S3Response};
 use crate::xml::reader;
 
+/// Where `CreateBucket` behaves as it did before there were others.
+const OLDEST_REGION: &str = "us-east-1";
+
 pub(super) async fn run(call: &mut Call<'_>) -> S3Result<S3Response> {
     call.require(Action::CreateBucket, None, None)?;
     let Some(owner) = call.access_key().map(|key| key.account) else { return Err(S3Error::new(&code::ACCESS_DENIED)) };
@@ -21,11 +24,20 @@ pub(super) async fn run(call: &mut Call<'_>) -> S3Result<S3Response> {
         && location != call.shared.config.region
         && !(location == "EU" && call.shared.config.region == "eu-west-1")
     {
+        // The oldest region knows every place; the others know themselves (AWS, "CreateBucket").
+        if call.shared.config.region != OLDEST_REGION {
+            let message = format!(
+                "The {location} location constraint is incompatible for the region specific endpoint this request was sent to."
+            );
+            return Err(S3Error::with_message(&code::ILLEGAL_LOCATION_CONSTRAINT, message));
+        }
         return Err(S3Error::new(&code::INVALID_LOCATION_CONSTRAINT).field("LocationConstraint", location));
     }
     let request = CreateBucket { tenant: call.tenant(), name, owner };
     match call.store().create_bucket(request).await {
         Ok(_) => {}
+        // "If you re-create an existing bucket that you already own in us-east-1, Amazon S3 returns 200 OK" (AWS, "CreateBucket", errors).
+        Err(StoreError::BucketExists { owner: other }) if other == owner && call.shared.config.region == OLDEST_REGION => {}
         Err(StoreError::BucketExists { owner: other }) => {
             let code = if other == owner { &code::BUCKET_ALREADY_OWNED_BY_YOU } else { &code::BUCKET_ALREADY_EXISTS };
             return Err(S3Error::new(code).field("BucketName", call.bucket_name));

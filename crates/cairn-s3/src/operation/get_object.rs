@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use cairn_store::api::{Bucket, GetObject, ObjectContent, ObjectHead, StoreError};
+use cairn_types::VersionId;
 use http::header::{
     CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_RANGE, CONTENT_TYPE, EXPIRES, HeaderName,
     RANGE,
@@ -55,12 +56,13 @@ pub(super) async fn run(call: &Call<'_>, bucket: &Bucket, wants: Wants) -> S3Res
         Wants::Bytes => call.store().get_object(request).await.map(|open| (open.head, Some(open.content))),
         Wants::Head => call.store().head_object(request).await.map(|head| (head, None)),
     };
+    let found = match found {
+        Err(StoreError::NoSuchPart) => return Err(no_such_part(call, bucket, version_id, part_number.unwrap_or_default()).await),
+        other => other,
+    };
     let (head, content) = found.map_err(|error| match error {
         StoreError::IsDeleteMarker { version_id: marker, last_modified_ms } => {
             call.explain(delete_marker_error(marker, last_modified_ms, version_id.is_some()))
-        }
-        StoreError::NoSuchPart => {
-            S3Error::new(&code::INVALID_PART_NUMBER).field("PartNumberRequested", part_number.unwrap_or_default().to_string())
         }
         other => other.into(),
     })?;
@@ -79,7 +81,7 @@ pub(super) async fn run(call: &Call<'_>, bucket: &Bucket, wants: Wants) -> S3Res
     let mut response = response::empty(if range.is_some() { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK });
     let headers = response.headers_mut();
     object_headers::set_object(headers, &head);
-    set_checksum(call, headers, &head, range.is_some());
+    set_checksum(call, headers, &head, range.as_ref().is_some_and(|range| *range != (0..head.length)));
     if let Some(part) = &head.part
         && head.etag.part_count > 0
     {
@@ -126,16 +128,30 @@ fn requested_range(call: &Call<'_>, head: &ObjectHead) -> S3Result<Option<Range<
     Ok((!range.is_empty()).then_some(range))
 }
 
+/// The error for a part that the object does not have, which says how many it has.
+async fn no_such_part(call: &Call<'_>, bucket: &Bucket, version_id: Option<VersionId>, part_number: u32) -> S3Error {
+    let error = S3Error::new(&code::INVALID_PART_NUMBER).field("PartNumberRequested", part_number.to_string());
+    let Ok(key) = call.key().cloned() else { return error };
+    let request = GetObject { bucket: bucket.id, key, version_id, part_number: None };
+    match call.store().head_object(request).await {
+        Ok(head) => error.field("ActualPartCount", head.etag.part_count.max(1).to_string()),
+        Err(_) => error,
+    }
+}
+
 /// Where the client asked for checksums and all of the object is answered: the object's.
 fn set_checksum(call: &Call<'_>, headers: &mut HeaderMap, head: &ObjectHead, is_partial: bool) {
     if !call.header("x-amz-checksum-mode").is_some_and(|mode| mode.eq_ignore_ascii_case(b"ENABLED")) {
         return;
     }
     match &head.part {
-        // The part's own: a client that checks what it reads must not take the object's for that of a part.
-        Some(part) if part.part_count > 1 => object_headers::set_checksum(headers, part.checksum.as_ref()),
+        // The part's own, where the parts' make the object's: a client that checks what it reads must not take the object's for that of
+        // a part. Of what the parts of other objects have, AWS tells nothing.
+        Some(part) if head.checksum.is_some_and(|whole| whole.part_count() > 0) => {
+            object_headers::set_checksum_of_part(headers, part.checksum.as_ref());
+        }
         // Nor for that of a range.
-        None if is_partial => {}
+        _ if is_partial => {}
         _ => object_headers::set_checksum(headers, head.checksum.as_ref()),
     }
 }

@@ -8,6 +8,7 @@ use super::{Call, delete_marker_error, object_headers};
 use crate::checksum::{headers as checksum_headers, to_text};
 use crate::error::{S3Error, S3Result};
 use crate::http::response::{self, S3Response};
+use crate::text::base64;
 use crate::xml::writer::XmlWriter;
 
 /// What a request wants to know.
@@ -98,13 +99,18 @@ fn write(writer: &mut XmlWriter, wanted: &[Attribute], found: &FoundParts, after
         && let Some(checksum) = &head.checksum
     {
         writer.open("Checksum");
-        writer.text(checksum_headers::element_name(checksum.algorithm()), &to_text(checksum));
+        // Without the number of parts, here only (AWS).
+        writer.text(checksum_headers::element_name(checksum.algorithm()), &base64::encode(checksum.value()));
         writer.text("ChecksumType", checksum.checksum_type().name());
         writer.close("Checksum");
     }
     if wants(Attribute::ObjectParts) && found.part_count > 0 {
         writer.open("ObjectParts");
         writer.value("PartsCount", found.part_count);
+    }
+    // The parts themselves only where each has a checksum of which the object's is made (AWS, "GetObjectAttributes", `Parts`).
+    let is_composite = head.checksum.is_some_and(|checksum| checksum.part_count() > 0);
+    if wants(Attribute::ObjectParts) && found.part_count > 0 && is_composite {
         writer.value("PartNumberMarker", after);
         writer.value("NextPartNumberMarker", found.page.entries.last().map_or(0, |part| part.part_number));
         writer.value("MaxParts", limit);
@@ -118,6 +124,8 @@ fn write(writer: &mut XmlWriter, wanted: &[Attribute], found: &FoundParts, after
             }
             writer.close("Part");
         }
+    }
+    if wants(Attribute::ObjectParts) && found.part_count > 0 {
         writer.close("ObjectParts");
     }
     if wants(Attribute::StorageClass) {

@@ -51,6 +51,8 @@ pub(super) async fn run(call: &Call<'_>) -> S3Result<S3Response> {
             break;
         }
     }
+    // "If the request contains at least one valid parameter, it is included in the response" (AWS, "Bucket").
+    let tells_region = ["bucket-region", "continuation-token", "max-buckets", "prefix"].iter().any(|name| call.query.has(name));
     let mut writer = XmlWriter::new(256 + shown.len() * 128);
     writer.open_root("ListAllMyBucketsResult");
     writer.open("Owner");
@@ -61,8 +63,10 @@ pub(super) async fn run(call: &Call<'_>) -> S3Result<S3Response> {
     for bucket in &shown {
         writer.open("Bucket");
         writer.text("Name", bucket.name.as_str());
-        writer.bytes("CreationDate", &date::iso8601(bucket.created_ms));
-        writer.text("BucketRegion", &call.shared.config.region);
+        writer.bytes("CreationDate", &date::shown(bucket.created_ms));
+        if tells_region {
+            writer.text("BucketRegion", &call.shared.config.region);
+        }
         writer.close("Bucket");
     }
     writer.close("Buckets");

@@ -76,7 +76,7 @@ fn write_upload(writer: &mut XmlWriter, listing: &Listing<'_>, upload: &Upload, 
     write_account(writer, "Initiator", upload.initiator, "");
     write_account(writer, "Owner", bucket.owner, &bucket.owner_name);
     writer.text("StorageClass", "STANDARD");
-    writer.bytes("Initiated", &date::iso8601(upload.initiated_ms));
+    writer.bytes("Initiated", &date::shown(upload.initiated_ms));
     write_checksum_kind(writer, upload.checksum);
     writer.close("Upload");
 }

@@ -4,7 +4,7 @@ use cairn_store::api::{Bucket, ListEntry, ListObjects, ListPosition, ObjectPage,
 
 use super::Call;
 use super::listing::{Listing, write_account, write_checksum_kind};
-use crate::error::{S3Error, S3Result};
+use crate::error::{S3Error, S3Result, code};
 use crate::http::response::{self, S3Response};
 use crate::text::{base64, date};
 use crate::xml::writer::XmlWriter;
@@ -23,7 +23,11 @@ pub(super) async fn run(call: &Call<'_>, bucket: &Bucket, version: Version) -> S
     let token = call.query.get("continuation-token");
     let after = match version {
         Version::One => call.query.get_filled("marker").map(|marker| listing.position(marker)),
-        Version::Two => match token.filter(|token| !token.is_empty()) {
+        Version::Two => match token {
+            Some("") => {
+                let message = "The continuation token provided is incorrect";
+                return Err(S3Error::with_message(&code::INVALID_ARGUMENT, message).field("ArgumentName", "continuation-token"));
+            }
             Some(token) => Some(parse_token(token)?),
             None => call.query.get_filled("start-after").map(|marker| listing.position(marker)),
         },
@@ -58,7 +62,8 @@ pub(super) async fn run(call: &Call<'_>, bucket: &Bucket, version: Version) -> S
         }
         Version::Two => {
             writer.optional("ContinuationToken", token);
-            if let Some(start_after) = call.query.get_filled("start-after") {
+            // Where a token says it, it means nothing.
+            if let Some(start_after) = call.query.get_filled("start-after").filter(|_| token.is_none()) {
                 writer.text("StartAfter", &listing.show(start_after));
             }
             if page.is_truncated {
@@ -91,7 +96,7 @@ fn write_entries(writer: &mut XmlWriter, listing: &Listing<'_>, page: &ObjectPag
 fn write_object(writer: &mut XmlWriter, listing: &Listing<'_>, object: &ObjectSummary, owner: Option<&Bucket>) {
     writer.open("Contents");
     writer.text("Key", &listing.show(object.key.as_str()));
-    writer.bytes("LastModified", &date::iso8601(object.last_modified_ms));
+    writer.bytes("LastModified", &date::shown(object.last_modified_ms));
     writer.etag("ETag", object.etag);
     write_checksum_kind(writer, object.checksum);
     writer.value("Size", object.length);

@@ -28,7 +28,7 @@ impl<'a> Listing<'a> {
     /// Reads them; `limit_name` is `max-keys` or `max-uploads`.
     pub(super) fn parse(call: &Call<'a>, limit_name: &'static str) -> S3Result<Self> {
         let query = call.query;
-        let is_encoded = match query.get_filled("encoding-type") {
+        let is_encoded = match query.get("encoding-type") {
             None => false,
             Some(value) if value.eq_ignore_ascii_case("url") => true,
             Some(value) => {

@@ -302,6 +302,11 @@ impl Call<'_> {
     /// Adds to an error what AWS says with it.
     fn explain(&self, error: S3Error) -> S3Error {
         let key = || self.key.as_ref().map(ToString::to_string).unwrap_or_default();
+        let resource_type = match (error.delete_marker(), &self.key) {
+            (Some(_), _) => "DeleteMarker",
+            (None, Some(_)) => "OBJECT",
+            (None, None) => "BUCKET",
+        };
         if !error.fields().is_empty() {
             return error;
         }
@@ -309,10 +314,13 @@ impl Call<'_> {
             "NoSuchKey" => error.field("Key", key()),
             "NoSuchVersion" => error.field("Key", key()).field("VersionId", self.query.get("versionId").unwrap_or_default()),
             "NoSuchBucket" | "BucketNotEmpty" => error.field("BucketName", self.bucket_name),
-            "NoSuchUpload" => error.field("UploadId", self.query.get("uploadId").unwrap_or_default()),
-            "MethodNotAllowed" => error
-                .field("Method", self.parts.method.as_str())
-                .field("ResourceType", if self.key.is_some() { "OBJECT" } else { "BUCKET" }),
+            // Of a write: a read names the one of its four conditions that failed.
+            "PreconditionFailed" => {
+                let is_absence = self.headers.contains_key(http::header::IF_NONE_MATCH);
+                error.field("Condition", if is_absence { "If-None-Match" } else { "If-Match" })
+            }
+            "NoSuchUpload" | "InvalidPartOrder" => error.field("UploadId", self.query.get("uploadId").unwrap_or_default()),
+            "MethodNotAllowed" => error.field("Method", self.parts.method.as_str()).field("ResourceType", resource_type),
             _ => error,
         }
     }

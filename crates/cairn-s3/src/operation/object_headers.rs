@@ -2,12 +2,13 @@
 
 use bytes::Bytes;
 use cairn_store::api::{ObjectHead, Versioning, Written};
-use cairn_types::{Checksum, VersionId};
+use cairn_types::{Checksum, ChecksumType, VersionId};
 use http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_TYPE, EXPIRES, HeaderName};
 use http::{HeaderMap, HeaderValue};
 
 use crate::checksum::{headers as checksum_headers, to_text};
 use crate::http::response::{set, set_etag, set_last_modified};
+use crate::text::encoded_word;
 
 /// Sets `x-amz-version-id`, in buckets whose versioning was ever enabled.
 pub(super) fn set_version(headers: &mut HeaderMap, version_id: VersionId, versioning: Versioning) {
@@ -29,6 +30,14 @@ pub(super) fn set_checksum(headers: &mut HeaderMap, checksum: Option<&Checksum>)
     if let Some(checksum) = checksum {
         set(headers, HeaderName::from_static(checksum_headers::header_name(checksum.algorithm())), to_text(checksum));
         headers.insert("x-amz-checksum-type", HeaderValue::from_static(checksum.checksum_type().name()));
+    }
+}
+
+/// Sets the checksum of one part of an object whose own is a composite one.
+pub(super) fn set_checksum_of_part(headers: &mut HeaderMap, checksum: Option<&Checksum>) {
+    if checksum.is_some() {
+        set_checksum(headers, checksum);
+        headers.insert("x-amz-checksum-type", HeaderValue::from_static(ChecksumType::Composite.name()));
     }
 }
 
@@ -71,7 +80,8 @@ pub(super) fn set_object(headers: &mut HeaderMap, head: &ObjectHead) {
         let mut full = Vec::with_capacity("x-amz-meta-".len() + name.len());
         full.extend_from_slice(b"x-amz-meta-");
         full.extend_from_slice(name);
-        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(&full), HeaderValue::from_maybe_shared(value.clone())) {
+        let value = encoded_word::show(value);
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(&full), HeaderValue::from_maybe_shared(value)) {
             headers.insert(name, value);
         }
     }

@@ -35,7 +35,7 @@ pub enum TagsOf {
 pub(super) async fn get_object(call: &Call<'_>, bucket: &Bucket) -> S3Result<S3Response> {
     let version_id = call.version_id()?;
     let request = GetObject { bucket: bucket.id, key: call.key()?.clone(), version_id, part_number: None };
-    let head = call.store().head_object(request).await.map_err(|error| about_version(error, version_id.is_some()))?;
+    let head = call.store().head_object(request).await.map_err(about_version)?;
     let mut answer = response::xml(document_of(&head.tags));
     object_headers::set_version(answer.headers_mut(), head.version_id, head.versioning);
     Ok(answer)
@@ -54,17 +54,16 @@ pub(super) async fn delete_object(call: &Call<'_>, bucket: &Bucket) -> S3Result<
 async fn tag_object(call: &Call<'_>, bucket: &Bucket, tags: Tags, status: StatusCode) -> S3Result<S3Response> {
     let version_id = call.version_id()?;
     let request = TagObject { bucket: bucket.id, key: call.key()?.clone(), version_id, tags };
-    let tagged = call.store().tag_object(request).await.map_err(|error| about_version(error, version_id.is_some()))?;
+    let tagged = call.store().tag_object(request).await.map_err(about_version)?;
     let mut answer = response::empty(status);
     object_headers::set_version(answer.headers_mut(), tagged.version_id, tagged.versioning);
     Ok(answer)
 }
 
-fn about_version(error: StoreError, was_named: bool) -> S3Error {
+/// A delete marker has no tags, whether it was named or is the current version (AWS).
+fn about_version(error: StoreError) -> S3Error {
     match error {
-        StoreError::IsDeleteMarker { version_id, last_modified_ms } => {
-            delete_marker_error(version_id, last_modified_ms, was_named)
-        }
+        StoreError::IsDeleteMarker { version_id, last_modified_ms } => delete_marker_error(version_id, last_modified_ms, true),
         other => other.into(),
     }
 }
@@ -133,7 +132,8 @@ fn document_of(tags: &Tags) -> XmlWriter {
 /// Reads a `Tagging`.
 pub fn parse_tagging(document: &[u8], of: TagsOf) -> S3Result<Tags> {
     let root = reader::parse(document, "Tagging")?;
-    let set = root.child("TagSet").ok_or_else(reader::malformed)?;
+    // Without a set, AWS takes it for an empty one.
+    let Some(set) = root.child("TagSet") else { return Ok(Tags::new()) };
     let tag = |tag: &reader::Element| -> S3Result<(String, String)> {
         let text = |name: &str| tag.child_text(name).map(str::to_owned).ok_or_else(reader::malformed);
         Ok((text("Key")?, text("Value")?))
@@ -151,18 +151,25 @@ pub fn parse_tagging_header(value: &[u8]) -> S3Result<Tags> {
         )
     };
     let text = std::str::from_utf8(value).map_err(|_| invalid())?;
+    // In what is encoded, one `=` stands between name and value, and no other.
+    if text.split('&').any(|pair| pair.matches('=').count() > 1) {
+        return Err(invalid());
+    }
     let query = Query::parse(text).map_err(|_| invalid())?;
     let tags: Tags = query.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
-    if has_duplicates(&tags) {
+    if duplicate(&tags).is_some() {
         return Err(invalid());
     }
     checked(tags, TagsOf::Object)
 }
 
-fn has_duplicates(tags: &Tags) -> bool {
+fn duplicate(tags: &Tags) -> Option<&str> {
     let mut names: Vec<&str> = tags.iter().map(|(key, _)| key.as_str()).collect();
     names.sort_unstable();
-    names.windows(2).any(|pair| matches!(pair, [one, other] if one == other))
+    names.windows(2).find_map(|pair| match pair {
+        [one, other] if one == other => Some(*one),
+        _ => None,
+    })
 }
 
 /// Tags in the order of their names, if they can be tags.
@@ -188,8 +195,8 @@ fn checked(mut tags: Tags, of: TagsOf) -> S3Result<Tags> {
             return Err(refuse("The TagValue you have provided is invalid", key).field("TagValue", value));
         }
     }
-    if has_duplicates(&tags) {
-        return Err(S3Error::with_message(&code::INVALID_TAG, "Cannot provide multiple Tags with the same key"));
+    if let Some(key) = duplicate(&tags) {
+        return Err(refuse("Cannot provide multiple Tags with the same key", key));
     }
     tags.sort_unstable();
     Ok(tags)
@@ -227,10 +234,10 @@ mod tests {
         let owned = |key: &str, value: &str| (key.to_owned(), value.to_owned());
         assert_eq!(objects(&[("b", "2"), ("a", " é+-=._:/@ ")]).unwrap(), [owned("a", " é+-=._:/@ "), owned("b", "2")]);
         assert_eq!(objects(&[]).unwrap(), Vec::new());
+        assert_eq!(parse_tagging(b"<Tagging/>", TagsOf::Object).unwrap(), Vec::new());
         assert_eq!(parse_tagging_header(b"b=2&a=%2B+x%3D&c").unwrap(), [owned("a", "+ x="), owned("b", "2"), owned("c", "")]);
         assert_eq!(parse_tagging_header(b"").unwrap(), Vec::new());
         for malformed in [
-            "<Tagging/>",
             "<Tagging><TagSet><Tag><Key>a</Key></Tag></TagSet></Tagging>",
             "<Tagging><TagSet><Tag><Value>a</Value></Tag></TagSet></Tagging>",
             "<TagSet/>",
@@ -256,7 +263,7 @@ mod tests {
         assert_eq!(code_of(objects(&pairs[..11])), "BadRequest");
         assert_eq!(parse_tagging(&document(&pairs[..50]), TagsOf::Bucket).unwrap().len(), 50);
         assert_eq!(code_of(parse_tagging(&document(&pairs), TagsOf::Bucket)), "BadRequest");
-        for header in ["a=1&a=2", "a=%zz", "a=%ff"] {
+        for header in ["a=1&a=2", "a=%zz", "a=%ff", "a=1,b=2"] {
             assert_eq!(code_of(parse_tagging_header(header.as_bytes())), "InvalidArgument", "{header}");
         }
         assert_eq!(code_of(parse_tagging_header(b"\xff=1")), "InvalidArgument");

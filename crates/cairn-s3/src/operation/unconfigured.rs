@@ -21,6 +21,8 @@ pub enum Unconfigured {
     Acl,
     /// `GetBucketOwnershipControls`: the bucket's owner owns everything in it.
     OwnershipControls,
+    /// `GetPublicAccessBlock`: nothing is ever public, which is what AWS sets on a new bucket.
+    PublicAccessBlock,
     /// `GetBucketRequestPayment`: nobody else pays.
     RequestPayment,
     /// A configuration that is empty; the element's name.
@@ -36,8 +38,10 @@ pub enum Unconfigured {
 /// What always holds, and may be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Settled {
-    /// `PutBucketAcl`: the owner has full control, and nobody else anything.
+    /// `PutBucketAcl`, `PutObjectAcl`: the owner has full control, and nobody else anything.
     Acl,
+    /// `PutPublicAccessBlock`: nothing is ever public.
+    PublicAccessBlock,
     /// `PutBucketOwnershipControls`: the bucket's owner owns everything in it.
     OwnershipControls,
     /// `PutBucketRequestPayment`: the owner pays.
@@ -63,7 +67,7 @@ impl Unconfigured {
             (&Method::GET, "object-lock") => Some(Self::Absent(&code::OBJECT_LOCK_CONFIGURATION_NOT_FOUND)),
             (&Method::GET, "ownershipControls") => Some(Self::OwnershipControls),
             (&Method::GET, "policy" | "policyStatus") => Some(Self::Absent(&code::NO_SUCH_BUCKET_POLICY)),
-            (&Method::GET, "publicAccessBlock") => Some(Self::Absent(&code::NO_SUCH_PUBLIC_ACCESS_BLOCK_CONFIGURATION)),
+            (&Method::GET, "publicAccessBlock") => Some(Self::PublicAccessBlock),
             (&Method::GET, "replication") => Some(Self::Absent(&code::REPLICATION_CONFIGURATION_NOT_FOUND)),
             (&Method::GET, "requestPayment") => Some(Self::RequestPayment),
             (&Method::GET, "analytics") => Some(Self::NoneNamed("ListBucketAnalyticsConfigurationResult")),
@@ -72,11 +76,14 @@ impl Unconfigured {
             (&Method::GET, "metrics") => Some(Self::NoneNamed("ListMetricsConfigurationsResult")),
             (&Method::PUT, "acl") => Some(Self::Settle(Settled::Acl)),
             (&Method::PUT, "ownershipControls") => Some(Self::Settle(Settled::OwnershipControls)),
+            (&Method::PUT, "publicAccessBlock") => Some(Self::Settle(Settled::PublicAccessBlock)),
             (&Method::PUT, "requestPayment") => Some(Self::Settle(Settled::RequestPayment)),
             (&Method::GET, "website") => Some(Self::Absent(&code::NO_SUCH_WEBSITE_CONFIGURATION)),
-            (&Method::DELETE, "encryption" | "lifecycle" | "policy" | "publicAccessBlock" | "replication" | "website") => {
-                Some(Self::AlreadyRemoved)
-            }
+            // What AWS puts on every bucket holds here without being put there, and goes on to hold: nothing is granted to anybody else.
+            (
+                &Method::DELETE,
+                "encryption" | "lifecycle" | "ownershipControls" | "policy" | "publicAccessBlock" | "replication" | "website",
+            ) => Some(Self::AlreadyRemoved),
             _ => None,
         }
     }
@@ -85,6 +92,7 @@ impl Unconfigured {
     pub(super) fn of_object(method: &Method, subresource: &str) -> Option<Self> {
         match (method, subresource) {
             (&Method::GET, "acl") => Some(Self::Acl),
+            (&Method::PUT, "acl") => Some(Self::Settle(Settled::Acl)),
             (&Method::GET, "retention" | "legal-hold") => Some(Self::NoObjectLock),
             _ => None,
         }
@@ -99,7 +107,7 @@ pub(super) async fn run(call: &mut Call<'_>, bucket: &Bucket, what: Unconfigured
             let request = GetObject { bucket: bucket.id, key: key.clone(), version_id, part_number: None };
             let head = call.store().head_object(request).await.map_err(|error| match error {
                 StoreError::IsDeleteMarker { version_id: marker, last_modified_ms } => {
-                    delete_marker_error(marker, last_modified_ms, version_id.is_some())
+                    delete_marker_error(marker, last_modified_ms, version_id.is_some() || what.is_change())
                 }
                 other => other.into(),
             })?;
@@ -114,7 +122,7 @@ pub(super) async fn run(call: &mut Call<'_>, bucket: &Bucket, what: Unconfigured
         Unconfigured::NoneNamed(_) if call.query.has("id") => {
             return Err(S3Error::new(&code::NO_SUCH_CONFIGURATION).field("BucketName", call.bucket_name));
         }
-        Unconfigured::Settle(what) => return settle(call, what).await,
+        Unconfigured::Settle(what) => return settle(call, bucket, what).await,
         Unconfigured::NoObjectLock => return Err(S3Error::invalid_request("Bucket is missing Object Lock Configuration")),
         Unconfigured::Acl => {
             writer.open_root("AccessControlPolicy");
@@ -140,6 +148,13 @@ pub(super) async fn run(call: &mut Call<'_>, bucket: &Bucket, what: Unconfigured
             writer.close("Rule");
             writer.close("OwnershipControls");
         }
+        Unconfigured::PublicAccessBlock => {
+            writer.open_root("PublicAccessBlockConfiguration");
+            for name in PUBLIC_ACCESS_BLOCKS {
+                writer.value(name, true);
+            }
+            writer.close("PublicAccessBlockConfiguration");
+        }
         Unconfigured::RequestPayment => {
             writer.open_root("RequestPaymentConfiguration");
             writer.text("Payer", "BucketOwner");
@@ -162,23 +177,65 @@ pub(super) async fn run(call: &mut Call<'_>, bucket: &Bucket, what: Unconfigured
     Ok(answer)
 }
 
+/// What may be blocked of what is public.
+const PUBLIC_ACCESS_BLOCKS: [&str; 4] = ["BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"];
+
 /// Answers success only where what is asked for is what holds already.
-async fn settle(call: &mut Call<'_>, what: Settled) -> S3Result<S3Response> {
+async fn settle(call: &mut Call<'_>, bucket: &Bucket, what: Settled) -> S3Result<S3Response> {
+    if what == Settled::Acl {
+        return settle_acl(call, bucket).await;
+    }
+    let document = call.document(call.limits().xml_bytes_max).await?;
     let (operation, holds) = match what {
-        // Whatever else the header may say was refused before.
-        Settled::Acl => ("PutBucketAcl", call.header("x-amz-acl").is_some() && call.body_length()? == Some(0)),
+        Settled::Acl => ("PutBucketAcl", false),
         Settled::OwnershipControls => {
-            let document = call.document(call.limits().xml_bytes_max).await?;
             let root = reader::parse(&document, "OwnershipControls")?;
-            let mut rules = root.children_named("Rule").map(|rule| rule.child_text("ObjectOwnership"));
-            let holds = rules.next() == Some(Some("BucketOwnerEnforced")) && rules.next().is_none();
-            ("PutBucketOwnershipControls", holds)
+            let rules: Vec<_> = root.children_named("Rule").map(|rule| rule.child_text("ObjectOwnership")).collect();
+            match rules.as_slice() {
+                [Some("BucketOwnerEnforced")] => ("PutBucketOwnershipControls", true),
+                [Some("BucketOwnerPreferred" | "ObjectWriter")] => ("PutBucketOwnershipControls", false),
+                _ => return Err(reader::malformed()),
+            }
+        }
+        Settled::PublicAccessBlock => {
+            let root = reader::parse(&document, "PublicAccessBlockConfiguration")?;
+            let is_blocked = |name: &&str| root.child_text(name).is_some_and(|text| text.eq_ignore_ascii_case("true"));
+            ("PutPublicAccessBlock with less than everything blocked", PUBLIC_ACCESS_BLOCKS.iter().all(is_blocked))
         }
         Settled::RequestPayment => {
-            let document = call.document(call.limits().xml_bytes_max).await?;
             let root = reader::parse(&document, "RequestPaymentConfiguration")?;
-            ("PutBucketRequestPayment", root.child_text("Payer") == Some("BucketOwner"))
+            match root.child_text("Payer") {
+                Some("BucketOwner") => ("PutBucketRequestPayment", true),
+                Some("Requester") => ("PutBucketRequestPayment", false),
+                _ => return Err(reader::malformed()),
+            }
         }
     };
     if holds { Ok(response::empty(StatusCode::OK)) } else { Err(S3Error::not_implemented(operation)) }
+}
+
+/// `PutBucketAcl`, `PutObjectAcl`: a canned list that gives nobody else anything, or the same as a document. (Headers that say anything
+/// else were refused before.)
+async fn settle_acl(call: &mut Call<'_>, bucket: &Bucket) -> S3Result<S3Response> {
+    let is_canned = call.header("x-amz-acl").is_some();
+    let document = call.document(call.limits().xml_bytes_max).await?;
+    match (is_canned, document.is_empty()) {
+        (true, true) => {}
+        (true, false) => return Err(S3Error::new(&code::UNEXPECTED_CONTENT)),
+        (false, true) => return Err(S3Error::new(&code::MISSING_SECURITY_HEADER).field("MissingHeaderName", "x-amz-acl")),
+        (false, false) => {
+            let malformed = || S3Error::new(&code::MALFORMED_ACL);
+            let root = reader::parse(&document, "AccessControlPolicy").map_err(|_| malformed())?;
+            let list = root.child("AccessControlList").filter(|_| root.child("Owner").is_some()).ok_or_else(malformed)?;
+            let owner = bucket.owner.to_string();
+            for grant in list.children_named("Grant") {
+                let (grantee, permission) = (grant.child("Grantee"), grant.child_text("Permission"));
+                let (Some(grantee), Some(permission)) = (grantee, permission) else { return Err(malformed()) };
+                if permission != "FULL_CONTROL" || grantee.child_text("ID") != Some(owner.as_str()) {
+                    return Err(S3Error::new(&code::ACCESS_CONTROL_LIST_NOT_SUPPORTED));
+                }
+            }
+        }
+    }
+    Ok(response::empty(StatusCode::OK))
 }

@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::Operation;
 use crate::auth;
-use crate::error::{S3Error, S3Result};
+use crate::error::{S3Error, S3Result, code};
 use crate::http::query::Query;
 
 /// Headers refused wherever they stand.
@@ -13,19 +13,82 @@ const ALWAYS: &[&str] = &[
     "x-amz-server-side-encryption",
     "x-amz-copy-source-server-side-encryption",
     "x-amz-object-lock-",
-    "x-amz-grant-",
     "x-amz-if-match-",
     "x-amz-rename-source",
     "x-amz-write-offset-bytes",
 ];
 
-/// Headers that are refused unless their value says what is done anyway.
-const UNLESS: &[(&str, &[&str])] = &[
-    ("x-amz-acl", &["private", "bucket-owner-full-control"]),
-    ("x-amz-bucket-object-lock-enabled", &["false"]),
-    ("x-amz-object-ownership", &["BucketOwnerEnforced"]),
-    ("x-amz-storage-class", &["STANDARD"]),
+/// A header that is refused unless its value says what is done anyway.
+struct Unless {
+    name: &'static str,
+    /// What is done anyway.
+    allowed: &'static [&'static str],
+    /// What S3 knows beside that; empty where that does not matter.
+    known: &'static [&'static str],
+}
+
+const UNLESS: &[Unless] = &[
+    Unless {
+        name: "x-amz-acl",
+        allowed: &["private", "bucket-owner-full-control"],
+        known: &[
+            "authenticated-read",
+            "aws-exec-read",
+            "bucket-owner-read",
+            "log-delivery-write",
+            "public-read",
+            "public-read-write",
+        ],
+    },
+    Unless { name: "x-amz-bucket-object-lock-enabled", allowed: &["false"], known: &[] },
+    Unless {
+        name: "x-amz-object-ownership",
+        allowed: &["BucketOwnerEnforced"],
+        known: &["BucketOwnerPreferred", "ObjectWriter"],
+    },
+    Unless {
+        name: "x-amz-storage-class",
+        allowed: &["STANDARD"],
+        known: &[
+            "DEEP_ARCHIVE",
+            "EXPRESS_ONEZONE",
+            "GLACIER",
+            "GLACIER_IR",
+            "INTELLIGENT_TIERING",
+            "ONEZONE_IA",
+            "REDUCED_REDUNDANCY",
+            "SNOW",
+            "STANDARD_IA",
+        ],
+    },
 ];
+
+impl Unless {
+    /// The error of another value. Access lists are disabled in every bucket here (`BucketOwnerEnforced`), and AWS has an error for that
+    /// ("Controlling ownership of objects and disabling ACLs").
+    fn refused(&self, value: &[u8], operation: Operation) -> S3Error {
+        let text = String::from_utf8_lossy(value);
+        let is_known = self.known.is_empty() || self.known.contains(&text.as_ref());
+        match (self.name, is_known) {
+            ("x-amz-acl", true) => no_access_lists(operation),
+            ("x-amz-acl", false) => S3Error::invalid_argument(self.name, text, ""),
+            ("x-amz-object-ownership", false) => {
+                let message = format!("Invalid x-amz-object-ownership header: {text}");
+                S3Error::with_message(&code::INVALID_ARGUMENT, message).field("ArgumentName", self.name)
+            }
+            ("x-amz-storage-class", false) => S3Error::new(&code::INVALID_STORAGE_CLASS).field("StorageClassRequested", text),
+            _ => S3Error::header_not_implemented(self.name),
+        }
+    }
+}
+
+/// The error of a request to give anybody else anything.
+pub(super) fn no_access_lists(operation: Operation) -> S3Error {
+    S3Error::new(match operation {
+        Operation::CreateBucket => &code::INVALID_BUCKET_ACL_WITH_OBJECT_OWNERSHIP,
+        _ => &code::ACCESS_CONTROL_LIST_NOT_SUPPORTED,
+    })
+}
 
 /// Refuses a request with a header that would have to be acted upon.
 pub(super) fn refuse(headers: &HeaderMap, operation: Operation) -> S3Result<()> {
@@ -34,14 +97,20 @@ pub(super) fn refuse(headers: &HeaderMap, operation: Operation) -> S3Result<()> 
         if !name.starts_with("x-amz-") {
             continue;
         }
+        if name.starts_with("x-amz-grant-") {
+            return Err(if headers.contains_key("x-amz-acl") {
+                S3Error::invalid_request("Specifying both Canned ACLs and Header Grants is not allowed")
+            } else {
+                no_access_lists(operation)
+            });
+        }
         if ALWAYS.iter().any(|prefix| name.starts_with(prefix)) {
             return Err(S3Error::header_not_implemented(name));
         }
-        let allowed = UNLESS.iter().find(|(header, _)| *header == name).map(|(_, allowed)| *allowed);
-        if let Some(allowed) = allowed
-            && !allowed.iter().any(|allowed| value.as_bytes() == allowed.as_bytes())
+        if let Some(unless) = UNLESS.iter().find(|unless| unless.name == name)
+            && !unless.allowed.iter().any(|allowed| value.as_bytes() == allowed.as_bytes())
         {
-            return Err(S3Error::header_not_implemented(name));
+            return Err(unless.refused(value.as_bytes(), operation));
         }
     }
     let copies = matches!(operation, Operation::CopyObject | Operation::UploadPartCopy);
@@ -79,7 +148,12 @@ pub(super) fn hoisted_headers(parts: &Parts, query: &Query<'_>) -> S3Result<Opti
         let lower = name.to_ascii_lowercase();
         // Version 2 signs these two from the query as well.
         let is_v2_header = is_v2 && matches!(name, "content-md5" | "content-type");
-        if (!lower.starts_with("x-amz-") && !is_v2_header) || SIGNATURE.contains(&lower.as_str()) || is_digest(&lower) {
+        // Version 4 signs all of the query; AWS heeds conditions there.
+        let is_condition = !is_v2 && matches!(lower.as_str(), "if-match" | "if-none-match");
+        if (!lower.starts_with("x-amz-") && !is_v2_header && !is_condition)
+            || SIGNATURE.contains(&lower.as_str())
+            || is_digest(&lower)
+        {
             continue;
         }
         let invalid = || S3Error::invalid_argument("query", name, "This parameter cannot be read as a header.");

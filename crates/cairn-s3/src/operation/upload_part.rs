@@ -29,12 +29,14 @@ pub(super) async fn run(call: &mut Call<'_>, bucket: &Bucket) -> S3Result<S3Resp
         return Err(mismatch(algorithm, "null"));
     }
     let shared = call.shared;
-    let mut body = call.object_body(promised, Some(wanted.unwrap_or(DEFAULT_CHECKSUM)))?;
+    // An upload that was begun without an algorithm makes an object with AWS's default, whatever its parts are sent with.
+    let mut body =
+        call.object_body(promised, Some(wanted.unwrap_or(DEFAULT_CHECKSUM)))?.keeping(wanted.unwrap_or(DEFAULT_CHECKSUM));
     let outcome = shared.store.upload_part(UploadPart { upload: upload_name, part_number }, &mut body).await;
     let part = outcome.map_err(|error| body_or_store_error(&mut body, error))?;
     let mut response = response::empty(StatusCode::OK);
     response::set_etag(response.headers_mut(), part.etag);
-    if let Some(checksum) = &part.checksum {
+    if let Some(checksum) = &body.promised_checksum().or(part.checksum) {
         let name = HeaderName::from_static(headers::header_name(checksum.algorithm()));
         response::set(response.headers_mut(), name, to_text(checksum));
     }

@@ -37,7 +37,7 @@ pub(super) async fn run(call: &Call<'_>, bucket: &Bucket) -> S3Result<S3Response
             call.store().copy_part(request).await
         };
         match outcome.await {
-            Ok(part) => return Ok(answer(&head, &part)),
+            Ok(part) => return Ok(answer(&head, &part, upload.checksum.is_some())),
             Err(StoreError::SourceChanged) if attempt < ATTEMPTS => attempt += 1,
             Err(error) => return Err(error.into()),
         }
@@ -61,11 +61,7 @@ fn resolve(requested: Option<(u64, u64)>, length: u64) -> S3Result<Range<u64>> {
     match requested {
         None => Ok(0..length),
         Some((first, last)) if last < length => Ok(first..last + 1),
-        Some((first, last)) => Err(S3Error::invalid_argument(
-            "x-amz-copy-source-range",
-            format!("bytes={first}-{last}"),
-            format!("Range specified is not valid for source object of size: {length}"),
-        )),
+        Some(_) => Err(S3Error::invalid_request("The specified copy range is invalid for the source object size")),
     }
 }
 
@@ -83,12 +79,12 @@ async fn digests(
     source.digest(call, head, range, algorithm).await
 }
 
-fn answer(head: &ObjectHead, part: &Part) -> S3Response {
+fn answer(head: &ObjectHead, part: &Part, tells_checksum: bool) -> S3Response {
     let mut writer = XmlWriter::new(320);
     writer.open_root("CopyPartResult");
-    writer.bytes("LastModified", &date::iso8601(part.last_modified_ms));
+    writer.bytes("LastModified", &date::shown(part.last_modified_ms));
     writer.etag("ETag", part.etag);
-    if let Some(checksum) = &part.checksum {
+    if let Some(checksum) = part.checksum.as_ref().filter(|_| tells_checksum) {
         writer.text(headers::element_name(checksum.algorithm()), &to_text(checksum));
     }
     writer.close("CopyPartResult");

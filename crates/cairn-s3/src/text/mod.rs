@@ -3,5 +3,6 @@
 
 pub mod base64;
 pub mod date;
+pub mod encoded_word;
 pub mod hexadecimal;
 pub mod percent;

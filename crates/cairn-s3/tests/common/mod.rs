@@ -71,6 +71,7 @@ impl Fixture {
     /// Starts a server that is configured so, with a bucket `bucket` in it.
     pub async fn with(config: Config) -> Self {
         let environment = Environment::real();
+        let region = config.region.clone();
         let store = Arc::new(MemoryStore::new(environment.clock.clone(), environment.random.clone()));
         let service =
             S3Service::new(store.clone(), Arc::new(GrantAuthorizer), config, environment.clock.clone(), &*environment.random);
@@ -88,7 +89,7 @@ impl Fixture {
             host: address.to_string(),
             access_key_id: ROOT.to_owned(),
             secret_access_key: SECRET.to_owned(),
-            region: "us-east-1".to_owned(),
+            region,
             clock: environment.clock,
         };
         let fixture = Self { client, store, service, stop, server };

@@ -1,0 +1,109 @@
+//! Details of answers that clients read and that no other test looks at, each as AWS was seen to give it.
+
+mod common;
+
+use cairn_s3::Config;
+use cairn_testkit::s3_client::S3Request;
+use common::{Fixture, bucket, object, refused, small_limits};
+
+#[tokio::test]
+async fn listings_refuse_what_means_nothing() {
+    let fixture = Fixture::start().await;
+    for (name, value) in [("encoding-type", ""), ("encoding-type", "base64")] {
+        for kind in ["prefix", "list-type", "versions", "uploads"] {
+            let request = bucket("GET").query(kind, "2").query(name, value);
+            assert_eq!(fixture.outcome(&request).await, refused(400, "InvalidArgument"), "{kind} {name}={value}");
+        }
+    }
+    let list = || bucket("GET").query("list-type", "2");
+    assert_eq!(fixture.outcome(&list().query("continuation-token", "")).await, refused(400, "InvalidArgument"));
+    for key in ["a", "b", "c"] {
+        fixture.put(key, "x").await;
+    }
+    let first = fixture.send(&list().query("max-keys", "1").query("start-after", "a")).await;
+    assert_eq!(first.element("StartAfter").as_deref(), Some("a"));
+    let token = first.element("NextContinuationToken").unwrap();
+    let second = fixture.send(&list().query("continuation-token", token).query("start-after", "a")).await;
+    assert_eq!((second.elements("Key"), second.element("StartAfter")), (vec!["c".to_owned()], None));
+}
+
+#[tokio::test]
+async fn moments_are_shown_in_whole_seconds() {
+    let fixture = Fixture::start().await;
+    fixture.put("k", "x").await;
+    for (request, element) in [
+        (bucket("GET"), "LastModified"),
+        (bucket("GET").query("versions", ""), "LastModified"),
+        (S3Request::new("GET", "/"), "CreationDate"),
+    ] {
+        let shown = fixture.send(&request).await.element(element).unwrap();
+        assert!(shown.ends_with(".000Z"), "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn buckets_tell_their_region_where_they_are_selected() {
+    let fixture = Fixture::start().await;
+    assert_eq!(fixture.send(&S3Request::new("GET", "/")).await.element("BucketRegion"), None);
+    let selected = fixture.send(&S3Request::new("GET", "/").query("prefix", "b")).await;
+    assert_eq!(selected.element("BucketRegion").as_deref(), Some("us-east-1"));
+
+    let elsewhere =
+        Fixture::with(Config { region: "eu-central-2".to_owned(), limits: small_limits(), ..Config::default() }).await;
+    assert_eq!(elsewhere.outcome(&bucket("PUT")).await, refused(409, "BucketAlreadyOwnedByYou"));
+    let document = "<CreateBucketConfiguration><LocationConstraint>mars</LocationConstraint></CreateBucketConfiguration>";
+    let far = S3Request::new("PUT", "/second").body(document);
+    assert_eq!(elsewhere.outcome(&far).await, refused(400, "IllegalLocationConstraintException"));
+}
+
+#[tokio::test]
+async fn delete_markers_are_named_as_such() {
+    let fixture = Fixture::start().await;
+    let versioning = |status: &str| {
+        bucket("PUT").query("versioning", "").body(format!("<VersioningConfiguration>{status}</VersioningConfiguration>"))
+    };
+    assert_eq!(fixture.outcome(&versioning("")).await, refused(400, "IllegalVersioningConfigurationException"));
+    assert_eq!(fixture.outcome(&versioning("<Status>On</Status>")).await, refused(400, "MalformedXML"));
+    assert_eq!(fixture.send(&versioning("<Status>Enabled</Status>")).await.status, 200);
+    fixture.put("k", "x").await;
+    let marker = fixture.send(&object("DELETE", "k")).await.header("x-amz-version-id").unwrap().to_owned();
+    let named = fixture.send(&object("GET", "k").query("versionId", marker)).await;
+    assert_eq!((named.status, named.element("ResourceType").as_deref()), (405, Some("DeleteMarker")));
+    let tags = fixture.send(&object("GET", "k").query("tagging", "")).await;
+    assert_eq!(
+        (tags.status, tags.code(), tags.element("ResourceType").as_deref()),
+        (405, "MethodNotAllowed".into(), Some("DeleteMarker"))
+    );
+    let full = fixture.send(&bucket("DELETE")).await;
+    assert_eq!(
+        full.element("Message").as_deref(),
+        Some("The bucket you tried to delete is not empty. You must delete all versions in the bucket.")
+    );
+}
+
+#[tokio::test]
+async fn metadata_that_no_header_can_show_is_encoded() {
+    let fixture = Fixture::start().await;
+    assert_eq!(
+        fixture
+            .send(
+                &object("PUT", "k")
+                    .header("x-amz-meta-name", "=?UTF-8?Q?=C3=84_S3?=")
+                    .header("x-amz-meta-plain", "=?UTF-8?B?YWJj?=")
+                    .body("x")
+            )
+            .await
+            .status,
+        200
+    );
+    let head = fixture.send(&object("HEAD", "k")).await;
+    assert_eq!((head.header("x-amz-meta-name"), head.header("x-amz-meta-plain")), (Some("=?UTF-8?Q?=C3=84_S3?="), Some("abc")));
+}
+
+#[tokio::test]
+async fn a_presigned_url_can_carry_a_condition() {
+    let fixture = Fixture::start().await;
+    let bytes = fixture.client.presigned_request(&object("PUT", "k").query("If-None-Match", "*"), 60);
+    assert_eq!(fixture.client.send_raw(&bytes, false).await.unwrap().status, 200);
+    assert_eq!(fixture.client.send_raw(&bytes, false).await.unwrap().code(), "PreconditionFailed");
+}
