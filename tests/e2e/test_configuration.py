@@ -9,7 +9,6 @@ class Unconfigured(TestCase):
             "NoSuchBucketPolicy": self.s3.get_bucket_policy_status,
             "NoSuchCORSConfiguration": self.s3.get_bucket_cors,
             "NoSuchLifecycleConfiguration": self.s3.get_bucket_lifecycle_configuration,
-            "NoSuchPublicAccessBlockConfiguration": self.s3.get_public_access_block,
             "NoSuchTagSet": self.s3.get_bucket_tagging,
             "NoSuchWebsiteConfiguration": self.s3.get_bucket_website,
             "ObjectLockConfigurationNotFoundError": self.s3.get_object_lock_configuration,
@@ -24,6 +23,8 @@ class Unconfigured(TestCase):
         ]:
             self.assertFalse(ask(Bucket=self.bucket)["IsTruncated"])
         self.assert_error(404, "NoSuchConfiguration", self.s3.get_bucket_metrics_configuration, Bucket=self.bucket, Id="a")
+        blocks = self.s3.get_public_access_block(Bucket=self.bucket)["PublicAccessBlockConfiguration"]
+        self.assertEqual([True] * 4, list(blocks.values()))
         self.assertNotIn("Status", self.s3.get_bucket_versioning(Bucket=self.bucket))
         self.assertIn("LocationConstraint", self.s3.get_bucket_location(Bucket=self.bucket))
         self.assertNotIn("LoggingEnabled", self.s3.get_bucket_logging(Bucket=self.bucket))
@@ -39,8 +40,15 @@ class Unconfigured(TestCase):
         self.assertEqual(
             owner("BucketOwnerEnforced"), self.s3.get_bucket_ownership_controls(Bucket=self.bucket)["OwnershipControls"]
         )
+        self.put("a")
+        self.s3.put_object_acl(Bucket=self.bucket, Key="a", ACL="bucket-owner-full-control")
+        public = {"Bucket": self.bucket, "ACL": "public-read"}
+        for call, more in [(self.s3.put_bucket_acl, {}), (self.s3.put_object_acl, {"Key": "a"}), (self.s3.put_object, {"Key": "b"})]:
+            self.assert_error(400, "AccessControlListNotSupported", call, **public, **more)
+        blocks = self.s3.get_public_access_block(Bucket=self.bucket)["PublicAccessBlockConfiguration"]
+        self.s3.put_public_access_block(Bucket=self.bucket, PublicAccessBlockConfiguration=blocks)
         for call, more in [
-            (self.s3.put_bucket_acl, {"ACL": "public-read"}),
+            (self.s3.put_public_access_block, {"PublicAccessBlockConfiguration": {**blocks, "BlockPublicAcls": False}}),
             (self.s3.put_bucket_ownership_controls, {"OwnershipControls": owner("ObjectWriter")}),
             (self.s3.put_bucket_request_payment, {"RequestPaymentConfiguration": {"Payer": "Requester"}}),
         ]:

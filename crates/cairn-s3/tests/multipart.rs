@@ -222,12 +222,15 @@ async fn an_upload_without_an_algorithm_has_the_default_one() {
     let list = fixture.send(&object("GET", "k").query("uploadId", upload.clone())).await;
     assert_eq!((list.elements("PartNumber").len(), list.element("ChecksumCRC32")), (2, None), "{}", list.text());
     let named = |value: String| format!("<ChecksumCRC32>{value}</ChecksumCRC32>");
+    let wrong = format!("<ChecksumCRC64NVME>{}</ChecksumCRC64NVME>", Checksum::Crc64Nvme.value(&second));
+    let wrong = complete_with(&upload, &[(1, &etags[0], wrong), (2, &etags[1], String::new())]);
+    assert_eq!(fixture.outcome(&wrong).await, refused(400, "InvalidPart"));
+    // SDKs name what they sent with each part.
     let own = complete_with(&upload, &[(1, &etags[0], named(Checksum::Crc32.value(&first))), (2, &etags[1], String::new())]);
-    assert_eq!(fixture.outcome(&own).await, refused(400, "InvalidPart"));
     let request = complete(&upload, &[(1, &etags[0]), (2, &etags[1])]);
     let kind = fixture.send(&request.clone().header("x-amz-checksum-type", "COMPOSITE")).await;
     assert_eq!((kind.status, kind.text().contains("using the null checksum mode")), (400, true), "{}", kind.text());
-    let answer = fixture.send(&request).await;
+    let answer = fixture.send(&own).await;
     let sum = Checksum::Crc64Nvme.value(&[first.clone(), second].concat());
     assert_eq!(answer.element("ChecksumCRC64NVME"), Some(sum.clone()), "{}", answer.text());
     assert_eq!(answer.element("ChecksumType").as_deref(), Some("FULL_OBJECT"));

@@ -196,14 +196,16 @@ impl Authenticator {
             return Err(S3Error::new(&code::INVALID_ACCESS_KEY_ID).field("AWSAccessKeyId", access_key_id));
         };
         let signing_key = self.signing_keys.get(&key, authorization.scope.date, &self.region);
-        let mut to_sign = Vec::new();
+        let (mut canonical, mut to_sign) = (Vec::new(), Vec::new());
         let matches = canonical::SlashForm::for_path(request.raw_path).iter().any(|form| {
-            let canonical = canonical_request(request, authorization.signed_headers, payload_text, *form);
+            canonical = canonical_request(request, authorization.signed_headers, payload_text, *form);
             to_sign = string_to_sign(moment, &authorization.scope, &canonical);
             signing_key.verify(&to_sign, &authorization.signature)
         });
         if !matches {
-            return Err(does_not_match(access_key_id, &to_sign, &authorization.signature));
+            return Err(does_not_match(access_key_id, &to_sign, &authorization.signature)
+                .field("CanonicalRequest", String::from_utf8_lossy(&canonical))
+                .field("CanonicalRequestBytes", spaced_digits(&canonical)));
         }
         let signed_stream = matches!(payload, PayloadMode::StreamingSigned | PayloadMode::StreamingSignedTrailer);
         let chunk_signer =
@@ -283,11 +285,24 @@ fn seconds_iso8601(seconds: u64) -> String {
     format!("{}Z", String::from_utf8_lossy(text.get(..19).unwrap_or_default()))
 }
 
+/// What was signed, as AWS tells it beside the text: two digits a byte.
+fn spaced_digits(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len() * 3);
+    for byte in bytes {
+        if !out.is_empty() {
+            out.push(' ');
+        }
+        out.extend(hexadecimal::digits(*byte).map(char::from));
+    }
+    out
+}
+
 fn does_not_match(access_key_id: &str, to_sign: &[u8], provided: &[u8; 32]) -> S3Error {
     // The string to sign holds no secret: it is made of the request alone.
     S3Error::new(&code::SIGNATURE_DOES_NOT_MATCH)
         .field("AWSAccessKeyId", access_key_id)
         .field("StringToSign", String::from_utf8_lossy(to_sign))
+        .field("StringToSignBytes", spaced_digits(to_sign))
         .field("SignatureProvided", hexadecimal::to_string(provided))
 }
 

@@ -48,7 +48,7 @@ pub(super) async fn run(call: &mut Call<'_>, bucket: &Bucket) -> S3Result<S3Resp
         };
         check_kind(call.headers, &upload)?;
         check_named(&named, &upload)?;
-        let parts = select(call, &upload, &named, &stored)?;
+        let parts = select(call, &named, &stored)?;
         let digests = digests(call.headers, &upload, &parts)?;
         let request = CompleteUpload {
             upload: upload_name.clone(),
@@ -160,7 +160,7 @@ fn check_named(named: &[NamedPart], upload: &Upload) -> S3Result<()> {
 }
 
 /// The stored parts that were named, if they are what the client says and large enough.
-fn select<'p>(call: &Call<'_>, upload: &Upload, named: &[NamedPart], stored: &'p [Part]) -> S3Result<Vec<&'p Part>> {
+fn select<'p>(call: &Call<'_>, named: &[NamedPart], stored: &'p [Part]) -> S3Result<Vec<&'p Part>> {
     let mut parts = Vec::with_capacity(named.len());
     for name in named {
         let invalid = || {
@@ -174,11 +174,10 @@ fn select<'p>(call: &Call<'_>, upload: &Upload, named: &[NamedPart], stored: &'p
         if parse_etag(&name.etag) != Some(part.etag) {
             return Err(invalid());
         }
-        // Parts of an upload without an algorithm have no checksum but the default one: another is that of no part (AWS).
-        let is_own = |claimed: &Checksum| match part.checksum {
-            Some(own) if upload.checksum.is_none() || claimed.algorithm() == own.algorithm() => *claimed == own,
-            _ => true,
-        };
+        // Parts of an upload without an algorithm keep the default checksum only. SDKs name there the one that they sent with the part, which was
+        // held against its bytes then, and the entity tag says that it is this part still. (AWS refuses such a list.)
+        let is_own =
+            |claimed: &Checksum| part.checksum.is_none_or(|own| claimed.algorithm() != own.algorithm() || *claimed == own);
         if !name.checksums.iter().all(is_own) {
             return Err(invalid());
         }

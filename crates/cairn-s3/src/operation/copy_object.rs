@@ -85,7 +85,7 @@ async fn checksum(
 fn answer(head: &ObjectHead, written: &Written) -> S3Response {
     let mut writer = XmlWriter::new(320);
     writer.open_root("CopyObjectResult");
-    writer.bytes("LastModified", &date::shown(written.last_modified_ms));
+    writer.bytes("LastModified", &date::iso8601(written.last_modified_ms));
     writer.etag("ETag", written.etag);
     if let Some(checksum) = &written.checksum {
         writer.text(headers::element_name(checksum.algorithm()), &to_text(checksum));

@@ -63,7 +63,7 @@ pub(super) async fn run(call: &Call<'_>) -> S3Result<S3Response> {
     for bucket in &shown {
         writer.open("Bucket");
         writer.text("Name", bucket.name.as_str());
-        writer.bytes("CreationDate", &date::shown(bucket.created_ms));
+        writer.bytes("CreationDate", &date::iso8601(bucket.created_ms));
         if tells_region {
             writer.text("BucketRegion", &call.shared.config.region);
         }

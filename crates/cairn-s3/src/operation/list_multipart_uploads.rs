@@ -42,17 +42,26 @@ pub(super) async fn run(call: &Call<'_>, bucket: &Bucket) -> S3Result<S3Response
     writer.text("Bucket", bucket.name.as_str());
     writer.text("KeyMarker", &listing.show(key_marker.unwrap_or_default()));
     writer.text("UploadIdMarker", upload_marker.unwrap_or_default());
-    if page.is_truncated {
-        match page.entries.last() {
-            Some(ListEntry::Item(upload)) => {
-                writer.text("NextKeyMarker", &listing.show(upload.name.key.as_str()));
-                writer.value("NextUploadIdMarker", upload.name.upload_id);
-            }
-            Some(ListEntry::Prefix(prefix)) => writer.text("NextKeyMarker", &listing.show(prefix)),
-            None => {}
+    // Of a page that is the last one too, the last upload (AWS).
+    let mut uploads = page.entries.iter().filter_map(|entry| match entry {
+        ListEntry::Item(upload) => Some(upload),
+        ListEntry::Prefix(_) => None,
+    });
+    match page.entries.last() {
+        Some(ListEntry::Prefix(prefix)) if page.is_truncated => {
+            writer.text("NextKeyMarker", &listing.show(prefix));
+            writer.text("NextUploadIdMarker", "");
+        }
+        _ => {
+            let last = uploads.next_back().map(|upload| &upload.name);
+            writer.text("NextKeyMarker", &last.map(|name| listing.show(name.key.as_str())).unwrap_or_default());
+            writer.text("NextUploadIdMarker", &last.map(|name| name.upload_id.to_string()).unwrap_or_default());
         }
     }
-    listing.write_prefix_and_delimiter(&mut writer);
+    if !listing.prefix.is_empty() {
+        writer.text("Prefix", &listing.show(listing.prefix));
+    }
+    listing.write_delimiter(&mut writer);
     writer.value("MaxUploads", listing.limit);
     writer.value("IsTruncated", page.is_truncated);
     for entry in &page.entries {
@@ -76,7 +85,7 @@ fn write_upload(writer: &mut XmlWriter, listing: &Listing<'_>, upload: &Upload, 
     write_account(writer, "Initiator", upload.initiator, "");
     write_account(writer, "Owner", bucket.owner, &bucket.owner_name);
     writer.text("StorageClass", "STANDARD");
-    writer.bytes("Initiated", &date::shown(upload.initiated_ms));
+    writer.bytes("Initiated", &date::iso8601(upload.initiated_ms));
     write_checksum_kind(writer, upload.checksum);
     writer.close("Upload");
 }

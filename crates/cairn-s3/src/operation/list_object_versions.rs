@@ -83,7 +83,7 @@ fn write_version(writer: &mut XmlWriter, listing: &Listing<'_>, version: &Versio
     writer.text("Key", &listing.show(version.key.as_str()));
     writer.value("VersionId", version.version_id);
     writer.value("IsLatest", version.is_latest);
-    writer.bytes("LastModified", &date::shown(version.last_modified_ms));
+    writer.bytes("LastModified", &date::iso8601(version.last_modified_ms));
     if let Some(object) = &version.object {
         writer.etag("ETag", object.etag);
         write_checksum_kind(writer, object.checksum);

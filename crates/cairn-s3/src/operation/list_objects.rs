@@ -96,7 +96,7 @@ fn write_entries(writer: &mut XmlWriter, listing: &Listing<'_>, page: &ObjectPag
 fn write_object(writer: &mut XmlWriter, listing: &Listing<'_>, object: &ObjectSummary, owner: Option<&Bucket>) {
     writer.open("Contents");
     writer.text("Key", &listing.show(object.key.as_str()));
-    writer.bytes("LastModified", &date::shown(object.last_modified_ms));
+    writer.bytes("LastModified", &date::iso8601(object.last_modified_ms));
     writer.etag("ETag", object.etag);
     write_checksum_kind(writer, object.checksum);
     writer.value("Size", object.length);

@@ -48,7 +48,7 @@ pub(super) async fn run(call: &Call<'_>, bucket: &Bucket) -> S3Result<S3Response
     for part in &page.entries {
         writer.open("Part");
         writer.value("PartNumber", part.part_number);
-        writer.bytes("LastModified", &date::shown(part.last_modified_ms));
+        writer.bytes("LastModified", &date::iso8601(part.last_modified_ms));
         writer.etag("ETag", part.etag);
         writer.value("Size", part.length);
         // Of an upload that was begun without an algorithm, AWS tells none.

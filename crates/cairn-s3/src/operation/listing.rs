@@ -60,6 +60,10 @@ impl<'a> Listing<'a> {
 
     pub(super) fn write_prefix_and_delimiter(&self, writer: &mut XmlWriter) {
         writer.text("Prefix", &self.show(self.prefix));
+        self.write_delimiter(writer);
+    }
+
+    pub(super) fn write_delimiter(&self, writer: &mut XmlWriter) {
         if let Some(delimiter) = self.delimiter {
             writer.text("Delimiter", &self.show(delimiter));
         }

@@ -82,7 +82,7 @@ async fn digests(
 fn answer(head: &ObjectHead, part: &Part, tells_checksum: bool) -> S3Response {
     let mut writer = XmlWriter::new(320);
     writer.open_root("CopyPartResult");
-    writer.bytes("LastModified", &date::shown(part.last_modified_ms));
+    writer.bytes("LastModified", &date::iso8601(part.last_modified_ms));
     writer.etag("ETag", part.etag);
     if let Some(checksum) = part.checksum.as_ref().filter(|_| tells_checksum) {
         writer.text(headers::element_name(checksum.algorithm()), &to_text(checksum));

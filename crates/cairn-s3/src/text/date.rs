@@ -114,13 +114,6 @@ pub fn iso8601(milliseconds: u64) -> [u8; 24] {
     out
 }
 
-/// As S3 shows moments in XML: whole seconds, with the milliseconds that AWS always gives as none. What lists say of an object is then
-/// what its `Last-Modified` says.
-#[must_use]
-pub fn shown(milliseconds: u64) -> [u8; 24] {
-    iso8601(milliseconds - milliseconds % 1000)
-}
-
 /// `20130524T000000Z`, always 16 bytes; its first 8 are the date of a SigV4 scope.
 #[must_use]
 pub fn compact(seconds: u64) -> [u8; 16] {
@@ -181,7 +174,6 @@ mod tests {
     fn writes_the_standards_examples() {
         assert_eq!(&http(784_111_777), b"Sun, 06 Nov 1994 08:49:37 GMT");
         assert_eq!(&iso8601(1_369_353_600_007), b"2013-05-24T00:00:00.007Z");
-        assert_eq!(&shown(1_369_353_600_999), b"2013-05-24T00:00:00.000Z");
         assert_eq!(&compact(1_369_353_600), b"20130524T000000Z");
         assert_eq!(parse_compact(b"20130524T000000Z"), Some(1_369_353_600));
         assert_eq!(&compact(951_782_400), b"20000229T000000Z");
