@@ -280,7 +280,7 @@ async fn errors_hold_no_secret() {
     let shown = format!("{error:?} {:?}", error.fields());
     assert!(shown.contains("StringToSign") && shown.contains("20130524T000000Z"));
     // Who signs wrongly finds the difference in these.
-    let field = |name: &str| error.fields().iter().find(|(field, _)| *field == name).unwrap().1.to_string();
+    let field = |name: &str| error.fields().iter().find(|(field, _)| *field == name).unwrap().1.clone();
     assert!(field("CanonicalRequest").starts_with("GET\n/test.txt\n\nhost:"), "{shown}");
     assert!(field("CanonicalRequestBytes").starts_with("47 45 54 0a 2f 74"), "{shown}");
     assert!(field("StringToSignBytes").starts_with("41 57 53 34 2d"), "{shown}");
