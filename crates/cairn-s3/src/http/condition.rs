@@ -106,8 +106,8 @@ pub fn parse_etag(text: &str) -> Option<ETag> {
     ETag::parse(unquote(text))
 }
 
-/// The condition of a write (AWS, "Add preconditions to S3 operations with conditional requests"). AWS knows `If-None-Match: *` and
-/// `If-Match` with a tag; other values and combinations are refused, not ignored.
+/// The condition of a write or of a deletion (AWS, "Add preconditions to S3 operations with conditional requests"): `If-None-Match: *`, and
+/// `If-Match` with a tag or `*`; other values and combinations are refused, not ignored.
 pub fn write_condition(headers: &HeaderMap) -> S3Result<WriteCondition> {
     for unsupported in [IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE] {
         if headers.contains_key(&unsupported) {
@@ -127,20 +127,12 @@ pub fn write_condition(headers: &HeaderMap) -> S3Result<WriteCondition> {
             .field("Header", "If-Match,If-None-Match")
             .field("additionalMessage", "Multiple conditional request headers present in the request")),
         (Some(value), None) => match value.to_str().map(str::trim) {
-            Ok("*") => Err(value_not_implemented("If-Match")),
+            // AWS knows this one of deletions only; here it means of writes what it means there.
+            Ok("*") => Ok(WriteCondition::Present),
             // A text that is no tag of ours matches nothing.
             Ok(text) => Ok(WriteCondition::Matches(text.split(',').filter_map(parse_etag).collect())),
             Err(_) => Ok(WriteCondition::Matches(Vec::new())),
         },
-    }
-}
-
-/// The condition of a delete: that of a write, or that there is a version at all (`If-Match: *`; AWS, "How to perform conditional deletes").
-pub fn delete_condition(headers: &HeaderMap) -> S3Result<WriteCondition> {
-    let mut values = headers.get_all(IF_MATCH).iter();
-    match (values.next(), values.next()) {
-        (Some(value), None) if value.as_bytes().trim_ascii() == b"*" => Ok(WriteCondition::Present),
-        _ => write_condition(headers),
     }
 }
 
@@ -221,12 +213,11 @@ mod tests {
         let write = |pairs: &[(&'static str, String)]| write_condition(&headers(pairs));
         assert_eq!(write(&[]).unwrap(), WriteCondition::None);
         assert_eq!(write(&[("if-none-match", "*".into())]).unwrap(), WriteCondition::Absent);
-        assert_eq!(delete_condition(&headers(&[("if-match", "*".into())])).unwrap(), WriteCondition::Present);
+        assert_eq!(write(&[("if-match", "*".into())]).unwrap(), WriteCondition::Present);
         assert_eq!(write(&[("if-match", format!("\"{TAG}\""))]).unwrap(), WriteCondition::Matches(vec![TAG]));
         assert_eq!(write(&[("if-match", "\"x\"".into())]).unwrap(), WriteCondition::Matches(Vec::new()));
         for refused in [
             &[("if-none-match", format!("\"{TAG}\""))][..],
-            &[("if-match", "*".into())],
             &[("if-none-match", "*".into()), ("if-match", "*".into())],
             &[("if-match", "*".into()), ("if-match", "*".into())],
             &[("if-modified-since", at(NOON))],

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::Call;
 use crate::error::S3Result;
-use crate::http::condition::delete_condition;
+use crate::http::condition::write_condition;
 use crate::http::response::{self, S3Response};
 
 pub(super) async fn run(call: &Call<'_>, bucket: &Bucket) -> S3Result<S3Response> {
@@ -15,7 +15,7 @@ pub(super) async fn run(call: &Call<'_>, bucket: &Bucket) -> S3Result<S3Response
     }
     // About the current version, whichever version is named (AWS, "How to perform conditional deletes").
     let target =
-        DeleteTarget { key: call.key()?.clone(), version_id: call.version_id()?, condition: delete_condition(call.headers)? };
+        DeleteTarget { key: call.key()?.clone(), version_id: call.version_id()?, condition: write_condition(call.headers)? };
     let deleted = call.store().delete_object(DeleteObject { bucket: bucket.id, target }).await?;
     let mut response = response::empty(StatusCode::NO_CONTENT);
     set_deleted(response.headers_mut(), deleted);

@@ -145,11 +145,11 @@ fn set_checksum(call: &Call<'_>, headers: &mut HeaderMap, head: &ObjectHead, is_
         return;
     }
     match &head.part {
-        // The part's own, where the parts' make the object's: a client that checks what it reads must not take the object's for that of
-        // a part. Of what the parts of other objects have, AWS tells nothing.
+        // The part's own: a client that checks what it reads must not take the object's for that of a part.
         Some(part) if head.checksum.is_some_and(|whole| whole.part_count() > 0) => {
             object_headers::set_checksum_of_part(headers, part.checksum.as_ref());
         }
+        Some(part) if part.part_count > 1 => object_headers::set_checksum(headers, part.checksum.as_ref()),
         // Nor for that of a range.
         _ if is_partial => {}
         _ => object_headers::set_checksum(headers, head.checksum.as_ref()),

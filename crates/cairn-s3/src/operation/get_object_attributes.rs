@@ -107,10 +107,7 @@ fn write(writer: &mut XmlWriter, wanted: &[Attribute], found: &FoundParts, after
     if wants(Attribute::ObjectParts) && found.part_count > 0 {
         writer.open("ObjectParts");
         writer.value("PartsCount", found.part_count);
-    }
-    // The parts themselves only where each has a checksum of which the object's is made (AWS, "GetObjectAttributes", `Parts`).
-    let is_composite = head.checksum.is_some_and(|checksum| checksum.part_count() > 0);
-    if wants(Attribute::ObjectParts) && found.part_count > 0 && is_composite {
+        // The parts themselves also where the object's checksum is not made of theirs: AWS leaves them out then.
         writer.value("PartNumberMarker", after);
         writer.value("NextPartNumberMarker", found.page.entries.last().map_or(0, |part| part.part_number));
         writer.value("MaxParts", limit);
@@ -124,8 +121,6 @@ fn write(writer: &mut XmlWriter, wanted: &[Attribute], found: &FoundParts, after
             }
             writer.close("Part");
         }
-    }
-    if wants(Attribute::ObjectParts) && found.part_count > 0 {
         writer.close("ObjectParts");
     }
     if wants(Attribute::StorageClass) {

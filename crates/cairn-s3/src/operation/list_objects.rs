@@ -4,7 +4,7 @@ use cairn_store::api::{Bucket, ListEntry, ListObjects, ListPosition, ObjectPage,
 
 use super::Call;
 use super::listing::{Listing, write_account, write_checksum_kind};
-use crate::error::{S3Error, S3Result, code};
+use crate::error::{S3Error, S3Result};
 use crate::http::response::{self, S3Response};
 use crate::text::{base64, date};
 use crate::xml::writer::XmlWriter;
@@ -23,11 +23,8 @@ pub(super) async fn run(call: &Call<'_>, bucket: &Bucket, version: Version) -> S
     let token = call.query.get("continuation-token");
     let after = match version {
         Version::One => call.query.get_filled("marker").map(|marker| listing.position(marker)),
-        Version::Two => match token {
-            Some("") => {
-                let message = "The continuation token provided is incorrect";
-                return Err(S3Error::with_message(&code::INVALID_ARGUMENT, message).field("ArgumentName", "continuation-token"));
-            }
+        // An empty one begins at the start; AWS refuses it, and clients that send one exist.
+        Version::Two => match token.filter(|token| !token.is_empty()) {
             Some(token) => Some(parse_token(token)?),
             None => call.query.get_filled("start-after").map(|marker| listing.position(marker)),
         },
@@ -62,8 +59,7 @@ pub(super) async fn run(call: &Call<'_>, bucket: &Bucket, version: Version) -> S
         }
         Version::Two => {
             writer.optional("ContinuationToken", token);
-            // Where a token says it, it means nothing.
-            if let Some(start_after) = call.query.get_filled("start-after").filter(|_| token.is_none()) {
+            if let Some(start_after) = call.query.get_filled("start-after") {
                 writer.text("StartAfter", &listing.show(start_after));
             }
             if page.is_truncated {
