@@ -7,6 +7,7 @@
 //! again, so neither pays for the other's work nor hides its own.
 
 mod cases;
+mod compaction;
 mod machine;
 mod peers;
 mod report;
@@ -30,6 +31,7 @@ use report::{Measurement, Results};
 const HOURS_MAX: u64 = 3;
 
 /// What to measure, and where to put it.
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch on the command line")]
 #[derive(clap::Args)]
 pub struct Arguments {
     /// Measure only these operations: put-4k, get-4k, list, put-10m, get-10m.
@@ -57,8 +59,11 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Measure in place of the peers what the size of a bucket costs: with so many objects in it, beside the first of these sizes.
-    #[arg(long, value_name = "OBJECTS", value_delimiter = ',')]
+    #[arg(long, value_name = "OBJECTS", value_delimiter = ',', conflicts_with = "compaction")]
     size: Vec<u64>,
+    /// Measure in place of the peers what PUT and GET take while segments are compacted.
+    #[arg(long)]
+    compaction: bool,
     /// Put the table and the machine's description between the markers in docs/performance.md.
     #[arg(long)]
     write: bool,
@@ -86,6 +91,9 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> anyhow::Result<ExitC
     }
     if !arguments.size.is_empty() {
         return size::run(context, arguments);
+    }
+    if arguments.compaction {
+        return compaction::run(context, arguments);
     }
     if peers.contains(&Peer::SeaweedFs) {
         provision::SEAWEEDFS.provide(&mut context).context("SeaweedFS cannot be had")?;
