@@ -58,6 +58,8 @@ pub struct Load {
     pub stride: u64,
     /// The first number of those that are stored.
     pub first: u64,
+    /// What the numbers of objects that are read at random come from.
+    pub seed: u64,
     /// How many versions each object has that is listed with its versions.
     pub versions: u64,
     /// How many objects there are, or are to be stored at most.
@@ -126,7 +128,7 @@ pub fn run(load: &Load, address: &str, signer: impl Fn() -> Signer + Sync) -> Me
                     signer: signer(),
                     connection: Connection::new(address),
                     head: String::with_capacity(2048),
-                    random: place as u64 + 1,
+                    random: keys::mixed(load.seed).wrapping_add(place as u64 + 1),
                     continuation: None,
                     listed: 0,
                 };

@@ -48,6 +48,9 @@ struct CommandLine {
     /// The first number, of those that are stored.
     #[arg(long, default_value_t = 0)]
     first: u64,
+    /// Whoever reads objects at random with another seed reads others.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
     /// How many versions each object has, for `list-versions-at`.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     versions: u64,
@@ -90,6 +93,7 @@ fn run(command_line: CommandLine) -> anyhow::Result<()> {
         keys: Keys { prefix: command_line.prefix, filled: command_line.filled },
         stride: command_line.stride,
         first: command_line.first,
+        seed: command_line.seed,
         versions: command_line.versions,
         objects: command_line.objects,
         bytes: command_line.bytes,

@@ -3,7 +3,8 @@
 //! versions, ten of each object.
 //!
 //! A service for each size runs all the time, and they take turns, case by case, so that whatever else the machine does hits all of them;
-//! figures are medians of the rounds, ratios medians of the rounds' ratios. How long a start takes is measured after `kill -9`, first with
+//! figures are medians of the rounds, ratios medians of the rounds' ratios. All are measured in the same state: their files are merged as a
+//! quiet service merges them, and each case has run for some seconds, with other objects than those that are measured then. How long a start takes is measured after `kill -9`, first with
 //! what the filling left, and at the end with what the load left.
 
 use std::fmt::Write as _;
@@ -28,6 +29,10 @@ const READ_OBJECTS: u64 = 10_000;
 const VERSIONS: u64 = 10;
 /// The bucket of versions has so many times fewer versions than the other has objects.
 const VERSIONS_SHARE: u64 = 10;
+/// How long each case runs before it is measured, seconds: every size has then answered tens of thousands of HEADs.
+const WARM_UP_SECONDS: f64 = 4.0;
+/// A quiet service merges what its filling left in many files: it begins so long after the last writes, and is waited for.
+const SETTLES_AFTER: Duration = Duration::from_secs(15);
 /// Most that one case may cost above the smallest size.
 const RATIO_MAX: f64 = 1.5;
 
@@ -118,6 +123,10 @@ pub(super) fn run(mut context: Context<'_>, arguments: &Arguments) -> anyhow::Re
     for objects in &arguments.size {
         sizes.push(start(&mut context, &scratch, *objects)?);
     }
+    std::thread::sleep(SETTLES_AFTER);
+    for size in &sizes {
+        size.service.cpu_when_idle()?;
+    }
     for round in 0..arguments.rounds {
         println!("round {} of {}", round + 1, arguments.rounds);
         self::round(&mut context, arguments, &mut sizes, round)?;
@@ -188,12 +197,21 @@ fn round(context: &mut Context<'_>, arguments: &Arguments, sizes: &mut [Size], r
         for at in order {
             let size = &mut sizes[at];
             let case = &cases(size.objects)[place];
+            let is_put = case.arguments.first().is_some_and(|word| word == "put-between");
+            if round == 0 && !is_put {
+                let warm_up = WARM_UP_SECONDS.to_string();
+                let words: Vec<&str> = case.arguments.iter().map(String::as_str).chain(["--seconds", &warm_up]).collect();
+                load(context, &size.service, case.bucket, &words)?;
+            }
             rustix::fs::sync();
             let before = size.service.cpu_when_idle()?;
-            let words: Vec<&str> = case.arguments.iter().map(String::as_str).chain(["--seconds", &seconds]).collect();
+            // Other objects than in the rounds before.
+            let seed = (round + 1).to_string();
+            let more_words = ["--seconds", &seconds, "--seed", &seed];
+            let words: Vec<&str> = case.arguments.iter().map(String::as_str).chain(more_words).collect();
             // New keys in every round: else they are there already from the second on.
             let first = (round as u64 * 1_000_000_000).to_string();
-            let more: &[&str] = if words.first() == Some(&"put-between") { &["--first", &first] } else { &[] };
+            let more: &[&str] = if is_put { &["--first", &first] } else { &[] };
             let said = load(context, &size.service, case.bucket, &[&words, more].concat())?;
             let cpu = size.service.cpu_when_idle()?.saturating_sub(before);
             let cost = cost(&said, cpu)?;

@@ -4,7 +4,7 @@
 //! two batches, and written to new files, which one atomic replacement of the list of files adds to the store.
 //! So a crash finds a prefix of the batches. Before sealing, the position of the last batch is written as
 //! a row of its own, so `apply` costs nothing for it. Compaction runs in a background thread, and rids the store of what deletions leave
-//! behind ([`tombstones`]).
+//! behind ([`tombstones`]). Once a store is quiet, it brings together what lies in many places ([`settling`]).
 //!
 //! Values of [`LsmTreeOptions::separation_bytes`] or more are kept apart in blob files, so compactions and
 //! scans of other tables do not touch them.
@@ -43,6 +43,7 @@ use super::{
     manifest,
 };
 
+mod settling;
 mod tombstones;
 
 /// The key of the row which holds the position. No table can have this first byte.
@@ -85,6 +86,8 @@ pub struct LsmTreeOptions {
     /// The size of one sorted file, in bytes. Readers wait while the last file of a compaction is synced,
     /// so smaller files mean shorter waits.
     pub table_file_bytes: u64,
+    /// How long no memtable is written to files before a store counts as quiet, and what lies in many runs of files is merged into one.
+    pub quiet_after: Duration,
 }
 
 impl Default for LsmTreeOptions {
@@ -99,6 +102,7 @@ impl Default for LsmTreeOptions {
             open_files: 512,
             separation_bytes: 1024,
             table_file_bytes: 16 << 20,
+            quiet_after: Duration::from_secs(10),
         }
     }
 }
@@ -413,18 +417,29 @@ impl Inner {
     /// The background thread: flushes and compacts until told to stop.
     fn work(&self) {
         let strategies = Strategies::new(&self.options);
+        // After it was settled there is nothing to do before something is wanted again.
+        let mut is_settled = false;
         loop {
-            {
+            let is_quiet = {
                 let mut background = self.background.lock();
-                while !background.wanted && !background.stop {
-                    self.changed.wait(&mut background);
+                let mut is_quiet = false;
+                while !background.wanted && !background.stop && !is_quiet {
+                    if is_settled {
+                        self.changed.wait(&mut background);
+                    } else {
+                        is_quiet = self.changed.wait_for(&mut background, self.options.quiet_after).timed_out();
+                    }
                 }
                 if background.stop {
                     return;
                 }
+                is_quiet &= !background.wanted;
                 background.wanted = false;
-            }
-            let failure = self.work_off(&strategies).err();
+                is_quiet
+            };
+            is_settled = is_quiet;
+            let worked = if is_quiet { self.settle(&strategies) } else { self.work_off(&strategies) };
+            let failure = worked.err();
             let mut background = self.background.lock();
             background.failure = failure.as_ref().map(ToString::to_string);
             self.changed.notify_all();

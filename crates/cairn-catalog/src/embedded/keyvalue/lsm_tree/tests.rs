@@ -287,3 +287,67 @@ fn a_reader_sees_what_is_compacted_away() {
     assert!(census.rows <= 100 + 2 * 1000 + 10, "{census:?}");
     assert_eq!(deleting.rows().len(), 99);
 }
+
+/// A store of rows in many runs, which is quiet for so long.
+fn scattered(quiet_after: Duration) -> (tempfile::TempDir, LsmTreeStore, Strategies) {
+    let engine = LsmTreeEngine::new(LsmTreeOptions { quiet_after, ..small().options });
+    let directory = tempfile::tempdir().unwrap();
+    let store = LsmTreeStore::open(&engine, directory.path()).unwrap();
+    // Every batch lies over all of the others.
+    for index in 1..=90_u32 {
+        let writes: Vec<_> = (0..200).map(|row| put(row * 100 + index, 60)).collect();
+        store.apply(&writes, at(u64::from(index))).unwrap();
+    }
+    store.persist().unwrap();
+    (directory, store, Strategies::new(&engine.options))
+}
+
+fn numbers(store: &LsmTreeStore) -> Vec<u32> {
+    let snapshot = store.snapshot();
+    let rows = snapshot.range(Table::new(1), Bound::Unbounded, Bound::Unbounded);
+    rows.map(|row| u32::from_be_bytes(row.unwrap().0[..].try_into().unwrap())).collect()
+}
+
+/// Compaction by size leaves several runs, and settling one; what comes later and is little is left where it is, and what is much is not.
+#[test]
+fn a_settled_store_has_one_run() {
+    let (_directory, store, strategies) = scattered(Duration::from_secs(100_000));
+    let inner = &store.inner;
+    inner.work_off(&strategies).unwrap();
+    assert!(inner.runs() > 1 && inner.is_scattered().unwrap(), "there is nothing to settle: {}", inner.runs());
+    let before = numbers(&store);
+    assert_eq!(before.len(), 90 * 200);
+    let settle = || {
+        // What the background thread is to do comes first.
+        while inner.background.lock().wanted {
+            std::thread::yield_now();
+        }
+        inner.settle(&strategies).unwrap();
+    };
+    settle();
+    assert_eq!(inner.runs(), 1);
+    assert_eq!(numbers(&store), before);
+
+    let add = |index: u32, rows: u32| {
+        let writes: Vec<_> = (0..rows).map(|row| put(row * 100, 60)).collect();
+        store.apply(&writes, at(u64::from(index))).unwrap();
+        store.persist().unwrap();
+        inner.work_off(&strategies).unwrap();
+        settle();
+    };
+    add(91, 20);
+    assert_eq!(inner.runs(), 2, "a little is not worth writing everything for");
+    add(92, 4_000);
+    assert_eq!(inner.runs(), 1);
+    assert_eq!(numbers(&store).len(), 90 * 200 + 4_000);
+}
+
+/// It goes by itself, once nothing comes any more. (Compaction by size alone leaves it scattered for good, as the test above sees.)
+#[test]
+fn a_quiet_store_settles() {
+    let (_directory, store, _) = scattered(Duration::from_millis(20));
+    while store.inner.is_scattered().unwrap() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(numbers(&store).len(), 90 * 200);
+}

@@ -1,0 +1,51 @@
+//! Bringing together what lies in many places, once a store is quiet.
+//!
+//! A seek looks into every sorted run of files, and a point read into the filter of each, so what reads cost depends less on how many rows there
+//! are than on how many runs they lie in. Compaction by size leaves several: up to three of the newest, and one for each level that has any. So
+//! once no memtable was written to files for a while, all of it is merged into the last level, if there is enough to be worth it.
+//!
+//! One step is one compaction as any other. As soon as something is to be flushed, settling stops, and begins anew when the store is quiet again.
+
+use ::lsm_tree::AbstractTree;
+
+use super::{Inner, guarded, tombstones::Strategies};
+use crate::embedded::keyvalue::KeyValueError;
+
+/// What is above the last level is merged into it when it is at least this share of it. So settling writes at most one more than this many
+/// bytes for each byte that came.
+const SHARE: u64 = 16;
+
+impl Inner {
+    /// Merges what lies in many runs into one, if that is worth it, as long as nothing else is wanted.
+    pub(super) fn settle(&self, strategies: &Strategies) -> Result<(), KeyValueError> {
+        let _merging = self.merging.lock();
+        if !self.is_scattered()? {
+            return Ok(());
+        }
+        // Once begun, all of it: what is left would be one more run.
+        while !self.is_wanted() && (self.close_gap()? || self.compact(&strategies.to_the_last)?) {}
+        self.drop_hollow()
+    }
+
+    fn is_wanted(&self) -> bool {
+        let background = self.background.lock();
+        background.wanted || background.stop
+    }
+
+    /// Whether so much is above the last level that it is worth merging it down.
+    pub(super) fn is_scattered(&self) -> Result<bool, KeyValueError> {
+        guarded(&self.directory, || {
+            let version = self.tree.current_version();
+            let sizes: Vec<u64> = version.iter_levels().map(|level| level.size()).collect();
+            let last = sizes.last().copied().unwrap_or_default();
+            let above: u64 = sizes.iter().rev().skip(1).sum();
+            Ok(above > 0 && above >= last / SHARE)
+        })
+    }
+
+    /// How many sorted runs of files there are: a seek looks into each.
+    #[cfg(test)]
+    pub(super) fn runs(&self) -> usize {
+        self.tree.current_version().iter_levels().map(|level| level.iter().count()).sum()
+    }
+}
