@@ -36,9 +36,11 @@ impl Inner {
     pub(super) fn is_scattered(&self) -> Result<bool, KeyValueError> {
         guarded(&self.directory, || {
             let version = self.tree.current_version();
-            let sizes: Vec<u64> = version.iter_levels().map(|level| level.size()).collect();
-            let last = sizes.last().copied().unwrap_or_default();
-            let above: u64 = sizes.iter().rev().skip(1).sum();
+            let (mut above, mut last) = (0, 0);
+            for level in version.iter_levels() {
+                above += last;
+                last = level.size();
+            }
             Ok(above > 0 && above >= last / SHARE)
         })
     }
