@@ -6,7 +6,9 @@
 //!
 //! One step is one compaction as any other. As soon as something is to be flushed, settling stops, and begins anew when the store is quiet again.
 
-use ::lsm_tree::AbstractTree;
+use std::sync::Arc;
+
+use ::lsm_tree::{AbstractTree, compaction::MoveDown};
 
 use super::{Inner, guarded, tombstones::Strategies};
 use crate::embedded::keyvalue::KeyValueError;
@@ -24,7 +26,11 @@ impl Inner {
         }
         // Once begun, all of it: what is left would be one more run.
         while !self.is_wanted() && (self.close_gap()? || self.compact(&strategies.to_the_last)?) {}
-        self.drop_hollow()
+        self.drop_hollow()?;
+        // The library keeps the files that the last list of files named until it writes another one. In a quiet store that may be long, and
+        // here it may be all of them; moving nothing makes it write one.
+        self.compact(&Arc::new(MoveDown(1, 1)))?;
+        Ok(())
     }
 
     fn is_wanted(&self) -> bool {

@@ -311,7 +311,7 @@ fn numbers(store: &LsmTreeStore) -> Vec<u32> {
 /// Compaction by size leaves several runs, and settling one; what comes later and is little is left where it is, and what is much is not.
 #[test]
 fn a_settled_store_has_one_run() {
-    let (_directory, store, strategies) = scattered(Duration::from_secs(100_000));
+    let (directory, store, strategies) = scattered(Duration::from_secs(100_000));
     let inner = &store.inner;
     inner.work_off(&strategies).unwrap();
     assert!(inner.runs() > 1 && inner.is_scattered().unwrap(), "there is nothing to settle: {}", inner.runs());
@@ -327,6 +327,8 @@ fn a_settled_store_has_one_run() {
     settle();
     assert_eq!(inner.runs(), 1);
     assert_eq!(numbers(&store), before);
+    let tables = files(&directory.path().join("tree").join("tables"));
+    assert_eq!(tables.len(), inner.tree.table_count(), "files are left that nothing refers to");
 
     let add = |index: u32, rows: u32| {
         let writes: Vec<_> = (0..rows).map(|row| put(row * 100, 60)).collect();
