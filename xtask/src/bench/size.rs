@@ -3,8 +3,9 @@
 //! versions, ten of each object.
 //!
 //! A service for each size runs all the time, and they take turns, case by case, so that whatever else the machine does hits all of them;
-//! figures are medians of the rounds, ratios medians of the rounds' ratios. All are measured in the same state: their files are merged as a
-//! quiet service merges them, and each case has run for some seconds, with other objects than those that are measured then. How long a start takes is measured after `kill -9`, first with
+//! figures are medians of the rounds, ratios medians of the rounds' ratios. All are warm: their files are merged as a quiet service merges
+//! them, and each case has run for some seconds, with other objects than those that are measured then. (The smallest size allowed has its rows in
+//! memory all the same: the bodies that are read back overwrite all of its objects after the filling.) How long a start takes is measured after `kill -9`, first with
 //! what the filling left, and at the end with what the load left.
 
 use std::fmt::Write as _;
