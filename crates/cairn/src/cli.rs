@@ -72,7 +72,7 @@ pub struct ServeOptions {
     #[arg(long, env = "CAIRN_GARBAGE_GRACE_S", value_name = "S", default_value_t = 3600, value_parser = clap::value_parser!(u64).range(10..=604_800))]
     pub garbage_grace_s: u64,
     /// Memory in which the catalog keeps rows and small bodies that were read, all zones together; MiB, 8 to 65536.
-    #[arg(long, env = "CAIRN_CATALOG_CACHE_MIB", value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u64).range(8..=65_536))]
+    #[arg(long, env = "CAIRN_CATALOG_CACHE_MIB", value_name = "MIB", default_value_t = 512, value_parser = clap::value_parser!(u64).range(8..=65_536))]
     pub catalog_cache_mib: u64,
     /// The administration API over the network.
     #[command(flatten)]
