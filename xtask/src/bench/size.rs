@@ -3,7 +3,8 @@
 //! versions, ten of each object.
 //!
 //! A service for each size runs all the time, and they take turns, case by case, so that whatever else the machine does hits all of them;
-//! figures are medians of the rounds, ratios medians of the rounds' ratios. All are warm: their files are merged as a quiet service merges
+//! figures are medians of the rounds, ratios medians of the rounds' ratios. Reads come before writes, which leave something to look into besides.
+//! All are warm: their files are merged as a quiet service merges
 //! them, and each case has run for some seconds, with other objects than those that are measured then. (The smallest size allowed has its rows in
 //! memory all the same: the bodies that are read back overwrite all of its objects after the filling.) How long a start takes is measured after `kill -9`, first with
 //! what the filling left, and at the end with what the load left.
@@ -49,8 +50,17 @@ struct Cost {
 /// A figure of it.
 type Figure = fn(&Cost) -> f64;
 
+/// When a case is measured. Writes leave files behind that reads have to look into besides, so reads come before them, and one again after them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Settled,
+    Writes,
+    AfterWrites,
+}
+
 /// A request that is measured, and how the load generator is told.
 struct Case {
+    phase: Phase,
     name: &'static str,
     bucket: &'static str,
     arguments: Vec<String>,
@@ -83,24 +93,41 @@ impl Size {
 }
 
 fn cases(objects: u64) -> Vec<Case> {
-    let case =
-        |name, bucket, arguments: &str| Case { name, bucket, arguments: arguments.split(' ').map(ToOwned::to_owned).collect() };
+    let case = |phase, name, bucket, arguments: &str| Case {
+        phase,
+        name,
+        bucket,
+        arguments: arguments.split(' ').map(ToOwned::to_owned).collect(),
+    };
     let (many, versioned) = (objects / 10, objects / VERSIONS_SHARE / VERSIONS);
     vec![
-        case("LIST a page, anywhere in the largest folder", "bench", &format!("list-at --prefix many/ --objects {many}")),
-        case("LIST by delimiter at the root", "bench", &format!("list-folders --objects {FOLDERS}")),
         case(
+            Phase::Settled,
+            "LIST a page, anywhere in the largest folder",
+            "bench",
+            &format!("list-at --prefix many/ --objects {many}"),
+        ),
+        case(Phase::Settled, "LIST by delimiter at the root", "bench", &format!("list-folders --objects {FOLDERS}")),
+        case(
+            Phase::Settled,
             "LIST a page of versions, anywhere",
             "versions",
             &format!("list-versions-at --prefix many/ --objects {versioned} --versions {VERSIONS}"),
         ),
-        case("HEAD of any object", "bench", &format!("head --filled {objects} --objects {objects}")),
+        case(Phase::Settled, "HEAD of any object", "bench", &format!("head --filled {objects} --objects {objects}")),
         case(
+            Phase::Settled,
             "GET 4 KiB",
             "bench",
             &format!("get --filled {objects} --objects {READ_OBJECTS} --stride {}", objects / READ_OBJECTS),
         ),
-        case("PUT 4 KiB, new keys among the others", "bench", &format!("put-between --filled {objects}")),
+        case(Phase::Writes, "PUT 4 KiB, new keys among the others", "bench", &format!("put-between --filled {objects}")),
+        case(
+            Phase::AfterWrites,
+            "LIST by delimiter at the root, after these writes",
+            "bench",
+            &format!("list-folders --objects {FOLDERS}"),
+        ),
     ]
 }
 
@@ -128,9 +155,14 @@ pub(super) fn run(mut context: Context<'_>, arguments: &Arguments) -> anyhow::Re
     for size in &sizes {
         size.service.cpu_when_idle()?;
     }
-    for round in 0..arguments.rounds {
-        println!("round {} of {}", round + 1, arguments.rounds);
-        self::round(&mut context, arguments, &mut sizes, round)?;
+    for (phase, words) in [(Phase::Settled, "reads"), (Phase::Writes, "writes"), (Phase::AfterWrites, "reads after writes")] {
+        if phase == Phase::AfterWrites {
+            std::thread::sleep(SETTLES_AFTER);
+        }
+        for round in 0..arguments.rounds {
+            println!("{words}, round {} of {}", round + 1, arguments.rounds);
+            self::round(&mut context, arguments, &mut sizes, round, phase)?;
+        }
     }
     for size in &mut sizes {
         finish(&mut context, &scratch, size)?;
@@ -187,7 +219,7 @@ fn fill(context: &mut Context<'_>, directory: &Path, arguments: &[&str]) -> anyh
     context.run(&mut fill).context("the bucket cannot be filled")
 }
 
-fn round(context: &mut Context<'_>, arguments: &Arguments, sizes: &mut [Size], round: usize) -> anyhow::Result<()> {
+fn round(context: &mut Context<'_>, arguments: &Arguments, sizes: &mut [Size], round: usize, phase: Phase) -> anyhow::Result<()> {
     let seconds = arguments.seconds.to_string();
     let count = sizes.first().map_or(0, |first| first.costs.len());
     for place in 0..count {
@@ -198,7 +230,10 @@ fn round(context: &mut Context<'_>, arguments: &Arguments, sizes: &mut [Size], r
         for at in order {
             let size = &mut sizes[at];
             let case = &cases(size.objects)[place];
-            let is_put = case.arguments.first().is_some_and(|word| word == "put-between");
+            if case.phase != phase {
+                continue;
+            }
+            let is_put = phase == Phase::Writes;
             if round == 0 && !is_put {
                 let warm_up = WARM_UP_SECONDS.to_string();
                 let words: Vec<&str> = case.arguments.iter().map(String::as_str).chain(["--seconds", &warm_up]).collect();
@@ -207,7 +242,7 @@ fn round(context: &mut Context<'_>, arguments: &Arguments, sizes: &mut [Size], r
             rustix::fs::sync();
             let before = size.service.cpu_when_idle()?;
             // Other objects than in the rounds before.
-            let seed = (round + 1).to_string();
+            let seed = (place * arguments.rounds + round + 1).to_string();
             let more_words = ["--seconds", &seconds, "--seed", &seed];
             let words: Vec<&str> = case.arguments.iter().map(String::as_str).chain(more_words).collect();
             // New keys in every round: else they are there already from the second on.
