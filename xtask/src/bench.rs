@@ -29,6 +29,8 @@ use report::{Measurement, Results};
 
 /// How long the bench may take, in hours: past that something hangs.
 const HOURS_MAX: u64 = 3;
+/// How often the start of a service is tried, so that one port that is taken does not end an hour's bench.
+const STARTS_MAX: usize = 3;
 
 /// What to measure, and where to put it.
 #[allow(clippy::struct_excessive_bools, reason = "each is a switch on the command line")]
@@ -176,7 +178,15 @@ impl Bench<'_> {
 
     fn start(&mut self, peer: Peer) -> anyhow::Result<Service> {
         let directory = self.scratch.join(peer.name());
-        let service = Service::start(&mut self.context, peer, &directory)?;
+        let mut tries = 1;
+        let service = loop {
+            match Service::start(&mut self.context, peer, &directory) {
+                // A port that was free may have become that of a connection of another process meanwhile.
+                Err(error) if tries < STARTS_MAX => self.context.say(&format!("tried again: {error:#}"))?,
+                service => break service?,
+            }
+            tries += 1;
+        };
         let made = self.load(&service, &Load::create_bucket())?;
         ensure!(made["requests"] == 1, "the bucket cannot be created: {made}");
         Ok(service)

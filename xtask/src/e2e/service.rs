@@ -1,11 +1,13 @@
 //! The service under test: the real binary on a fresh directory, with a root key that is given to it, over HTTP or HTTPS.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -164,13 +166,24 @@ impl Service {
     }
 }
 
-/// A port of the loopback that nobody listens on now.
+/// Ports that were given out in this run.
+static GIVEN_PORTS: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+/// How many ports are tried until one was not given out before.
+const PORTS_MAX: usize = 1000;
+
+/// A port of the loopback that nobody listens on now, and that was not given out before in this run: who got it may not listen yet.
 ///
 /// # Errors
 /// Where there is none.
 pub fn free_port() -> anyhow::Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
-    Ok(listener.local_addr()?.port())
+    for _ in 0..PORTS_MAX {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
+        let port = listener.local_addr()?.port();
+        if GIVEN_PORTS.lock().unwrap_or_else(PoisonError::into_inner).insert(port) {
+            return Ok(port);
+        }
+    }
+    bail!("no free port: {PORTS_MAX} were given out before");
 }
 
 fn wait_until_ready(running: &mut Running, admin_port: u16) -> anyhow::Result<()> {

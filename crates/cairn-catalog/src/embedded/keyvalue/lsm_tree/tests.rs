@@ -347,7 +347,7 @@ fn a_settled_store_has_one_run() {
             .unwrap()
             .iter()
             .flat_map(|run| run.iter())
-            .map(|table| table.id())
+            .map(::lsm_tree::Table::id)
             .collect::<Vec<_>>()
     };
     let whole = last_level();
