@@ -18,6 +18,7 @@
 
 pub mod embedded;
 mod error;
+pub mod postgres;
 mod requests;
 
 use cairn_types::records::{BucketRecord, Tags, UsageRecord};

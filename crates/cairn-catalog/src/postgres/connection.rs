@@ -1,0 +1,149 @@
+//! One connection, and what must be true of it before anything that comes over it counts.
+//!
+//! - It leads to a server that takes writes, of PostgreSQL 15 or newer, with settings under which an acknowledged commit is durable. Roles,
+//!   databases and configuration files may all set other defaults, so each connection sets its own and looks.
+//! - Its first act is a commit: the row of its *lane*. A primary that crashed shows, after its restart, commits that its standbys never had;
+//!   once a commit of our own is acknowledged behind them, they have them, too (P4).
+//! - A warning that arrives while a commit is under way makes that commit's outcome unknown, whatever the answer says (P2): a server that stops
+//!   waiting for its standbys says so by a warning, in the language of its operator, and then reports success.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures::future::poll_fn;
+use parking_lot::Mutex;
+use tokio_postgres::error::Severity;
+use tokio_postgres::{AsyncMessage, Client, NoTls, Statement};
+
+use super::failure::{Failure, describe};
+use super::settings::{PostgresSettings, Replication};
+use crate::CatalogError;
+
+/// An open connection with its lane.
+pub(super) struct Connection {
+    client: Client,
+    statements: Mutex<HashMap<String, Statement>>,
+    warned: Arc<AtomicBool>,
+    /// Which row of `lanes` names this connection's commits.
+    pub lane: i64,
+    /// The number of the last commit that was begun.
+    last_number: i64,
+}
+
+/// Set by every connection for itself. A timeout that cancels a statement must not reach a COMMIT that waits for its standbys; those of
+/// statements and of idle transactions do not, and only the first is of use here.
+const SETTINGS: &str = "SET synchronous_commit = 'on'; SET client_min_messages = 'warning'; \
+    SET default_transaction_isolation = 'read committed'; SET default_transaction_read_only = 'off'; \
+    SET default_transaction_deferrable = 'off'; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = '60s'; \
+    SET idle_session_timeout = 0; SET jit = off; SET plan_cache_mode = 'force_generic_plan'; SET enable_seqscan = off; \
+    SET standard_conforming_strings = on";
+
+impl Connection {
+    /// Opens a connection without looking at what it leads to: to make the schema.
+    pub(super) async fn open_bare(settings: &PostgresSettings) -> Result<(Client, Arc<AtomicBool>), Failure> {
+        let mut config: tokio_postgres::Config = settings
+            .connection
+            .reveal()
+            .parse()
+            .map_err(|_| CatalogError::Refused("the connection string of the catalog database is not one".to_owned()))?;
+        config.connect_timeout(settings.connect_wait_max).target_session_attrs(tokio_postgres::config::TargetSessionAttrs::ReadWrite);
+        let (client, mut connection) =
+            config.connect(NoTls).await.map_err(|error| Failure::Gone(format!("no server that takes writes: {}", describe(&error))))?;
+        let warned = Arc::new(AtomicBool::new(false));
+        let flag = warned.clone();
+        tokio::spawn(async move {
+            while let Some(message) = poll_fn(|context| connection.poll_message(context)).await {
+                match message {
+                    // Messages are seen in their order, so this is known before the answer that it speaks of.
+                    Ok(AsyncMessage::Notice(notice)) if notice.parsed_severity() != Some(Severity::Notice) => {
+                        tracing::warn!(code = notice.code().code(), text = notice.message(), "the catalog database warns");
+                        flag.store(true, Ordering::Release);
+                    }
+                    Ok(_) => {}
+                    Err(error) => {
+                        tracing::debug!(%error, "a connection to the catalog database has ended");
+                        break;
+                    }
+                }
+            }
+        });
+        let lock_wait_ms = settings.lock_wait_max.as_millis();
+        let schema = quoted(&settings.schema);
+        client
+            .batch_execute(&format!("{SETTINGS}; SET lock_timeout = {lock_wait_ms}; SET search_path = {schema}, pg_temp"))
+            .await?;
+        Ok((client, warned))
+    }
+
+    /// Opens a connection, looks at where it leads, and commits its lane.
+    pub(super) async fn open(settings: &PostgresSettings) -> Result<Self, Failure> {
+        let (client, warned) = Self::open_bare(settings).await?;
+        let row = client
+            .query_one(
+                "SELECT current_setting('server_version_num')::int, pg_is_in_recovery(), current_setting('fsync') = 'on', \
+                 current_setting('full_page_writes') = 'on', current_setting('synchronous_standby_names') <> ''",
+                &[],
+            )
+            .await?;
+        let refuse = |why: &str| Err(Failure::Answer(CatalogError::Unavailable(format!("the catalog database {why}"))));
+        if row.get::<_, i32>(0) < 150_000 {
+            return refuse("is older than PostgreSQL 15");
+        }
+        if row.get::<_, bool>(1) {
+            return Err(Failure::Gone("the catalog database is a standby".to_owned()));
+        }
+        if settings.replication == Replication::Required {
+            if !row.get::<_, bool>(2) || !row.get::<_, bool>(3) {
+                return refuse("does not keep what it acknowledges: fsync or full_page_writes is off");
+            }
+            if !row.get::<_, bool>(4) {
+                return refuse("acknowledges alone: synchronous_standby_names is empty (P3)");
+            }
+        }
+        let lane = client
+            .query_one("INSERT INTO lanes (used_ms) SELECT catalog_ms FROM clock RETURNING id", &[])
+            .await?
+            .get::<_, i64>(0);
+        if warned.load(Ordering::Acquire) {
+            return Err(Failure::Gone("the catalog database has committed without its standbys".to_owned()));
+        }
+        Ok(Self { client, statements: Mutex::default(), warned, lane, last_number: 0 })
+    }
+
+    /// Statements go over this.
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// A number for the next commit of this lane.
+    pub(super) fn next_number(&mut self) -> i64 {
+        self.last_number += 1;
+        self.last_number
+    }
+
+    /// Whether the server has warned since this was asked last.
+    pub(super) fn has_warned(&self) -> bool {
+        self.warned.swap(false, Ordering::AcqRel)
+    }
+
+    /// Whether it can be used again.
+    pub(super) fn is_open(&self) -> bool {
+        !self.client.is_closed()
+    }
+
+    /// A statement, prepared once in the connection's life.
+    pub(super) async fn statement(&self, text: &str) -> Result<Statement, tokio_postgres::Error> {
+        if let Some(statement) = self.statements.lock().get(text) {
+            return Ok(statement.clone());
+        }
+        let statement = self.client.prepare(text).await?;
+        self.statements.lock().insert(text.to_owned(), statement.clone());
+        Ok(statement)
+    }
+}
+
+/// A name as SQL takes it.
+pub(super) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}

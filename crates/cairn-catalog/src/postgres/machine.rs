@@ -1,0 +1,348 @@
+//! The state machine on rows in PostgreSQL: commands as transactions, questions as snapshots.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use cairn_types::records::SessionRecord;
+use cairn_types::{CatalogTime, Now, SessionId, WallTime};
+use tokio::time::Instant;
+
+use super::columns::unsigned;
+use super::failure::Failure;
+use super::known::Known;
+use super::locks::Locks;
+use super::pool::{Pool, Taken};
+use super::rows::{Purpose, fetch_missing, statements};
+use super::settings::PostgresSettings;
+use crate::embedded::state::reader::{Overlay, Table, Write};
+use crate::embedded::state::{Answer, Command, Outcome, Query, StateMachine, StateReader, answer, sequence, tables};
+use crate::{CatalogError, CatalogFuture, CatalogResult, CloseSilentSessions, Limits, SessionView};
+
+/// Attempts of a command that others keep getting in the way of.
+const ATTEMPTS_MAX: u32 = 16;
+/// Evaluations of one command: each learns something, so more are a bug.
+const EVALUATIONS_MAX: u32 = 4096;
+
+/// [`StateMachine`] on PostgreSQL.
+pub struct PostgresMachine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    pool: Pool,
+    limits: Limits,
+    lock_seed: u64,
+}
+
+impl PostgresMachine {
+    /// Over a database whose schema is there (see [`super::migrate`]).
+    pub fn new(settings: PostgresSettings, limits: Limits) -> Self {
+        let lock_seed = xxhash_rust::xxh3::xxh3_64(settings.schema.as_bytes());
+        Self { inner: Arc::new(Inner { pool: Pool::new(settings), limits, lock_seed }) }
+    }
+
+    /// All rows of all tables, in one snapshot, as the embedded engine would keep them: for checkers, and for moving house.
+    pub async fn rows(&self) -> CatalogResult<Vec<Write>> {
+        let inner = self.inner.clone();
+        let until = Instant::now() + inner.pool.settings().wait_max;
+        let connection = inner.pool.take(until).await?;
+        let mut all = Vec::new();
+        let result = async {
+            begin_snapshot(&connection).await?;
+            for table in tables::ALL {
+                for (key, value) in super::rows::all_rows(&connection, table).await? {
+                    all.push(Write::Put { table, key, value });
+                }
+            }
+            connection.client().batch_execute("COMMIT").await?;
+            Ok::<_, Failure>(())
+        };
+        result.await.map_err(as_error)?;
+        inner.pool.give_back(connection);
+        Ok(all)
+    }
+}
+
+impl StateMachine for PostgresMachine {
+    fn limits(&self) -> &Limits {
+        &self.inner.limits
+    }
+
+    fn submit(&self, command: Command) -> CatalogFuture<'_, Outcome> {
+        // A task of its own: whoever asked may stop waiting, and the transaction ends as it would have.
+        let task = tokio::spawn(self.inner.clone().run(command));
+        Box::pin(async move { task.await.unwrap_or_else(|_| Err(CatalogError::OutcomeUnknown("the commit was given up".to_owned()))) })
+    }
+
+    fn ask(&self, query: Query) -> CatalogFuture<'_, Answer> {
+        let task = tokio::spawn(self.inner.clone().look(query));
+        Box::pin(async move { task.await.unwrap_or_else(|_| Err(CatalogError::Unavailable("the question was given up".to_owned()))) })
+    }
+}
+
+/// What has become of a commit whose answer did not come.
+enum Settled {
+    Done,
+    NotDone,
+}
+
+/// A commit that is to be settled: its lane, its number, and what it answers where it was done.
+struct Unsettled {
+    lane: i64,
+    number: i64,
+    outcome: Outcome,
+    reason: String,
+}
+
+/// How an attempt ended.
+enum Attempt {
+    Answered(CatalogResult<Outcome>),
+    Again(String),
+    Unsettled(Box<Unsettled>),
+}
+
+impl Inner {
+    async fn run(self: Arc<Self>, command: Command) -> CatalogResult<Outcome> {
+        let until = Instant::now() + self.pool.settings().wait_max;
+        let mut last = String::new();
+        let mut attempts = 0;
+        while Instant::now() < until && attempts < ATTEMPTS_MAX {
+            let mut locks = Locks::of(&command, self.lock_seed);
+            if let Command::CloseSilentSessions(request) = &command {
+                for session in self.silent_sessions(*request).await? {
+                    locks.close(session);
+                }
+            }
+            match self.attempt(&command, &locks, until).await? {
+                Attempt::Answered(answer) => return answer,
+                Attempt::Again(reason) => {
+                    attempts += 1;
+                    last = reason;
+                }
+                Attempt::Unsettled(unsettled) => {
+                    let Unsettled { lane, number, outcome, reason } = *unsettled;
+                    tracing::warn!(lane, number, reason, "a commit's outcome is unknown");
+                    match self.settle(lane, number, until).await {
+                        Some(Settled::Done) => return Ok(outcome),
+                        Some(Settled::NotDone) => last = reason,
+                        None => return Err(CatalogError::OutcomeUnknown(reason)),
+                    }
+                }
+            }
+        }
+        Err(CatalogError::Busy(last))
+    }
+
+    /// One transaction. Its connection goes back only when the transaction is known to be over.
+    async fn attempt(&self, command: &Command, locks: &Locks, until: Instant) -> CatalogResult<Attempt> {
+        let mut connection = self.pool.take(until).await?;
+        let number = connection.next_number();
+        match self.transact(&connection, command, locks, number).await {
+            Ok(transacted) => {
+                let attempt = match transacted {
+                    Transacted::Refused(error) => Attempt::Answered(Err(error)),
+                    Transacted::Done(outcome) => Attempt::Answered(Ok(outcome)),
+                    Transacted::OtherLocks => Attempt::Again("more sessions have fallen silent".to_owned()),
+                };
+                self.pool.give_back(connection);
+                Ok(attempt)
+            }
+            Err((failure, outcome)) => {
+                let lane = connection.lane;
+                self.leave(connection, &failure).await;
+                match (failure, outcome) {
+                    (Failure::Unknown(reason), Some(outcome)) => {
+                        Ok(Attempt::Unsettled(Box::new(Unsettled { lane, number, outcome, reason })))
+                    }
+                    (Failure::Unknown(reason) | Failure::Again(reason) | Failure::Gone(reason), _) => Ok(Attempt::Again(reason)),
+                    (Failure::Answer(error), _) => Err(error),
+                }
+            }
+        }
+    }
+
+    /// After a failure: a connection whose transaction the server has refused is rolled back and kept, every other is closed.
+    async fn leave(&self, connection: Taken, failure: &Failure) {
+        match failure {
+            Failure::Again(_) | Failure::Answer(_) => {
+                if connection.client().batch_execute("ROLLBACK").await.is_ok() {
+                    self.pool.give_back(connection);
+                }
+            }
+            // Others that lead to the same server are no better, most likely.
+            Failure::Gone(_) | Failure::Unknown(_) => self.pool.drop_idle(),
+        }
+    }
+
+    /// Evaluates the command on what is there, under its locks, and commits what it writes.
+    async fn transact(
+        &self,
+        connection: &Taken,
+        command: &Command,
+        locks: &Locks,
+        number: i64,
+    ) -> Result<Transacted, (Failure, Option<Outcome>)> {
+        let without = |failure: Failure| (failure, None);
+        let now = begin(connection, locks, number).await.map_err(without)?;
+        let mut known = Known::default();
+        known.learn(tables::META, Bytes::from_static(tables::META_TIME), Some(tables::number_value(now.catalog.0)));
+        for _ in 0..EVALUATIONS_MAX {
+            let sequenced = sequence(&known, &Overlay::default(), &self.limits, now, command.clone());
+            if known.is_missing() {
+                fetch_missing(connection, &mut known, Purpose::Write).await.map_err(without)?;
+                continue;
+            }
+            let outcome = match sequenced.result {
+                Ok(outcome) => outcome,
+                Err(error) => {
+                    roll_back(connection).await.map_err(without)?;
+                    return Ok(Transacted::Refused(error));
+                }
+            };
+            if closes_more_than(&sequenced.writes, locks) {
+                roll_back(connection).await.map_err(without)?;
+                return Ok(Transacted::OtherLocks);
+            }
+            let numbers = known.number(tables::META_SEQUENCE);
+            let statements = statements(sequenced.writes, numbers, connection.lane).map_err(|error| without(error.into()))?;
+            if statements.is_empty() {
+                roll_back(connection).await.map_err(without)?;
+                return Ok(Transacted::Done(outcome));
+            }
+            return match statements.commit(connection).await {
+                Ok(()) => Ok(Transacted::Done(outcome)),
+                Err(failure) => Err((failure, Some(outcome))),
+            };
+        }
+        Err(without(CatalogError::Damaged("a command reads on and on".to_owned()).into()))
+    }
+
+    /// Finds out what has become of a commit, and sees to it that it does not happen later (P2): its lane is fenced off, which waits for a
+    /// transaction that is still under way; that fence is committed as strictly as any write; then what the lane has committed is true for
+    /// good. `None`: no server would say.
+    async fn settle(&self, lane: i64, number: i64, until: Instant) -> Option<Settled> {
+        loop {
+            let connection = self.pool.take(until).await.ok()?;
+            match fence(&connection, lane, number).await {
+                Ok(committed) => {
+                    self.pool.give_back(connection);
+                    // A lane that is gone can commit nothing any more, and nobody knows what it did.
+                    return committed.map(|committed| if committed >= number { Settled::Done } else { Settled::NotDone });
+                }
+                Err(failure) => {
+                    tracing::warn!(?failure, lane, number, "a commit cannot be settled yet");
+                    self.leave(connection, &failure).await;
+                    if Instant::now() >= until {
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn silent_sessions(self: &Arc<Self>, request: CloseSilentSessions) -> CatalogResult<Vec<SessionId>> {
+        let (view, now) = match (self.clone().look(Query::Sessions(())).await?, self.clone().look(Query::Time(())).await?) {
+            (Answer::Sessions(SessionView { open, .. }), Answer::Time(now)) => (open, now),
+            _ => return Err(CatalogError::Damaged("the answer is of another kind".to_owned())),
+        };
+        let is_silent = |record: &SessionRecord| now.since(record.heartbeat) >= request.silent_for;
+        Ok(view.into_iter().filter(|(_, record)| is_silent(record)).map(|(session, _)| session).collect())
+    }
+
+    async fn look(self: Arc<Self>, query: Query) -> CatalogResult<Answer> {
+        let until = Instant::now() + self.pool.settings().wait_max;
+        let mut attempts = 0;
+        loop {
+            let connection = self.pool.take(until).await?;
+            match self.look_once(&connection, &query).await {
+                Ok(answer) => {
+                    self.pool.give_back(connection);
+                    return answer;
+                }
+                Err(failure) => {
+                    self.leave(connection, &failure).await;
+                    attempts += 1;
+                    if attempts == ATTEMPTS_MAX || Instant::now() >= until {
+                        return Err(as_error(failure));
+                    }
+                    if let Failure::Answer(error) = failure {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn look_once(&self, connection: &Taken, query: &Query) -> Result<CatalogResult<Answer>, Failure> {
+        begin_snapshot(connection).await?;
+        let mut known = Known::default();
+        for _ in 0..EVALUATIONS_MAX {
+            let reader: &dyn StateReader = &known;
+            // The time of the last heartbeat is what `answer` reads itself.
+            let answered = answer(reader, &self.limits, CatalogTime(0), query.clone());
+            if known.is_missing() {
+                fetch_missing(connection, &mut known, Purpose::Read).await?;
+                continue;
+            }
+            connection.client().batch_execute("COMMIT").await?;
+            return Ok(answered);
+        }
+        Err(CatalogError::Damaged("a question reads on and on".to_owned()).into())
+    }
+}
+
+enum Transacted {
+    Done(Outcome),
+    Refused(CatalogError),
+    OtherLocks,
+}
+
+fn as_error(failure: Failure) -> CatalogError {
+    match failure {
+        Failure::Answer(error) => error,
+        Failure::Again(reason) => CatalogError::Busy(reason),
+        Failure::Gone(reason) | Failure::Unknown(reason) => CatalogError::Unavailable(reason),
+    }
+}
+
+/// Begins a commit: names it, takes its locks, and says what time it is (T1).
+async fn begin(connection: &Taken, locks: &Locks, number: i64) -> Result<Now, Failure> {
+    // What was warned of before is of no concern to this commit.
+    connection.has_warned();
+    let (ids, are_shared) = locks.arguments();
+    let statement = connection.statement("SELECT * FROM begin_commit($1, $2, $3, $4)").await?;
+    let begin = connection.client().batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE");
+    let lane = connection.lane;
+    let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 4] = [&lane, &number, &ids, &are_shared];
+    let named = connection.client().query_one(&statement, &parameters);
+    // Both are on their way before the first is answered.
+    let (begun, named) = futures::future::join(begin, named).await;
+    begun?;
+    let row = named?;
+    Ok(Now { catalog: CatalogTime(unsigned(row.get(0))), wall: WallTime(unsigned(row.get(1))) })
+}
+
+async fn begin_snapshot(connection: &Taken) -> Result<(), Failure> {
+    Ok(connection.client().batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?)
+}
+
+async fn roll_back(connection: &Taken) -> Result<(), Failure> {
+    Ok(connection.client().batch_execute("ROLLBACK").await?)
+}
+
+async fn fence(connection: &Taken, lane: i64, number: i64) -> Result<Option<i64>, Failure> {
+    let statement = connection.statement("SELECT fence_lane($1, $2)").await?;
+    let row = connection.client().query_one(&statement, &[&lane, &number]).await?;
+    if connection.has_warned() {
+        return Err(Failure::Gone("the database warned while it committed".to_owned()));
+    }
+    Ok(row.get(0))
+}
+
+/// Whether sessions would be closed that are not locked.
+fn closes_more_than(writes: &[Write], locks: &Locks) -> bool {
+    let closed = |table: Table, key: &Bytes| {
+        table == tables::SESSIONS && tables::read_number(key).is_ok_and(|session| !locks.closes(SessionId(session)))
+    };
+    writes.iter().any(|write| matches!(write, Write::Delete { table, key } if closed(*table, key)))
+}

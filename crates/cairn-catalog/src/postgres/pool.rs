@@ -1,0 +1,98 @@
+//! Connections that are open, and no more than there may be.
+//!
+//! Why not a pool from a library: a connection here is a lane whose last commit must be settled before it may be used again (P2), counts only
+//! while its server is known to be the primary (P4), and is waited for through a fail-over within a bound; what is left for a library is a
+//! list and a semaphore.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+use super::connection::Connection;
+use super::failure::Failure;
+use super::settings::PostgresSettings;
+use crate::{CatalogError, CatalogResult};
+
+/// How long to wait before the hosts are asked again, where none takes writes.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(100);
+
+pub(super) struct Pool {
+    settings: PostgresSettings,
+    idle: Mutex<Vec<Connection>>,
+    free: Arc<Semaphore>,
+}
+
+/// A connection in use. Dropped without [`Taken::give_back`], it is closed, and the server ends its transaction.
+pub(super) struct Taken {
+    connection: Connection,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Pool {
+    pub(super) fn new(settings: PostgresSettings) -> Self {
+        let free = Arc::new(Semaphore::new(settings.connections_max.max(1)));
+        Self { settings, idle: Mutex::default(), free }
+    }
+
+    pub(super) fn settings(&self) -> &PostgresSettings {
+        &self.settings
+    }
+
+    /// A connection, once there is one and a server that takes writes.
+    pub(super) async fn take(&self, until: Instant) -> CatalogResult<Taken> {
+        let place = match tokio::time::timeout_at(until, self.free.clone().acquire_owned()).await {
+            Ok(Ok(place)) => place,
+            Ok(Err(_)) => return Err(CatalogError::Unavailable("the catalog is closed".to_owned())),
+            Err(_) => return Err(CatalogError::Busy("no connection to the catalog database is free".to_owned())),
+        };
+        loop {
+            let idle = self.idle.lock().pop();
+            if let Some(connection) = idle {
+                if connection.is_open() {
+                    return Ok(Taken { connection, _place: place });
+                }
+                continue;
+            }
+            match tokio::time::timeout_at(until, Connection::open(&self.settings)).await {
+                Ok(Ok(connection)) => return Ok(Taken { connection, _place: place }),
+                Ok(Err(Failure::Answer(error))) => return Err(error),
+                Ok(Err(Failure::Again(reason) | Failure::Gone(reason) | Failure::Unknown(reason))) => {
+                    if Instant::now() + ASK_AGAIN_AFTER >= until {
+                        return Err(CatalogError::Unavailable(reason));
+                    }
+                    tokio::time::sleep(ASK_AGAIN_AFTER).await;
+                }
+                Err(_) => return Err(CatalogError::Unavailable("no catalog database answers".to_owned())),
+            }
+        }
+    }
+
+    /// Takes a connection back whose transaction is over and whose last commit is settled.
+    pub(super) fn give_back(&self, taken: Taken) {
+        if taken.connection.is_open() {
+            self.idle.lock().push(taken.connection);
+        }
+    }
+
+    /// Leaves all connections that are idle.
+    pub(super) fn drop_idle(&self) {
+        self.idle.lock().clear();
+    }
+}
+
+impl std::ops::Deref for Taken {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.connection
+    }
+}
+
+impl std::ops::DerefMut for Taken {
+    fn deref_mut(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+}

@@ -1,0 +1,131 @@
+//! A real PostgreSQL server for the tests of this process, in a directory of its own, gone when the last of them ends.
+//!
+//! Its programs come from `CAIRN_POSTGRES_PROGRAMS` (a directory), else from where Debian has them.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use cairn_catalog::postgres::{ConnectionString, PostgresSettings, Replication};
+
+/// A server that runs.
+pub struct Server {
+    directory: tempfile::TempDir,
+    process: Child,
+}
+
+static RUNNING: Mutex<Weak<Server>> = Mutex::new(Weak::new());
+
+/// The server, started when nobody else in this process uses it.
+pub fn server() -> Arc<Server> {
+    let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(server) = running.upgrade() {
+        return server;
+    }
+    let server = Arc::new(Server::start());
+    *running = Arc::downgrade(&server);
+    server
+}
+
+fn programs() -> PathBuf {
+    if let Some(directory) = std::env::var_os("CAIRN_POSTGRES_PROGRAMS") {
+        return directory.into();
+    }
+    let mut found: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
+        .expect("PostgreSQL's programs (Debian: postgresql-15), or CAIRN_POSTGRES_PROGRAMS")
+        .filter_map(|entry| entry.ok().map(|entry| entry.path().join("bin")))
+        .filter(|directory| directory.join("initdb").exists())
+        .collect();
+    found.sort();
+    found.pop().expect("PostgreSQL's programs")
+}
+
+fn is_root(directory: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    // Whose the directory is that this process has just made.
+    directory.metadata().expect("a directory").uid() == 0
+}
+
+/// One of PostgreSQL's programs, by its own user where the tests run as root: it refuses to run as root.
+fn program(directory: &Path, name: &str) -> Command {
+    let path = programs().join(name);
+    let mut command = if is_root(directory.parent().expect("a parent")) {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups", "--"]).arg(path);
+        command
+    } else {
+        Command::new(path)
+    };
+    command.current_dir(directory).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+impl Server {
+    fn start() -> Self {
+        let directory = tempfile::Builder::new().prefix("cairn-pg-").tempdir().expect("a directory");
+        let home = directory.path().join("home");
+        std::fs::create_dir(&home).expect("a directory");
+        if is_root(directory.path()) {
+            use std::os::unix::fs::PermissionsExt;
+            std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).expect("permissions");
+            let chown = Command::new("chown").arg("postgres").arg(&home).status().expect("chown");
+            assert!(chown.success());
+        }
+        let mut make = program(&home, "initdb");
+        make.args(["--auth=trust", "--username=cairn", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", "--pgdata=data"]);
+        assert!(make.status().expect("initdb").success(), "initdb failed");
+        let mut serve = program(&home, "postgres");
+        // A crash of the machine is not what is tested here: what is not synced costs no time.
+        serve.args(["-D", "data", "-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=200"]);
+        serve.arg("-k").arg(&home);
+        let process = serve.spawn().expect("postgres");
+        let server = Self { directory, process };
+        for _ in 0..600 {
+            let mut ask = program(&home, "pg_isready");
+            if ask.arg("-h").arg(&home).status().is_ok_and(|status| status.success()) {
+                return server;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        panic!("PostgreSQL does not start");
+    }
+
+    /// Where it listens, as a connection string.
+    pub fn connection(&self) -> ConnectionString {
+        ConnectionString::new(self.connection_text())
+    }
+
+    /// As text.
+    pub fn connection_text(&self) -> String {
+        format!("host={} user=cairn dbname=postgres", self.directory.path().join("home").display())
+    }
+
+    /// Settings for a catalog in a schema of its own.
+    pub fn settings(&self, schema: &str) -> PostgresSettings {
+        PostgresSettings {
+            schema: schema.to_owned(),
+            replication: Replication::Waived,
+            wait_max: Duration::from_secs(60),
+            ..PostgresSettings::new(self.connection())
+        }
+    }
+
+    /// A connection beside the catalog's.
+    pub async fn connect(&self) -> tokio_postgres::Client {
+        let (client, connection) =
+            tokio_postgres::connect(&self.connection_text(), tokio_postgres::NoTls).await.expect("a connection");
+        tokio::spawn(connection);
+        client
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Asks the server to go at once; its data is of no use to anyone.
+        let mut stop = program(&self.directory.path().join("home"), "pg_ctl");
+        let _ = stop.args(["stop", "-D", "data", "-m", "immediate", "-w", "-t", "30"]).status();
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
