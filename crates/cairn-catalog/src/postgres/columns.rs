@@ -6,13 +6,14 @@ use cairn_types::records::{
     BlobRecord, Body, Condemned, Extent, InlineId, ManifestId, MarkerRecord, UsageRecord, VersionDetails, VersionRecord,
     VersionRow, VersionSummary, ZoneSet,
 };
-use cairn_types::{CatalogTime, VersionId, WallTime};
+use cairn_types::{BucketId, CatalogTime, VersionId, WallTime};
 use tokio_postgres::Row;
 
+use crate::embedded::state::version_id;
 use crate::{CatalogError, CatalogResult};
 
 /// Columns of a version, in the order of the tables.
-pub(super) const VERSION: &str = "key, sequence, version, modified_ms, created_ms, length, etag, checksum, storage_class, body, owner, \
+pub(super) const VERSION: &str = "key, sequence, has_id, modified_ms, created_ms, length, etag, checksum, storage_class, body, owner, \
     part_count, extents, blobs, attributes, object_lock";
 
 /// Columns of a blob.
@@ -61,7 +62,7 @@ fn decode<T: Field>(bytes: &[u8], what: &str) -> CatalogResult<T> {
 #[derive(Debug, Default)]
 pub(super) struct VersionColumns {
     pub sequence: i64,
-    pub version: Option<Vec<u8>>,
+    pub has_id: bool,
     pub modified_ms: i64,
     pub created_ms: i64,
     pub length: Option<i64>,
@@ -99,14 +100,10 @@ pub(super) fn blob_ids(extents: &[Extent]) -> Option<Vec<u8>> {
 
 impl VersionColumns {
     pub(super) fn of(row: &VersionRow) -> Self {
-        let version_of = |id: VersionId| match id {
-            VersionId::Null => None,
-            VersionId::Id(bytes) => Some(bytes.to_vec()),
-        };
         match row {
             VersionRow::Marker(marker) => Self {
                 sequence: signed(marker.sequence),
-                version: version_of(marker.id),
+                has_id: marker.id != VersionId::Null,
                 modified_ms: signed(marker.last_modified.0),
                 created_ms: signed(marker.created.0),
                 ..Self::default()
@@ -114,7 +111,7 @@ impl VersionColumns {
             VersionRow::Version(VersionRecord { summary, details }) => {
                 let mut columns = Self {
                     sequence: signed(summary.sequence),
-                    version: version_of(summary.id),
+                    has_id: summary.id != VersionId::Null,
                     modified_ms: signed(summary.last_modified.0),
                     created_ms: signed(summary.created.0),
                     length: Some(signed(summary.length)),
@@ -147,7 +144,7 @@ impl VersionColumns {
     pub(super) fn read(row: &Row, first: usize) -> Self {
         Self {
             sequence: row.get(first + 1),
-            version: row.get(first + 2),
+            has_id: row.get(first + 2),
             modified_ms: row.get(first + 3),
             created_ms: row.get(first + 4),
             length: row.get(first + 5),
@@ -164,22 +161,19 @@ impl VersionColumns {
         }
     }
 
-    fn id(&self) -> CatalogResult<VersionId> {
-        match &self.version {
-            None => Ok(VersionId::Null),
-            Some(bytes) => <[u8; 16]>::try_from(bytes.as_slice()).map(VersionId::Id).map_err(|_| damaged("a version's id")),
-        }
+    fn id(&self, bucket: BucketId, key: &[u8]) -> VersionId {
+        if self.has_id { version_id(bucket, key, unsigned(self.sequence)) } else { VersionId::Null }
     }
 
     /// What listings show; `None` for a delete marker.
-    pub(super) fn summary(&self) -> CatalogResult<Option<VersionSummary>> {
+    pub(super) fn summary(&self, bucket: BucketId, key: &[u8]) -> CatalogResult<Option<VersionSummary>> {
         let (Some(length), Some(etag), Some(storage_class)) = (self.length, &self.etag, self.storage_class) else {
             return Ok(None);
         };
         let class = [u8::try_from(storage_class).map_err(|_| damaged("a storage class"))?];
         Ok(Some(VersionSummary {
             sequence: unsigned(self.sequence),
-            id: self.id()?,
+            id: self.id(bucket, key),
             last_modified: WallTime(unsigned(self.modified_ms)),
             created: CatalogTime(unsigned(self.created_ms)),
             length: unsigned(length),
@@ -190,11 +184,11 @@ impl VersionColumns {
     }
 
     /// The version or delete marker.
-    pub(super) fn row(&self) -> CatalogResult<VersionRow> {
-        let Some(summary) = self.summary()? else {
+    pub(super) fn row(&self, bucket: BucketId, key: &[u8]) -> CatalogResult<VersionRow> {
+        let Some(summary) = self.summary(bucket, key)? else {
             return Ok(VersionRow::Marker(MarkerRecord {
                 sequence: unsigned(self.sequence),
-                id: self.id()?,
+                id: self.id(bucket, key),
                 last_modified: WallTime(unsigned(self.modified_ms)),
                 created: CatalogTime(unsigned(self.created_ms)),
             }));

@@ -28,10 +28,10 @@ pub struct PostgresMachine {
     inner: Arc<Inner>,
 }
 
-struct Inner {
-    pool: Pool,
-    limits: Limits,
-    lock_seed: u64,
+pub(super) struct Inner {
+    pub pool: Pool,
+    pub limits: Limits,
+    pub lock_seed: u64,
 }
 
 impl PostgresMachine {
@@ -81,9 +81,13 @@ impl StateMachine for PostgresMachine {
 }
 
 /// What has become of a commit whose answer did not come.
-enum Settled {
-    Done,
-    NotDone,
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Settled {
+    pub is_done: bool,
+    /// What it answered, where it was one statement.
+    pub sequence: Option<i64>,
+    /// When it was.
+    pub wall_ms: Option<i64>,
 }
 
 /// A commit that is to be settled: its lane, its number, and what it answers where it was done.
@@ -104,6 +108,9 @@ enum Attempt {
 impl Inner {
     async fn run(self: Arc<Self>, command: Command) -> CatalogResult<Outcome> {
         let until = Instant::now() + self.pool.settings().wait_max;
+        if let Some(answer) = self.run_in_one_statement(&command, until).await {
+            return answer;
+        }
         let mut last = String::new();
         let mut attempts = 0;
         while Instant::now() < until && attempts < ATTEMPTS_MAX {
@@ -123,8 +130,8 @@ impl Inner {
                     let Unsettled { lane, number, outcome, reason } = *unsettled;
                     tracing::warn!(lane, number, reason, "a commit's outcome is unknown");
                     match self.settle(lane, number, until).await {
-                        Some(Settled::Done) => return Ok(outcome),
-                        Some(Settled::NotDone) => last = reason,
+                        Some(settled) if settled.is_done => return Ok(outcome),
+                        Some(_) => last = reason,
                         None => return Err(CatalogError::OutcomeUnknown(reason)),
                     }
                 }
@@ -162,7 +169,7 @@ impl Inner {
     }
 
     /// After a failure: a connection whose transaction the server has refused is rolled back and kept, every other is closed.
-    async fn leave(&self, connection: Taken, failure: &Failure) {
+    pub(super) async fn leave(&self, connection: Taken, failure: &Failure) {
         match failure {
             Failure::Again(_) | Failure::Answer(_) => {
                 if connection.client().batch_execute("ROLLBACK").await.is_ok() {
@@ -220,14 +227,14 @@ impl Inner {
     /// Finds out what has become of a commit, and sees to it that it does not happen later (P2): its lane is fenced off, which waits for a
     /// transaction that is still under way; that fence is committed as strictly as any write; then what the lane has committed is true for
     /// good. `None`: no server would say.
-    async fn settle(&self, lane: i64, number: i64, until: Instant) -> Option<Settled> {
+    pub(super) async fn settle(&self, lane: i64, number: i64, until: Instant) -> Option<Settled> {
         loop {
             let connection = self.pool.take(until).await.ok()?;
             match fence(&connection, lane, number).await {
-                Ok(committed) => {
+                Ok(settled) => {
                     self.pool.give_back(connection);
                     // A lane that is gone can commit nothing any more, and nobody knows what it did.
-                    return committed.map(|committed| if committed >= number { Settled::Done } else { Settled::NotDone });
+                    return settled;
                 }
                 Err(failure) => {
                     tracing::warn!(?failure, lane, number, "a commit cannot be settled yet");
@@ -254,7 +261,12 @@ impl Inner {
         let mut attempts = 0;
         loop {
             let connection = self.pool.take(until).await?;
-            match self.look_once(&connection, &query).await {
+            let looked = match self.look_by_one_statement(&connection, &query).await {
+                Ok(None) => self.look_once(&connection, &query).await,
+                Ok(Some(answer)) => Ok(answer),
+                Err(failure) => Err(failure),
+            };
+            match looked {
                 Ok(answer) => {
                     self.pool.give_back(connection);
                     return answer;
@@ -330,13 +342,15 @@ async fn roll_back(connection: &Taken) -> Result<(), Failure> {
     Ok(connection.client().batch_execute("ROLLBACK").await?)
 }
 
-async fn fence(connection: &Taken, lane: i64, number: i64) -> Result<Option<i64>, Failure> {
-    let statement = connection.statement("SELECT fence_lane($1, $2)").await?;
+async fn fence(connection: &Taken, lane: i64, number: i64) -> Result<Option<Settled>, Failure> {
+    connection.has_warned();
+    let statement = connection.statement("SELECT * FROM fence_lane($1, $2)").await?;
     let row = connection.client().query_one(&statement, &[&lane, &number]).await?;
     if connection.has_warned() {
         return Err(Failure::Gone("the database warned while it committed".to_owned()));
     }
-    Ok(row.get(0))
+    let committed: Option<i64> = row.get(0);
+    Ok(committed.map(|committed| Settled { is_done: committed >= number, sequence: row.get(1), wall_ms: row.get(2) }))
 }
 
 /// Whether sessions would be closed that are not locked.

@@ -12,6 +12,7 @@
 mod columns;
 mod connection;
 mod failure;
+mod hot;
 mod known;
 mod locks;
 mod machine;

@@ -33,6 +33,9 @@ const USAGE_BASE: u64 = 1 << 62;
 /// Stripes of a bucket's usage: connections whose lanes have the same remainder wait for each other.
 pub(super) const USAGE_STRIPES: i64 = 256;
 
+/// The table of current versions.
+const CURRENT: &str = "current_versions";
+
 /// Where a table stands.
 enum Place {
     /// Keys and values as they are.
@@ -51,7 +54,7 @@ enum Place {
 
 fn place(table: Table) -> CatalogResult<Place> {
     Ok(match table {
-        tables::CURRENT => Place::Versions("current_versions"),
+        tables::CURRENT => Place::Versions(CURRENT),
         tables::NONCURRENT => Place::Versions("other_versions"),
         tables::BLOBS => Place::Blobs,
         tables::INCOMPLETE => Place::Incomplete,
@@ -94,7 +97,21 @@ fn read(place: &Place, row: &Row) -> CatalogResult<(Bytes, Bytes)> {
     let key = |column: usize| Bytes::copy_from_slice(row.get(column));
     Ok(match place {
         Place::Plain(_) | Place::Buckets | Place::Meta => (key(0), key(1)),
-        Place::Versions(_) => (key(0), VersionColumns::read(row, 0).row()?.encode()),
+        Place::Versions(name) => {
+            let row_key = key(0);
+            let columns = VersionColumns::read(row, 0);
+            let version = match *name {
+                CURRENT => {
+                    let (bucket, key) = tables::read_current_key(&row_key)?;
+                    columns.row(bucket, key)?
+                }
+                _ => {
+                    let (bucket, key, _) = tables::read_noncurrent_key(&row_key)?;
+                    columns.row(bucket, &key)?
+                }
+            };
+            (row_key, version.encode())
+        }
         Place::Blobs => (key(0), blob_record(row, 0)?.encode()),
         Place::Usage => {
             let mut sums = [0; 8];
@@ -440,7 +457,7 @@ impl Statements {
         let parameters: Parameters = vec![
             Box::new(key.to_vec()),
             Box::new(columns.sequence),
-            Box::new(columns.version),
+            Box::new(columns.has_id),
             Box::new(columns.modified_ms),
             Box::new(columns.created_ms),
             Box::new(columns.length),

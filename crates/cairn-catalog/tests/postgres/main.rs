@@ -2,6 +2,8 @@
 //!
 //! They need PostgreSQL's programs, and are run by `cargo xtask test --only postgres`, or by `-- --ignored`.
 
+mod gateways;
+mod proxy;
 mod server;
 
 use std::sync::Arc;

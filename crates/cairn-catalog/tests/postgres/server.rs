@@ -62,7 +62,8 @@ fn program(directory: &Path, name: &str) -> Command {
 }
 
 impl Server {
-    fn start() -> Self {
+    /// A server for one test.
+    pub fn start() -> Self {
         let directory = tempfile::Builder::new().prefix("cairn-pg-").tempdir().expect("a directory");
         let home = directory.path().join("home");
         std::fs::create_dir(&home).expect("a directory");
@@ -99,6 +100,24 @@ impl Server {
     /// As text.
     pub fn connection_text(&self) -> String {
         format!("host={} user=cairn dbname=postgres", self.directory.path().join("home").display())
+    }
+
+    /// Its socket.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.path().join("home").join(".s.PGSQL.5432")
+    }
+
+    /// Changes a setting of the whole server, and returns once it has taken effect.
+    pub async fn set(&self, client: &tokio_postgres::Client, name: &str, value: &str) {
+        client.batch_execute(&format!("ALTER SYSTEM SET {name} = '{value}'")).await.expect("a setting");
+        client.batch_execute("SELECT pg_reload_conf()").await.expect("a reload");
+        loop {
+            let now = client.query_one("SELECT current_setting($1)", &[&name]).await.expect("a setting");
+            if now.get::<_, String>(0) == value {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// Settings for a catalog in a schema of its own.

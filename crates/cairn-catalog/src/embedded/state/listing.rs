@@ -27,14 +27,14 @@ use crate::{
 /// Rows of objects, with their objects' keys, in the order of those.
 type Keyed<'a, Row> = Box<dyn Iterator<Item = CatalogResult<(Vec<u8>, Row)>> + 'a>;
 
-fn object_key(key: &[u8]) -> CatalogResult<ObjectKey> {
+pub(crate) fn object_key(key: &[u8]) -> CatalogResult<ObjectKey> {
     std::str::from_utf8(key)
         .ok()
         .and_then(|text| text.parse().ok())
         .ok_or_else(|| CatalogError::Damaged("an object's key is not one".to_owned()))
 }
 
-fn text(bytes: &[u8]) -> CatalogResult<String> {
+pub(crate) fn text(bytes: &[u8]) -> CatalogResult<String> {
     std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| CatalogError::Damaged("a prefix is not text".to_owned()))
 }
 
@@ -50,7 +50,7 @@ fn folder<'k>(scope: &ListScope, key: &'k [u8]) -> Option<&'k [u8]> {
 }
 
 /// The first key that may be shown; `None` when none may.
-fn first_key(scope: &ListScope, after: Option<&ListPosition>) -> Option<Vec<u8>> {
+pub(crate) fn first_key(scope: &ListScope, after: Option<&ListPosition>) -> Option<Vec<u8>> {
     let prefix = scope.prefix.as_bytes();
     let from = match after {
         None => return Some(prefix.to_vec()),

@@ -13,7 +13,7 @@ mod blobs;
 mod command;
 mod directory;
 pub mod engine;
-mod listing;
+pub(crate) mod listing;
 mod queries;
 pub mod reader;
 mod sessions;

@@ -18,13 +18,15 @@ CREATE TABLE lanes (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     committed bigint NOT NULL DEFAULT 0,
     fence bigint NOT NULL DEFAULT 0,
-    used_ms bigint NOT NULL
+    used_ms bigint NOT NULL,
+    answer_sequence bigint,         -- what the last commit answered, where it was one statement
+    answer_ms bigint
 ) WITH (fillfactor = 50);
 
 CREATE TABLE current_versions (
     key bytea PRIMARY KEY,
     sequence bigint NOT NULL,
-    version bytea,                  -- NULL: the null version
+    has_id boolean NOT NULL,        -- else it is the null version; the id follows from bucket, key and sequence
     modified_ms bigint NOT NULL,
     created_ms bigint NOT NULL,
     length bigint NOT NULL,
@@ -44,7 +46,7 @@ CREATE TABLE current_versions (
 CREATE TABLE other_versions (
     key bytea PRIMARY KEY,
     sequence bigint NOT NULL,
-    version bytea,
+    has_id boolean NOT NULL,
     modified_ms bigint NOT NULL,
     created_ms bigint NOT NULL,
     length bigint,
@@ -143,10 +145,122 @@ BEGIN
 END $$;
 
 -- Refuses whatever this lane may still be about to commit up to this number, and says what it has committed (P2).
-CREATE FUNCTION fence_lane(lane bigint, number bigint) RETURNS bigint LANGUAGE plpgsql AS $$
-DECLARE
-    found_committed bigint;
+CREATE FUNCTION fence_lane(lane bigint, number bigint, OUT committed bigint, OUT answer_sequence bigint, OUT answer_ms bigint)
+LANGUAGE plpgsql AS $$
 BEGIN
-    UPDATE lanes SET fence = greatest(fence, number) WHERE id = lane RETURNING committed INTO found_committed;
-    RETURN found_committed;
+    UPDATE lanes l SET fence = greatest(l.fence, number) WHERE l.id = lane
+        RETURNING l.committed, l.answer_sequence, l.answer_ms INTO committed, answer_sequence, answer_ms;
+END $$;
+
+-- A write of an inline body where no versions are kept: the state machine's `put` in one statement. Status 0: done; 1: another case, nothing was done;
+-- else why it was not: 2 no such bucket, 3 the session is closed, 4 the condition does not hold, 5 no such key. What is refused writes nothing.
+CREATE FUNCTION put_inline(
+    lane bigint, number bigint, stripe smallint, ids bigint[], are_shared boolean[], bucket_key bytea, row_key bytea, session_key bytea,
+    condition smallint, etags bytea[], bytes bytea, new_etag bytea, new_checksum bytea, new_class smallint, new_attributes bytea,
+    OUT status smallint, OUT new_sequence bigint, OUT new_ms bigint
+) LANGUAGE plpgsql AS $$
+DECLARE
+    kept smallint;
+    is_new boolean;
+    old_length bigint;
+    old_etag bytea;
+    old_body smallint;
+    old_owner bigint;
+    old_lock bytea;
+    new_length bigint := length(bytes);
+    inline_id bigint;
+    now_ms bigint;
+BEGIN
+    PERFORM take_locks(ids, are_shared);
+    SELECT b.versioning INTO kept FROM buckets b WHERE b.key = bucket_key;
+    IF NOT FOUND THEN status := 2; RETURN; END IF;
+    IF kept <> 0 THEN status := 1; RETURN; END IF;
+    PERFORM FROM sessions s WHERE s.key = session_key;
+    IF NOT FOUND THEN status := 3; RETURN; END IF;
+    SELECT v.length, v.etag, v.body, v.owner, v.object_lock INTO old_length, old_etag, old_body, old_owner, old_lock
+        FROM current_versions v WHERE v.key = row_key;
+    is_new := NOT FOUND;
+    IF is_new THEN
+        IF condition >= 2 THEN status := 5; RETURN; END IF;
+    ELSE
+        IF condition = 1 OR (condition = 3 AND NOT old_etag = ANY (etags)) THEN status := 4; RETURN; END IF;
+        IF old_body > 1 OR old_lock IS NOT NULL THEN status := 1; RETURN; END IF;
+    END IF;
+
+    -- Under the key's lock, so it is above all that the key has (R2).
+    inline_id := nextval('numbers');
+    new_sequence := inline_id + 1;
+    new_ms := (extract(epoch FROM clock_timestamp()) * 1000)::bigint;
+    SELECT c.catalog_ms INTO now_ms FROM clock c;
+    IF new_length > 0 THEN
+        INSERT INTO inline_bodies (key, value) VALUES (int8send(inline_id), bytes);
+    END IF;
+    IF is_new THEN
+        INSERT INTO current_versions (key, sequence, has_id, modified_ms, created_ms, length, etag, checksum, storage_class, body, owner, attributes)
+            VALUES (row_key, new_sequence, false, new_ms, now_ms, new_length, new_etag, new_checksum, new_class,
+                CASE WHEN new_length > 0 THEN 1 ELSE 0 END, CASE WHEN new_length > 0 THEN inline_id END, new_attributes);
+    ELSE
+        IF old_body = 1 THEN
+            DELETE FROM inline_bodies i WHERE i.key = int8send(old_owner);
+        END IF;
+        UPDATE current_versions v SET sequence = new_sequence, has_id = false, modified_ms = new_ms, created_ms = now_ms, length = new_length,
+            etag = new_etag, checksum = new_checksum, storage_class = new_class, body = CASE WHEN new_length > 0 THEN 1 ELSE 0 END,
+            owner = CASE WHEN new_length > 0 THEN inline_id END, attributes = new_attributes
+            WHERE v.key = row_key;
+    END IF;
+    INSERT INTO usage_deltas AS u VALUES (bucket_key, stripe, is_new::int, new_length - coalesce(old_length, 0), 0, 0, 0, 0, 0, 0)
+        ON CONFLICT (key, stripe) DO UPDATE SET objects = u.objects + excluded.objects, object_bytes = u.object_bytes + excluded.object_bytes;
+    UPDATE lanes l SET committed = number, used_ms = now_ms, answer_sequence = new_sequence, answer_ms = new_ms
+        WHERE l.id = lane AND l.fence < number;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'this lane is fenced off' USING ERRCODE = 'CN002';
+    END IF;
+    status := 0;
+END $$;
+
+-- Current versions from a key on, folders rolled up: a folder costs one seek, however much is in it. `head` is the bucket and the prefix. Stable: one
+-- snapshot for all of its statements.
+CREATE FUNCTION list_folders(head bytea, delimiter bytea, from_key bytea, to_key bytea, most integer)
+RETURNS TABLE (
+    folder boolean, key bytea, sequence bigint, has_id boolean, modified_ms bigint, created_ms bigint, length bigint, etag bytea, checksum bytea,
+    storage_class smallint
+) LANGUAGE plpgsql STABLE ROWS 1000 AS $$
+DECLARE
+    place bytea := from_key;
+    found_row record;
+    at integer;
+    count integer := 0;
+    is_in_folder boolean;
+BEGIN
+    LOOP
+        is_in_folder := false;
+        FOR found_row IN
+            SELECT v.key, v.sequence, v.has_id, v.modified_ms, v.created_ms, v.length, v.etag, v.checksum, v.storage_class
+                FROM current_versions v WHERE v.key >= place AND v.key < to_key ORDER BY v.key LIMIT most - count
+        LOOP
+            at := position(delimiter IN substring(found_row.key FROM length(head) + 1));
+            count := count + 1;
+            IF at > 0 THEN
+                folder := true;
+                key := substring(found_row.key FROM 1 FOR length(head) + at - 1 + length(delimiter));
+                RETURN NEXT;
+                -- The first key behind all that begin so: text never holds the byte 255.
+                place := set_byte(key, length(key) - 1, get_byte(key, length(key) - 1) + 1);
+                is_in_folder := true;
+                EXIT;
+            END IF;
+            folder := false;
+            key := found_row.key;
+            sequence := found_row.sequence;
+            has_id := found_row.has_id;
+            modified_ms := found_row.modified_ms;
+            created_ms := found_row.created_ms;
+            list_folders.length := found_row.length;
+            etag := found_row.etag;
+            checksum := found_row.checksum;
+            storage_class := found_row.storage_class;
+            RETURN NEXT;
+        END LOOP;
+        EXIT WHEN NOT is_in_folder OR count >= most;
+    END LOOP;
 END $$;

@@ -1,0 +1,268 @@
+//! Several gateways on one database, and what the way between them and it may do.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cairn_catalog::postgres::{PostgresCatalog, PostgresMachine, PostgresSettings, migrate};
+use cairn_catalog::{
+    Catalog, CatalogError, CatalogResult, CreateAccount, CreateBucket, CreateTenant, GetVersion, Limits, ListObjects, ListScope,
+    NewContent, OpenSession, PutVersion, RetireIncarnation, VersionAttributes, WriteCondition, Written,
+};
+use cairn_testkit::catalog_conformance::{attributes, key};
+use cairn_types::records::Versioning;
+use cairn_types::{AccountId, BucketId, Incarnation, SessionId, TenantId, ZoneIndex};
+use futures::future::join_all;
+
+use crate::proxy::{Cut, Proxy};
+use crate::server::{Server, server};
+
+fn gateway(settings: PostgresSettings) -> Arc<PostgresCatalog> {
+    Arc::new(PostgresCatalog::new(PostgresMachine::new(settings, Limits::default())))
+}
+
+/// A bucket and a session, made through this gateway.
+async fn prepare(catalog: &PostgresCatalog, versioning: Versioning) -> (BucketId, SessionId) {
+    let tenant = CreateTenant { name: "default".parse().expect("a name"), uid: None };
+    let tenant: TenantId = catalog.create_tenant(tenant).await.expect("a tenant").id;
+    let owner = AccountId([7; 32]);
+    catalog.create_account(CreateAccount { id: owner, tenant, name: "tester".to_owned() }).await.expect("an account");
+    for zone in ZoneIndex::ALL {
+        let first = RetireIncarnation { zone, incarnation: Incarnation(1) };
+        catalog.retire_incarnation(first).await.expect("a zone's first life");
+    }
+    let request = CreateBucket { tenant, name: "bucket".parse().expect("a name"), owner, versioning };
+    let bucket = catalog.create_bucket(request).await.expect("a bucket").id;
+    let session = catalog.open_session(OpenSession { gateway: "gateway".to_owned() }).await.expect("a session");
+    (bucket, session)
+}
+
+fn put(bucket: BucketId, session: SessionId, name: &str, number: u64, condition: WriteCondition) -> PutVersion {
+    let attributes: VersionAttributes = attributes(number);
+    let content = NewContent::Inline(Bytes::from(format!("{name} {number}")));
+    PutVersion { session, bucket, key: key(name), content, attributes, condition }
+}
+
+async fn names(catalog: &PostgresCatalog, bucket: BucketId) -> BTreeSet<String> {
+    let scope = ListScope { bucket, prefix: String::new(), delimiter: None, limit: 10_000 };
+    let page = catalog.list_objects(ListObjects { scope, after: None }).await.expect("a listing");
+    assert!(!page.is_truncated);
+    cairn_testkit::catalog_conformance::names(&page.entries, |object| object.key.as_str().to_owned()).into_iter().collect()
+}
+
+async fn current(catalog: &PostgresCatalog, bucket: BucketId, name: &str) -> CatalogResult<cairn_catalog::FoundVersion> {
+    let request = GetVersion { bucket, key: key(name), version_id: None, part_number: None, with_content: true };
+    catalog.get_version(request).await
+}
+
+/// Of writers that race for a key through two gateways, exactly one wins: where no versions are kept (one statement), and where they are (the state
+/// machine).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL"]
+async fn one_of_many_racing_writers_wins() {
+    let server = server();
+    for (schema, versioning) in [("racing_plain", Versioning::Unversioned), ("racing_versions", Versioning::Enabled)] {
+        let settings = server.settings(schema);
+        migrate(&settings).await.expect("a schema");
+        let gateways = [gateway(settings.clone()), gateway(settings)];
+        let (bucket, session) = prepare(&gateways[0], versioning).await;
+        for round in 0..100_u64 {
+            let name = format!("key {round}");
+            let racers = (0..8_u64).map(|racer| {
+                let request = put(bucket, session, &name, racer, WriteCondition::Absent);
+                gateways[usize::from(racer % 2 == 1)].put_version(request)
+            });
+            let results = join_all(racers).await;
+            let winners: Vec<&Written> = results.iter().filter_map(|result| result.as_ref().ok()).collect();
+            assert_eq!(winners.len(), 1, "round {round}: {results:?}");
+            assert!(results.iter().all(|result| matches!(result, Ok(_) | Err(CatalogError::PreconditionFailed))), "{results:?}");
+            let found = current(&gateways[1], bucket, &name).await.expect("the winner's version");
+            assert_eq!(found.version.summary.sequence, winners[0].sequence);
+        }
+        let usage = gateways[0].usage(bucket).await.expect("usage");
+        assert_eq!((usage.objects, usage.noncurrent_versions), (100, 0));
+    }
+}
+
+/// A counter that eight writers raise by compare and swap, through two gateways: no raise is lost, whichever way the writes take.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL"]
+async fn no_conditional_write_is_lost() {
+    let server = server();
+    for (schema, versioning) in [("counter_plain", Versioning::Unversioned), ("counter_versions", Versioning::Suspended)] {
+        let settings = server.settings(schema);
+        migrate(&settings).await.expect("a schema");
+        let gateways = [gateway(settings.clone()), gateway(settings)];
+        let (bucket, session) = prepare(&gateways[0], versioning).await;
+        gateways[0].put_version(put(bucket, session, "counter", 0, WriteCondition::None)).await.expect("a first write");
+        let writers = (0..8_usize).map(|writer| {
+            let catalog = gateways[writer % 2].clone();
+            tokio::spawn(async move {
+                let mut raised = 0_u64;
+                for _ in 0..20 {
+                    let seen = current(&catalog, bucket, "counter").await.expect("the counter").version.summary.etag;
+                    let number = u64::from_be_bytes(seen.digest[..8].try_into().expect("a number"));
+                    let condition = WriteCondition::Matches(vec![seen]);
+                    match catalog.put_version(put(bucket, session, "counter", number + 1, condition)).await {
+                        Ok(_) => raised += 1,
+                        Err(CatalogError::PreconditionFailed) => {}
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+                raised
+            })
+        });
+        let raised: u64 = join_all(writers).await.into_iter().map(|raised| raised.expect("a writer")).sum();
+        let last = current(&gateways[0], bucket, "counter").await.expect("the counter").version.summary.etag;
+        assert_eq!(last, cairn_testkit::catalog_conformance::etag(raised));
+        assert!(raised >= 20, "{raised}");
+    }
+}
+
+/// S2, P1: once a session is closed, nothing of it is committed any more, whatever was under way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL"]
+async fn nothing_commits_behind_the_closing_of_its_session() {
+    let server = server();
+    let settings = server.settings("closing");
+    migrate(&settings).await.expect("a schema");
+    let (writer, closer) = (gateway(settings.clone()), gateway(settings));
+    let (bucket, _) = prepare(&writer, Versioning::Unversioned).await;
+    let (mut committed, mut refused) = (0, 0);
+    for round in 0..20 {
+        let session = writer.open_session(OpenSession { gateway: "gateway".to_owned() }).await.expect("a session");
+        let writers: Vec<_> = (0..16)
+            .map(|number| {
+                let writer = writer.clone();
+                let request = put(bucket, session, &format!("{round}/{number}"), number, WriteCondition::None);
+                tokio::spawn(async move { writer.put_version(request).await })
+            })
+            .collect();
+        // Some are done, some under way, some have not begun.
+        for _ in 0..round {
+            tokio::task::yield_now().await;
+        }
+        closer.close_session(session).await.expect("a closing");
+        let at_the_closing = names(&closer, bucket).await;
+        for result in join_all(writers).await {
+            match result.expect("a writer") {
+                Ok(_) => committed += 1,
+                Err(CatalogError::SessionClosed) => refused += 1,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        assert_eq!(names(&closer, bucket).await, at_the_closing);
+        assert!(!closer.heartbeat_session(session).await.expect("an answer"));
+    }
+    assert!(refused > 0, "no write came behind a closing: {committed} before");
+}
+
+/// P2: a connection that is cut while a commit is on its way, before the server has it or after: every write is answered, took effect once, and is
+/// what the answer says.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL"]
+async fn settles_commits_whose_answer_is_lost() {
+    let server = server();
+    for (schema, versioning) in [("cut_plain", Versioning::Unversioned), ("cut_versions", Versioning::Enabled)] {
+        let settings = server.settings(schema);
+        migrate(&settings).await.expect("a schema");
+        let proxy = Proxy::start(server.socket()).await;
+        let through = PostgresSettings { connection: proxy.connection(), ..settings.clone() };
+        let (straight, cut) = (gateway(settings), gateway(through));
+        let (bucket, session) = prepare(&straight, versioning).await;
+        for round in 0..60_u64 {
+            let kind = if round % 2 == 0 { Cut::Answer } else { Cut::Request };
+            // The first round trips of a commit, one after the other, and some that find nothing to cut.
+            proxy.cut_after(round / 2 % 8, kind);
+            let name = format!("key {round}");
+            let written = cut.put_version(put(bucket, session, &name, round, WriteCondition::Absent)).await.expect("a write");
+            let found = current(&straight, bucket, &name).await.expect("a version").version.summary;
+            assert_eq!((found.sequence, found.id), (written.sequence, written.version_id), "round {round}");
+            assert_eq!(found.last_modified, written.last_modified);
+        }
+        assert!(proxy.cuts() >= 20, "only {} connections were cut", proxy.cuts());
+        let usage = straight.usage(bucket).await.expect("usage");
+        assert_eq!((usage.objects, usage.noncurrent_versions), (60, 0));
+    }
+}
+
+/// P2: a server that stops waiting for its standbys warns and then reports success. The write is answered only once a strict commit behind it
+/// is acknowledged.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL"]
+async fn does_not_take_a_local_commit_for_a_durable_one() {
+    // Of its own: it is made to wait for a standby that there is not.
+    let server = Arc::new(Server::start());
+    let settings = server.settings("local");
+    migrate(&settings).await.expect("a schema");
+    let catalog = gateway(settings);
+    let (bucket, session) = prepare(&catalog, Versioning::Unversioned).await;
+    let observer = server.connect().await;
+    server.set(&observer, "synchronous_standby_names", "ANY 1 (nobody)").await;
+    let writer = catalog.clone();
+    let write = tokio::spawn(async move { writer.put_version(put(bucket, session, "a", 1, WriteCondition::None)).await });
+    let waiting = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+    let first = loop {
+        if let Some(row) = observer.query_opt(waiting, &[]).await.expect("an answer") {
+            break row.get::<_, i32>(0);
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
+    observer.execute("SELECT pg_cancel_backend($1)", &[&first]).await.expect("an answer");
+    // The commit stands on this server alone. What waits now is the fence, or the lane of a new connection: strict commits behind it.
+    let next = loop {
+        if let Some(row) = observer.query_opt(waiting, &[]).await.expect("an answer") {
+            let pid = row.get::<_, i32>(0);
+            let is_new = pid != first
+                || observer
+                    .query_one("SELECT query LIKE '%fence_lane%' FROM pg_stat_activity WHERE pid = $1", &[&pid])
+                    .await
+                    .expect("an answer")
+                    .get::<_, bool>(0);
+            if is_new {
+                break pid;
+            }
+        }
+        assert!(!write.is_finished(), "the write was answered on the word of a server that was alone: {:?}", write.await);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
+    assert!(!write.is_finished(), "process {next} is still waiting");
+    server.set(&observer, "synchronous_standby_names", "").await;
+    let written = write.await.expect("a task").expect("a write");
+    let found = current(&catalog, bucket, "a").await.expect("a version").version.summary;
+    assert_eq!(found.sequence, written.sequence);
+    assert_eq!(catalog.usage(bucket).await.expect("usage").objects, 1);
+}
+
+/// Roles and databases have defaults of their own; the engine's connections do not go by them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL"]
+async fn does_not_go_by_the_settings_of_others() {
+    let server = Arc::new(Server::start());
+    let observer = server.connect().await;
+    for setting in [
+        "default_transaction_isolation = 'serializable'",
+        "default_transaction_read_only = on",
+        "synchronous_commit = off",
+        "client_min_messages = error",
+        "statement_timeout = 1",
+        "lock_timeout = 1",
+        "search_path = pg_catalog",
+    ] {
+        observer.batch_execute(&format!("ALTER ROLE cairn SET {setting}")).await.expect("a default");
+    }
+    let settings = server.settings("defaults");
+    // Several gateways start at once.
+    for made in join_all((0..4).map(|_| migrate(&settings))).await {
+        made.expect("a schema");
+    }
+    let catalog = gateway(settings.clone());
+    let (bucket, session) = prepare(&catalog, Versioning::Enabled).await;
+    catalog.put_version(put(bucket, session, "a", 1, WriteCondition::None)).await.expect("a write");
+    let strict = PostgresSettings { replication: cairn_catalog::postgres::Replication::Required, ..settings };
+    match gateway(strict).put_version(put(bucket, session, "a", 1, WriteCondition::None)).await {
+        Err(CatalogError::Unavailable(reason)) => assert!(reason.contains("fsync"), "{reason}"),
+        other => panic!("a server without fsync serves: {other:?}"),
+    }
+}

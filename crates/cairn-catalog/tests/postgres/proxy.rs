@@ -1,0 +1,114 @@
+//! The way between a gateway and its server, which breaks when it is told to.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use cairn_catalog::postgres::ConnectionString;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::watch;
+
+/// What is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    /// What the gateway sends: the server never sees it.
+    Request,
+    /// What the server answers: it has done what it was asked.
+    Answer,
+}
+
+struct State {
+    server: PathBuf,
+    /// Messages of gateways that go through before the next cut; negative: none comes.
+    left: AtomicI64,
+    cuts_answer: std::sync::atomic::AtomicBool,
+    cuts: AtomicU64,
+}
+
+/// A socket that leads to a server's.
+pub struct Proxy {
+    directory: tempfile::TempDir,
+    state: Arc<State>,
+}
+
+impl Proxy {
+    /// Leads to this socket.
+    pub async fn start(server: PathBuf) -> Self {
+        let directory = tempfile::Builder::new().prefix("cairn-way-").tempdir().expect("a directory");
+        let listener = UnixListener::bind(directory.path().join(".s.PGSQL.5432")).expect("a socket");
+        let state = Arc::new(State {
+            server,
+            left: AtomicI64::new(-1),
+            cuts_answer: std::sync::atomic::AtomicBool::new(false),
+            cuts: AtomicU64::new(0),
+        });
+        let shared = state.clone();
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(carry(client, shared.clone()));
+            }
+        });
+        Self { directory, state }
+    }
+
+    /// As a connection string.
+    pub fn connection(&self) -> ConnectionString {
+        ConnectionString::new(format!("host={} user=cairn dbname=postgres", self.directory.path().display()))
+    }
+
+    /// Cuts the connection over which the next message but so many goes.
+    pub fn cut_after(&self, messages: u64, kind: Cut) {
+        self.state.cuts_answer.store(kind == Cut::Answer, Ordering::SeqCst);
+        self.state.left.store(i64::try_from(messages).expect("a small number"), Ordering::SeqCst);
+    }
+
+    /// Connections that were cut so far.
+    pub fn cuts(&self) -> u64 {
+        self.state.cuts.load(Ordering::SeqCst)
+    }
+}
+
+async fn carry(client: UnixStream, state: Arc<State>) {
+    let Ok(server) = UnixStream::connect(&state.server).await else { return };
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = server.into_split();
+    let (silence, mut is_silent) = watch::channel(false);
+    let answers = tokio::spawn(async move {
+        let mut buffer = vec![0; 64 * 1024];
+        while let Ok(count) = from_server.read(&mut buffer).await {
+            if count == 0 {
+                break;
+            }
+            // Once an answer is to be lost, nothing goes back any more; the first byte that would says that the server has done it.
+            if *is_silent.borrow_and_update() {
+                break;
+            }
+            if to_client.write_all(buffer.get(..count).unwrap_or_default()).await.is_err() {
+                break;
+            }
+        }
+    });
+    let mut buffer = vec![0; 64 * 1024];
+    while let Ok(count) = from_client.read(&mut buffer).await {
+        if count == 0 {
+            break;
+        }
+        let is_last = state.left.fetch_sub(1, Ordering::SeqCst) == 0;
+        if is_last {
+            state.cuts.fetch_add(1, Ordering::SeqCst);
+            if !state.cuts_answer.load(Ordering::SeqCst) {
+                break;
+            }
+            let _ = silence.send(true);
+        }
+        if to_server.write_all(buffer.get(..count).unwrap_or_default()).await.is_err() {
+            break;
+        }
+        if is_last {
+            let _ = answers.await;
+            return;
+        }
+    }
+    answers.abort();
+}
