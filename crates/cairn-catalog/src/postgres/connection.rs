@@ -47,7 +47,12 @@ impl Connection {
             .reveal()
             .parse()
             .map_err(|_| CatalogError::Refused("the connection string of the catalog database is not one".to_owned()))?;
-        config.connect_timeout(settings.connect_wait_max).target_session_attrs(tokio_postgres::config::TargetSessionAttrs::ReadWrite);
+        // What the first statements need; the server ranks them above what it sets for roles and databases.
+        let options = format!("{} -c default_transaction_read_only=off -c statement_timeout=0", config.get_options().unwrap_or_default());
+        config
+            .options(options)
+            .connect_timeout(settings.connect_wait_max)
+            .target_session_attrs(tokio_postgres::config::TargetSessionAttrs::ReadWrite);
         let (client, mut connection) =
             config.connect(NoTls).await.map_err(|error| Failure::Gone(format!("no server that takes writes: {}", describe(&error))))?;
         let warned = Arc::new(AtomicBool::new(false));

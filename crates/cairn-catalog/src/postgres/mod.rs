@@ -1,4 +1,4 @@
-//! The PostgreSQL engine: the same rows as the embedded one's, in tables, changed by the same state machine (ADR 0011).
+//! The PostgreSQL engine: the same rows as the embedded one's, in tables, changed by the same state machine (ADR 13).
 //!
 //! What every engine promises stands in the crate's documentation; how it is kept here:
 //!

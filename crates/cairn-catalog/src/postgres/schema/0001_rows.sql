@@ -1,4 +1,4 @@
--- The rows of the catalog (ADR 0011). Every table is keyed by the very bytes by which the embedded engine keys its rows: the order of bytea
+-- The rows of the catalog (ADR 13). Every table is keyed by the very bytes by which the embedded engine keys its rows: the order of bytea
 -- is the order of its bytes, whatever the database's collation. What statements judge by stands in columns; what only Cairn reads is a
 -- record in its own encoding (cairn_types::codec).
 
@@ -209,7 +209,7 @@ BEGIN
             WHERE v.key = row_key;
     END IF;
     INSERT INTO usage_deltas AS u VALUES (bucket_key, stripe, is_new::int, new_length - coalesce(old_length, 0), 0, 0, 0, 0, 0, 0)
-        ON CONFLICT (key, stripe) DO UPDATE SET objects = u.objects + excluded.objects, object_bytes = u.object_bytes + excluded.object_bytes;
+        ON CONFLICT ON CONSTRAINT usage_deltas_pkey DO UPDATE SET objects = u.objects + excluded.objects, object_bytes = u.object_bytes + excluded.object_bytes;
     UPDATE lanes l SET committed = number, used_ms = now_ms, answer_sequence = new_sequence, answer_ms = new_ms
         WHERE l.id = lane AND l.fence < number;
     IF NOT FOUND THEN
