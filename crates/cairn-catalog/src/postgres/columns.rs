@@ -20,16 +20,8 @@ pub(super) const VERSION: &str = "key, sequence, has_id, modified_ms, created_ms
 pub(super) const BLOB: &str = "key, refs, due_ms, remaining, missing, content";
 
 /// Columns of usage behind the key and the stripe, in the order of [`usage_fields`].
-pub(super) const USAGE: [&str; 8] = [
-    "objects",
-    "object_bytes",
-    "noncurrent_versions",
-    "noncurrent_bytes",
-    "delete_markers",
-    "uploads",
-    "parts",
-    "part_bytes",
-];
+pub(super) const USAGE: [&str; 8] =
+    ["objects", "object_bytes", "noncurrent_versions", "noncurrent_bytes", "delete_markers", "uploads", "parts", "part_bytes"];
 
 /// The format of `attributes`.
 const ATTRIBUTES_FORMAT: u8 = 1;
@@ -236,9 +228,7 @@ pub(super) fn blob_columns(blob: BlobRecord) -> BlobColumns {
 
 /// From a row of [`BLOB`], whose first column is at `first`.
 pub(super) fn blob_record(row: &Row, first: usize) -> CatalogResult<BlobRecord> {
-    let zones = |bits: i16| {
-        u8::try_from(bits).ok().and_then(ZoneSet::from_bits).ok_or_else(|| damaged("a set of zones"))
-    };
+    let zones = |bits: i16| u8::try_from(bits).ok().and_then(ZoneSet::from_bits).ok_or_else(|| damaged("a set of zones"));
     let content: &[u8] = row.get(first + 5);
     let record = BlobRecord::decode(&Bytes::copy_from_slice(content))?;
     let due: Option<i64> = row.get(first + 2);
@@ -270,6 +260,8 @@ pub(super) fn usage_fields(usage: &UsageRecord) -> [u64; 8] {
 }
 
 /// The inverse of [`usage_fields`].
-pub(super) fn usage_record([objects, object_bytes, noncurrent_versions, noncurrent_bytes, delete_markers, uploads, parts, part_bytes]: [u64; 8]) -> UsageRecord {
+pub(super) fn usage_record(
+    [objects, object_bytes, noncurrent_versions, noncurrent_bytes, delete_markers, uploads, parts, part_bytes]: [u64; 8],
+) -> UsageRecord {
     UsageRecord { objects, object_bytes, noncurrent_versions, noncurrent_bytes, delete_markers, uploads, parts, part_bytes }
 }

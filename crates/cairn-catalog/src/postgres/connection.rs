@@ -27,6 +27,8 @@ pub(super) struct Connection {
     warned: Arc<AtomicBool>,
     /// Which row of `lanes` names this connection's commits.
     pub lane: i64,
+    /// The timeline that its server writes. A server that changes it restarts first, which ends the connection.
+    pub timeline: i64,
     /// The number of the last commit that was begun.
     last_number: i64,
 }
@@ -48,13 +50,16 @@ impl Connection {
             .parse()
             .map_err(|_| CatalogError::Refused("the connection string of the catalog database is not one".to_owned()))?;
         // What the first statements need; the server ranks them above what it sets for roles and databases.
-        let options = format!("{} -c default_transaction_read_only=off -c statement_timeout=0", config.get_options().unwrap_or_default());
+        let options =
+            format!("{} -c default_transaction_read_only=off -c statement_timeout=0", config.get_options().unwrap_or_default());
         config
             .options(options)
             .connect_timeout(settings.connect_wait_max)
             .target_session_attrs(tokio_postgres::config::TargetSessionAttrs::ReadWrite);
-        let (client, mut connection) =
-            config.connect(NoTls).await.map_err(|error| Failure::Gone(format!("no server that takes writes: {}", describe(&error))))?;
+        let (client, mut connection) = config
+            .connect(NoTls)
+            .await
+            .map_err(|error| Failure::Gone(format!("no server that takes writes: {}", describe(&error))))?;
         let warned = Arc::new(AtomicBool::new(false));
         let flag = warned.clone();
         tokio::spawn(async move {
@@ -106,14 +111,13 @@ impl Connection {
                 return refuse("acknowledges alone: synchronous_standby_names is empty (P3)");
             }
         }
-        let lane = client
-            .query_one("INSERT INTO lanes (used_ms) SELECT catalog_ms FROM clock RETURNING id", &[])
-            .await?
-            .get::<_, i64>(0);
+        let row =
+            client.query_one("INSERT INTO lanes (used_ms) SELECT catalog_ms FROM clock RETURNING id, timeline()", &[]).await?;
+        let (lane, timeline) = (row.get(0), row.get(1));
         if warned.load(Ordering::Acquire) {
             return Err(Failure::Gone("the catalog database has committed without its standbys".to_owned()));
         }
-        Ok(Self { client, statements: Mutex::default(), warned, lane, last_number: 0 })
+        Ok(Self { client, statements: Mutex::default(), warned, lane, timeline, last_number: 0 })
     }
 
     /// Statements go over this.

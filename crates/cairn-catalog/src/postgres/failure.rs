@@ -58,7 +58,9 @@ impl Failure {
                 Self::Answer(CatalogError::Damaged(text))
             }
             code if is_gone(code) => Self::Gone(text),
-            code => Self::Answer(CatalogError::Unavailable(format!("the database refused a statement ({}): {text}", code.code()))),
+            code => {
+                Self::Answer(CatalogError::Unavailable(format!("the database refused a statement ({}): {text}", code.code())))
+            }
         }
     }
 }

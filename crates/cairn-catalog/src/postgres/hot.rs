@@ -40,20 +40,23 @@ impl Inner {
         }
         let locks = Locks::of(command, self.lock_seed);
         for _ in 0..ATTEMPTS_MAX {
-            let mut connection = match self.pool.take(until).await {
+            let mut connection = match self.pool.take(true, until).await {
                 Ok(connection) => connection,
                 Err(error) => return Some(Err(error)),
             };
             let (lane, number) = (connection.lane, connection.next_number());
             let failure = match put_inline(&connection, request, body, &locks, number).await {
                 Ok(put) => {
+                    // Done is done; that it is another case, the state machine judges again.
                     self.pool.give_back(connection);
                     return put.map(|written| Ok(Outcome::PutVersion(written)));
                 }
                 Err(failure) => failure,
             };
+            let counts = self.pool.counts(&connection);
             self.leave(connection, &failure).await;
             match failure {
+                Failure::Answer(_) if !counts => {}
                 Failure::Answer(error) => return Some(Err(error)),
                 Failure::Again(_) | Failure::Gone(_) => {}
                 Failure::Unknown(reason) => {
@@ -119,8 +122,9 @@ async fn put_inline(
     locks: &Locks,
     number: i64,
 ) -> Result<Option<Written>, Failure> {
-    let statement =
-        connection.statement("SELECT * FROM put_inline($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)").await?;
+    let statement = connection
+        .statement("SELECT * FROM put_inline($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)")
+        .await?;
     let (ids, are_shared) = locks.arguments();
     let (condition, etags) = match &request.condition {
         WriteCondition::None => (0_i16, Vec::new()),
@@ -177,7 +181,8 @@ async fn put_inline(
 
 /// `None`: another case.
 async fn get_current(connection: &Taken, request: &GetVersion) -> Result<Option<FoundVersion>, Failure> {
-    let qualified = |prefix: &str, names: &str| names.split(", ").map(|name| format!("{prefix}.{name}")).collect::<Vec<_>>().join(", ");
+    let qualified =
+        |prefix: &str, names: &str| names.split(", ").map(|name| format!("{prefix}.{name}")).collect::<Vec<_>>().join(", ");
     let text = format!(
         "SELECT {}, b.value, i.value, {} FROM buckets b LEFT JOIN current_versions v ON v.key = $2 \
          LEFT JOIN inline_bodies i ON $3 AND v.body = 1 AND i.key = int8send(v.owner) \
@@ -205,8 +210,8 @@ async fn get_current(connection: &Taken, request: &GetVersion) -> Result<Option<
         (Body::Empty, true) => Some(FoundContent::Inline(Bytes::new())),
         (Body::Inline(id), true) => {
             let bytes: Option<&[u8]> = row.get(17);
-            let bytes = bytes
-                .ok_or_else(|| CatalogError::Damaged(format!("the inline body {} is referred to and not there", id.0)))?;
+            let bytes =
+                bytes.ok_or_else(|| CatalogError::Damaged(format!("the inline body {} is referred to and not there", id.0)))?;
             Some(FoundContent::Inline(Bytes::copy_from_slice(bytes)))
         }
         (Body::Manifest { id, .. }, true) => Some(FoundContent::Manifest(*id)),
@@ -220,7 +225,11 @@ async fn get_current(connection: &Taken, request: &GetVersion) -> Result<Option<
     Ok(Some(FoundVersion { version, versioning: settings.versioning, part: None, content }))
 }
 
-async fn list_objects(connection: &Taken, request: &ListObjects, page_max: u32) -> Result<Page<ListEntry<ListedObject>>, Failure> {
+async fn list_objects(
+    connection: &Taken,
+    request: &ListObjects,
+    page_max: u32,
+) -> Result<Page<ListEntry<ListedObject>>, Failure> {
     let scope = &request.scope;
     let limit = scope.limit.min(page_max) as usize;
     let bucket = bucket_key(scope.bucket);

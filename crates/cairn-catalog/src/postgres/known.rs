@@ -10,8 +10,8 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 
-use crate::embedded::state::{StateReader, tables};
 use crate::embedded::state::reader::{RowIterator, Table};
+use crate::embedded::state::{StateReader, tables};
 use crate::{CatalogError, CatalogResult};
 
 /// Rows that a range is fetched by at first; each time that was too few, four times as many.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use cairn_disk::Clock;
 use cairn_types::records::SessionRecord;
 use cairn_types::{CatalogTime, Now, SessionId, WallTime};
 use tokio::time::Instant;
@@ -20,6 +21,8 @@ use crate::{CatalogError, CatalogFuture, CatalogResult, CloseSilentSessions, Lim
 
 /// Attempts of a command that others keep getting in the way of.
 const ATTEMPTS_MAX: u32 = 16;
+/// Why an answer was thrown away.
+pub(super) const NOT_PROVEN: &str = "the catalog database has not proven lately that it is the primary (P4)";
 /// Evaluations of one command: each learns something, so more are a bug.
 const EVALUATIONS_MAX: u32 = 4096;
 
@@ -35,17 +38,17 @@ pub(super) struct Inner {
 }
 
 impl PostgresMachine {
-    /// Over a database whose schema is there (see [`super::migrate`]).
-    pub fn new(settings: PostgresSettings, limits: Limits) -> Self {
+    /// Over a database whose schema is there (see [`super::migrate`]). Its heartbeat runs on the runtime that this is called in.
+    pub fn new(settings: PostgresSettings, limits: Limits, clock: Arc<dyn Clock>) -> Self {
         let lock_seed = xxhash_rust::xxh3::xxh3_64(settings.schema.as_bytes());
-        Self { inner: Arc::new(Inner { pool: Pool::new(settings), limits, lock_seed }) }
+        Self { inner: Arc::new(Inner { pool: Pool::new(settings, clock), limits, lock_seed }) }
     }
 
     /// All rows of all tables, in one snapshot, as the embedded engine would keep them: for checkers, and for moving house.
     pub async fn rows(&self) -> CatalogResult<Vec<Write>> {
         let inner = self.inner.clone();
         let until = Instant::now() + inner.pool.settings().wait_max;
-        let connection = inner.pool.take(until).await?;
+        let connection = inner.pool.take(false, until).await?;
         let mut all = Vec::new();
         let result = async {
             begin_snapshot(&connection).await?;
@@ -71,12 +74,16 @@ impl StateMachine for PostgresMachine {
     fn submit(&self, command: Command) -> CatalogFuture<'_, Outcome> {
         // A task of its own: whoever asked may stop waiting, and the transaction ends as it would have.
         let task = tokio::spawn(self.inner.clone().run(command));
-        Box::pin(async move { task.await.unwrap_or_else(|_| Err(CatalogError::OutcomeUnknown("the commit was given up".to_owned()))) })
+        Box::pin(
+            async move { task.await.unwrap_or_else(|_| Err(CatalogError::OutcomeUnknown("the commit was given up".to_owned()))) },
+        )
     }
 
     fn ask(&self, query: Query) -> CatalogFuture<'_, Answer> {
         let task = tokio::spawn(self.inner.clone().look(query));
-        Box::pin(async move { task.await.unwrap_or_else(|_| Err(CatalogError::Unavailable("the question was given up".to_owned()))) })
+        Box::pin(
+            async move { task.await.unwrap_or_else(|_| Err(CatalogError::Unavailable("the question was given up".to_owned()))) },
+        )
     }
 }
 
@@ -142,13 +149,17 @@ impl Inner {
 
     /// One transaction. Its connection goes back only when the transaction is known to be over.
     async fn attempt(&self, command: &Command, locks: &Locks, until: Instant) -> CatalogResult<Attempt> {
-        let mut connection = self.pool.take(until).await?;
+        let mut connection = self.pool.take(true, until).await?;
         let number = connection.next_number();
         match self.transact(&connection, command, locks, number).await {
             Ok(transacted) => {
                 let attempt = match transacted {
+                    // A commit that was acknowledged speaks for itself; a judgement is one of a server that may be a thing of the past.
+                    Transacted::Refused(_) | Transacted::Unchanged(_) if !self.pool.counts(&connection) => {
+                        Attempt::Again(NOT_PROVEN.to_owned())
+                    }
                     Transacted::Refused(error) => Attempt::Answered(Err(error)),
-                    Transacted::Done(outcome) => Attempt::Answered(Ok(outcome)),
+                    Transacted::Done(outcome) | Transacted::Unchanged(outcome) => Attempt::Answered(Ok(outcome)),
                     Transacted::OtherLocks => Attempt::Again("more sessions have fallen silent".to_owned()),
                 };
                 self.pool.give_back(connection);
@@ -214,7 +225,7 @@ impl Inner {
             let statements = statements(sequenced.writes, numbers, connection.lane).map_err(|error| without(error.into()))?;
             if statements.is_empty() {
                 roll_back(connection).await.map_err(without)?;
-                return Ok(Transacted::Done(outcome));
+                return Ok(Transacted::Unchanged(outcome));
             }
             return match statements.commit(connection).await {
                 Ok(()) => Ok(Transacted::Done(outcome)),
@@ -229,7 +240,7 @@ impl Inner {
     /// good. `None`: no server would say.
     pub(super) async fn settle(&self, lane: i64, number: i64, until: Instant) -> Option<Settled> {
         loop {
-            let connection = self.pool.take(until).await.ok()?;
+            let connection = self.pool.take(true, until).await.ok()?;
             match fence(&connection, lane, number).await {
                 Ok(settled) => {
                     self.pool.give_back(connection);
@@ -260,7 +271,7 @@ impl Inner {
         let until = Instant::now() + self.pool.settings().wait_max;
         let mut attempts = 0;
         loop {
-            let connection = self.pool.take(until).await?;
+            let connection = self.pool.take(false, until).await?;
             let looked = match self.look_by_one_statement(&connection, &query).await {
                 Ok(None) => self.look_once(&connection, &query).await,
                 Ok(Some(answer)) => Ok(answer),
@@ -268,8 +279,11 @@ impl Inner {
             };
             match looked {
                 Ok(answer) => {
+                    let counts = self.pool.counts(&connection);
                     self.pool.give_back(connection);
-                    return answer;
+                    if counts {
+                        return answer;
+                    }
                 }
                 Err(failure) => {
                     self.leave(connection, &failure).await;
@@ -304,7 +318,10 @@ impl Inner {
 }
 
 enum Transacted {
+    /// Committed.
     Done(Outcome),
+    /// Nothing was to be written.
+    Unchanged(Outcome),
     Refused(CatalogError),
     OtherLocks,
 }

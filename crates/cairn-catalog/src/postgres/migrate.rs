@@ -44,6 +44,9 @@ pub async fn migrate(settings: &PostgresSettings) -> CatalogResult<()> {
             return Ok(());
         };
         client.batch_execute(next).await.map_err(failed)?;
-        client.batch_execute(&format!("INSERT INTO migrations (version) VALUES ({}); COMMIT", newest + 1)).await.map_err(failed)?;
+        client
+            .batch_execute(&format!("INSERT INTO migrations (version) VALUES ({}); COMMIT", newest + 1))
+            .await
+            .map_err(failed)?;
     }
 }

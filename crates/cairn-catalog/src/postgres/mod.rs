@@ -18,6 +18,7 @@ mod locks;
 mod machine;
 mod migrate;
 mod pool;
+mod pulse;
 mod rows;
 mod settings;
 

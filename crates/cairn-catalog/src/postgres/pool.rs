@@ -7,12 +7,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use cairn_disk::Clock;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::connection::Connection;
 use super::failure::Failure;
+use super::pulse::Pulse;
 use super::settings::PostgresSettings;
 use crate::{CatalogError, CatalogResult};
 
@@ -21,6 +23,7 @@ const ASK_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 pub(super) struct Pool {
     settings: PostgresSettings,
+    pulse: Arc<Pulse>,
     idle: Mutex<Vec<Connection>>,
     free: Arc<Semaphore>,
 }
@@ -32,32 +35,43 @@ pub(super) struct Taken {
 }
 
 impl Pool {
-    pub(super) fn new(settings: PostgresSettings) -> Self {
+    /// An empty one, for the runtime that this is called in.
+    pub(super) fn new(settings: PostgresSettings, clock: Arc<dyn Clock>) -> Self {
         let free = Arc::new(Semaphore::new(settings.connections_max.max(1)));
-        Self { settings, idle: Mutex::default(), free }
+        let pulse = Pulse::new();
+        tokio::spawn(pulse.clone().beat_on(settings.clone(), clock));
+        Self { settings, pulse, idle: Mutex::default(), free }
+    }
+
+    /// Whether what came over this connection just now counts (P4).
+    pub(super) fn counts(&self, connection: &Connection) -> bool {
+        self.pulse.counts(connection.timeline)
     }
 
     pub(super) fn settings(&self) -> &PostgresSettings {
         &self.settings
     }
 
-    /// A connection, once there is one and a server that takes writes.
-    pub(super) async fn take(&self, until: Instant) -> CatalogResult<Taken> {
+    /// A connection to the server that counts, once there is one.
+    pub(super) async fn take(&self, for_writing: bool, until: Instant) -> CatalogResult<Taken> {
         let place = match tokio::time::timeout_at(until, self.free.clone().acquire_owned()).await {
             Ok(Ok(place)) => place,
             Ok(Err(_)) => return Err(CatalogError::Unavailable("the catalog is closed".to_owned())),
             Err(_) => return Err(CatalogError::Busy("no connection to the catalog database is free".to_owned())),
         };
         loop {
+            let timeline = self.pulse.timeline(for_writing, until).await?;
             let idle = self.idle.lock().pop();
             if let Some(connection) = idle {
-                if connection.is_open() {
+                if connection.is_open() && connection.timeline == timeline {
                     return Ok(Taken { connection, _place: place });
                 }
                 continue;
             }
             match tokio::time::timeout_at(until, Connection::open(&self.settings)).await {
-                Ok(Ok(connection)) => return Ok(Taken { connection, _place: place }),
+                Ok(Ok(connection)) if connection.timeline == timeline => return Ok(Taken { connection, _place: place }),
+                // Of another server: the pulse will say which of them counts.
+                Ok(Ok(_)) => tokio::time::sleep(ASK_AGAIN_AFTER).await,
                 Ok(Err(Failure::Answer(error))) => return Err(error),
                 Ok(Err(Failure::Again(reason) | Failure::Gone(reason) | Failure::Unknown(reason))) => {
                     if Instant::now() + ASK_AGAIN_AFTER >= until {

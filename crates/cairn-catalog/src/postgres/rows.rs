@@ -209,10 +209,13 @@ async fn fetch_points(connection: &Connection, table: Table, keys: Vec<Bytes>, p
         let (key, value) = read(&place, &row)?;
         found.insert(key, value);
     }
-    Ok(keys.into_iter().map(|key| {
-        let value = found.remove(&key);
-        (table, key, value)
-    }).collect())
+    Ok(keys
+        .into_iter()
+        .map(|key| {
+            let value = found.remove(&key);
+            (table, key, value)
+        })
+        .collect())
 }
 
 /// Numbers of the catalog as a whole that are not rows: `None` for those that are.
@@ -291,8 +294,9 @@ async fn fetch_range(connection: &Connection, missing: &MissingRange, purpose: P
                 if matches!(place, Place::Usage) { (" GROUP BY key", "") } else { ("", locking(&place, purpose)) };
             match to {
                 Some(to) => {
-                    let text =
-                        format!("SELECT {columns} FROM {name} WHERE key >= $1 AND key < $2{group} ORDER BY key LIMIT $3{locking}");
+                    let text = format!(
+                        "SELECT {columns} FROM {name} WHERE key >= $1 AND key < $2{group} ORDER BY key LIMIT $3{locking}"
+                    );
                     let statement = connection.statement(&text).await?;
                     connection.client().query(&statement, &[from, to, &limit]).await?
                 }

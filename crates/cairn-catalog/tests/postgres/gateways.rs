@@ -10,6 +10,7 @@ use cairn_catalog::{
     Catalog, CatalogError, CatalogResult, CreateAccount, CreateBucket, CreateTenant, GetVersion, Limits, ListObjects, ListScope,
     NewContent, OpenSession, PutVersion, RetireIncarnation, VersionAttributes, WriteCondition, Written,
 };
+use cairn_disk::Environment;
 use cairn_testkit::catalog_conformance::{attributes, key};
 use cairn_types::records::Versioning;
 use cairn_types::{AccountId, BucketId, Incarnation, SessionId, TenantId, ZoneIndex};
@@ -19,7 +20,7 @@ use crate::proxy::{Cut, Proxy};
 use crate::server::{Server, server};
 
 fn gateway(settings: PostgresSettings) -> Arc<PostgresCatalog> {
-    Arc::new(PostgresCatalog::new(PostgresMachine::new(settings, Limits::default())))
+    Arc::new(PostgresCatalog::new(PostgresMachine::new(settings, Limits::default(), Environment::real().clock)))
 }
 
 /// A bucket and a session, made through this gateway.
@@ -205,33 +206,24 @@ async fn does_not_take_a_local_commit_for_a_durable_one() {
     server.set(&observer, "synchronous_standby_names", "ANY 1 (nobody)").await;
     let writer = catalog.clone();
     let write = tokio::spawn(async move { writer.put_version(put(bucket, session, "a", 1, WriteCondition::None)).await });
-    let waiting = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
-    let first = loop {
+    let waiting = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND query LIKE '%put_inline%'";
+    let pid = loop {
         if let Some(row) = observer.query_opt(waiting, &[]).await.expect("an answer") {
             break row.get::<_, i32>(0);
         }
         assert!(!write.is_finished(), "a write did not wait for its standbys: {:?}", write.await);
         tokio::time::sleep(Duration::from_millis(10)).await;
     };
-    observer.execute("SELECT pg_cancel_backend($1)", &[&first]).await.expect("an answer");
-    // The commit stands on this server alone. What waits now is the fence, or the lane of a new connection: strict commits behind it.
-    let next = loop {
-        if let Some(row) = observer.query_opt(waiting, &[]).await.expect("an answer") {
-            let pid = row.get::<_, i32>(0);
-            let is_new = pid != first
-                || observer
-                    .query_one("SELECT query LIKE '%fence_lane%' FROM pg_stat_activity WHERE pid = $1", &[&pid])
-                    .await
-                    .expect("an answer")
-                    .get::<_, bool>(0);
-            if is_new {
-                break pid;
-            }
-        }
+    observer.execute("SELECT pg_cancel_backend($1)", &[&pid]).await.expect("an answer");
+    // The commit stands on this server alone. The gateway leaves that connection, and waits for a server that acknowledges.
+    loop {
+        let left = observer.query_one("SELECT count(*) FROM pg_stat_activity WHERE pid = $1", &[&pid]).await.expect("an answer");
         assert!(!write.is_finished(), "the write was answered on the word of a server that was alone: {:?}", write.await);
+        if left.get::<_, i64>(0) == 0 {
+            break;
+        }
         tokio::time::sleep(Duration::from_millis(10)).await;
-    };
-    assert!(!write.is_finished(), "process {next} is still waiting");
+    }
     server.set(&observer, "synchronous_standby_names", "").await;
     let written = write.await.expect("a task").expect("a write");
     let found = current(&catalog, bucket, "a").await.expect("a version").version.summary;
@@ -269,4 +261,42 @@ async fn does_not_go_by_the_settings_of_others() {
         Err(CatalogError::Unavailable(reason)) => assert!(reason.contains("fsync"), "{reason}"),
         other => panic!("a server without fsync serves: {other:?}"),
     }
+}
+
+/// P4, R1: a primary that cannot have its commits acknowledged (its standbys are gone, or it is the old one) goes on answering questions, and
+/// nobody believes it; when it acknowledges again, it serves again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL"]
+async fn believes_no_primary_that_cannot_commit() {
+    let server = Arc::new(Server::start());
+    let settings = PostgresSettings { wait_max: Duration::from_secs(1), ..server.settings("isolated") };
+    migrate(&settings).await.expect("a schema");
+    let patient = gateway(PostgresSettings { wait_max: Duration::from_secs(120), ..settings.clone() });
+    let hasty = gateway(settings);
+    let (bucket, session) = prepare(&patient, Versioning::Unversioned).await;
+    patient.put_version(put(bucket, session, "a", 1, WriteCondition::None)).await.expect("a write");
+    let observer = server.connect().await;
+    server.set(&observer, "synchronous_standby_names", "ANY 1 (nobody)").await;
+    // Its last heartbeat counts for 3 s; then it is silent, whatever its server would say.
+    let mut silent = 0;
+    while silent < 3 {
+        match current(&hasty, bucket, "a").await {
+            Ok(_) => silent = 0,
+            Err(CatalogError::Unavailable(_)) => silent += 1,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    match hasty
+        .list_objects(ListObjects { scope: ListScope { bucket, prefix: String::new(), delimiter: None, limit: 1 }, after: None })
+        .await
+    {
+        Err(CatalogError::Unavailable(_)) => {}
+        other => panic!("a listing of a server that is not believed: {other:?}"),
+    }
+    // The server itself answers: it is for the gateway to know better.
+    observer.query_one("SELECT count(*) FROM isolated.current_versions", &[]).await.expect("an answer of the server");
+    server.set(&observer, "synchronous_standby_names", "").await;
+    // Who can wait is served as soon as heartbeats come back.
+    current(&patient, bucket, "a").await.expect("a version");
+    patient.put_version(put(bucket, session, "b", 1, WriteCondition::None)).await.expect("a write");
 }

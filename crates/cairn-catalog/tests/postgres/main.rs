@@ -14,6 +14,7 @@ use cairn_catalog::embedded::keyvalue::model::Model;
 use cairn_catalog::embedded::keyvalue::{Applied, KeyValue};
 use cairn_catalog::postgres::{PostgresCatalog, PostgresMachine, migrate};
 use cairn_catalog::{Catalog, Limits};
+use cairn_disk::Environment;
 use cairn_testkit::catalog_conformance::{self, Subject};
 use cairn_testkit::catalog_invariants::violations;
 use futures::FutureExt;
@@ -36,7 +37,8 @@ impl OnPostgres {
         let schema = format!("catalog_{}", NEXT_SCHEMA.fetch_add(1, Ordering::SeqCst));
         let settings = server.settings(&schema);
         migrate(&settings).await.expect("a schema");
-        let catalog = Arc::new(PostgresCatalog::new(PostgresMachine::new(settings, Limits::default())));
+        let catalog =
+            Arc::new(PostgresCatalog::new(PostgresMachine::new(settings, Limits::default(), Environment::real().clock)));
         Self { server, schema, catalog }
     }
 

@@ -11,7 +11,10 @@ CREATE TABLE clock (
     single boolean PRIMARY KEY DEFAULT true CHECK (single),
     catalog_ms bigint NOT NULL
 ) WITH (fillfactor = 10);
-INSERT INTO clock (catalog_ms) VALUES (0);
+INSERT INTO clock (catalog_ms) SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint;
+
+-- When each timeline of the server was first seen (P4). The one that the schema is made on has no predecessor that anybody could still believe.
+CREATE TABLE timelines (timeline bigint PRIMARY KEY, seen_at timestamptz NOT NULL);
 
 -- One row for each connection that commits (P2): the number of its last commit, and the number up to which its commits are refused.
 CREATE TABLE lanes (
@@ -114,6 +117,28 @@ CREATE TABLE account_buckets (key bytea PRIMARY KEY, value bytea NOT NULL);
 CREATE TABLE tenant_accounts (key bytea PRIMARY KEY, value bytea NOT NULL);
 CREATE TABLE bucket_tags (key bytea PRIMARY KEY, value bytea NOT NULL);
 CREATE TABLE bucket_cors (key bytea PRIMARY KEY, value bytea NOT NULL);
+
+-- The timeline that this primary writes, by the name of its log: what pg_control_checkpoint() says is old until the first checkpoint behind a promotion.
+CREATE FUNCTION timeline() RETURNS bigint LANGUAGE sql VOLATILE AS
+    $$ SELECT ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::bigint $$;
+INSERT INTO timelines (timeline, seen_at) SELECT timeline(), '-infinity';
+
+-- A gateway's heartbeat: a commit that a primary without its standbys cannot have acknowledged (P4). Brings catalog time forward (T1).
+CREATE FUNCTION beat(proposed_ms bigint, OUT on_timeline bigint, OUT age_ms bigint, OUT has_standbys boolean, OUT catalog_ms bigint)
+LANGUAGE plpgsql AS $$
+DECLARE
+    first_seen timestamptz;
+BEGIN
+    UPDATE clock c SET catalog_ms = greatest(c.catalog_ms, proposed_ms) RETURNING c.catalog_ms INTO catalog_ms;
+    on_timeline := timeline();
+    SELECT t.seen_at INTO first_seen FROM timelines t WHERE t.timeline = on_timeline;
+    IF NOT FOUND THEN
+        first_seen := clock_timestamp();
+        INSERT INTO timelines (timeline, seen_at) VALUES (on_timeline, first_seen) ON CONFLICT DO NOTHING;
+    END IF;
+    age_ms := CASE WHEN isfinite(first_seen) THEN (extract(epoch FROM clock_timestamp() - first_seen) * 1000)::bigint ELSE 86400000 END;
+    has_standbys := current_setting('synchronous_standby_names') <> '';
+END $$;
 
 -- Takes locks one by one, in the order asked for, shared or not (P1). Volatile, as every function that commits: at read committed each of its
 -- statements sees what was committed before it began, so what follows a lock sees what the lock waited for.

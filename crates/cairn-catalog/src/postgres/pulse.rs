@@ -1,0 +1,173 @@
+//! Which server counts (P3, P4), and what time it is (T1).
+//!
+//! Twice a second each gateway commits a heartbeat, as strictly as any write. A primary that was cut off from its standbys cannot acknowledge it; so
+//! what a server says counts only while a heartbeat that was sent to it less than 3 s ago has come back, on the timeline that the connection
+//! was opened on. A primary that has just been promoted gets no writes for 5 s: by then nobody believes the old one any more.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use cairn_disk::Clock;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::columns::unsigned;
+use super::connection::Connection;
+use super::failure::Failure;
+use super::settings::{PostgresSettings, Replication};
+use crate::embedded::log::catalog_time::CatalogTime;
+use crate::{CatalogError, CatalogResult};
+
+/// How often.
+const EVERY: Duration = Duration::from_millis(500);
+/// How long a heartbeat counts from when it was sent.
+const COUNTS_FOR: Duration = Duration::from_secs(3);
+/// How long a timeline must have been there before it is written on.
+const NO_WRITES_FOR: Duration = Duration::from_secs(5);
+
+/// A heartbeat that came back.
+#[derive(Debug, Clone, Copy)]
+struct Beat {
+    sent: Instant,
+    timeline: i64,
+    /// From when on this timeline is written on.
+    writes_from: Instant,
+}
+
+/// See the module's documentation.
+pub(super) struct Pulse {
+    last: watch::Sender<Option<Beat>>,
+    /// The timeline that this gateway sees, and since when it does.
+    seen: Mutex<Option<(i64, Instant)>>,
+    /// Once the server was found to acknowledge alone, an administrator has to look (P3).
+    is_alone: AtomicBool,
+    /// Why no server will do, where that is for an administrator to settle.
+    refused: Mutex<Option<CatalogError>>,
+}
+
+impl Pulse {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            last: watch::channel(None).0,
+            seen: Mutex::default(),
+            is_alone: AtomicBool::new(false),
+            refused: Mutex::default(),
+        })
+    }
+
+    /// Beats until nobody else holds the pulse.
+    pub(super) async fn beat_on(self: Arc<Self>, settings: PostgresSettings, clock: Arc<dyn Clock>) {
+        let mut connection = None;
+        let mut time: Option<CatalogTime> = None;
+        while Arc::strong_count(&self) > 1 {
+            let next = Instant::now() + EVERY;
+            // One that hangs is left to itself: the next one may find another server.
+            match tokio::time::timeout(COUNTS_FOR, self.beat(&settings, &*clock, &mut connection, &mut time)).await {
+                Ok(Ok(())) => *self.refused.lock() = None,
+                Ok(Err(failure)) => {
+                    tracing::warn!(?failure, "no heartbeat on the catalog database");
+                    connection = None;
+                    if let Failure::Answer(error) = failure {
+                        *self.refused.lock() = Some(error);
+                        self.last.send_modify(|_| {});
+                    }
+                }
+                Err(_) => {
+                    tracing::warn!("the catalog database does not acknowledge a heartbeat");
+                    connection = None;
+                }
+            }
+            tokio::time::sleep_until(next).await;
+        }
+    }
+
+    async fn beat(
+        &self,
+        settings: &PostgresSettings,
+        clock: &dyn Clock,
+        kept: &mut Option<Connection>,
+        time: &mut Option<CatalogTime>,
+    ) -> Result<(), Failure> {
+        // Taken out: what is dropped in the middle is not used again.
+        let connection = match kept.take() {
+            Some(connection) => connection,
+            None => Connection::open(settings).await?,
+        };
+        let (sent, monotonic) = (Instant::now(), clock.monotonic());
+        let proposed = time.as_mut().map_or(0, |time| time.advance(monotonic, clock.wall()));
+        let statement = connection.statement("SELECT * FROM beat($1)").await?;
+        connection.has_warned();
+        let row = connection.client().query_one(&statement, &[&proposed.cast_signed()]).await?;
+        if connection.has_warned() {
+            return Err(Failure::Gone("the database warned while it committed".to_owned()));
+        }
+        let (timeline, age_ms): (i64, i64) = (row.get(0), row.get(1));
+        if timeline != connection.timeline {
+            return Err(Failure::Gone("the timeline has changed under a connection".to_owned()));
+        }
+        if settings.replication == Replication::Required && !row.get::<_, bool>(2) && !self.is_alone.swap(true, Ordering::AcqRel)
+        {
+            tracing::error!(
+                "synchronous_standby_names is empty: nothing is written any more, until this gateway is started again (P3)"
+            );
+        }
+        *time = Some(CatalogTime::resume(unsigned(row.get(3)), monotonic));
+        let writes_from = self.writes_from(timeline, Duration::from_millis(unsigned(age_ms.max(0))), sent);
+        self.last.send_replace(Some(Beat { sent, timeline, writes_from }));
+        *kept = Some(connection);
+        Ok(())
+    }
+
+    /// By the database's clock, and by this gateway's own where it has served on an earlier timeline.
+    fn writes_from(&self, timeline: i64, age: Duration, now: Instant) -> Instant {
+        let by_the_database = now + NO_WRITES_FOR.saturating_sub(age);
+        let mut seen = self.seen.lock();
+        match *seen {
+            Some((before, since)) if before == timeline => by_the_database.max(since),
+            Some(_) => {
+                let since = now + NO_WRITES_FOR;
+                *seen = Some((timeline, since));
+                by_the_database.max(since)
+            }
+            None => {
+                *seen = Some((timeline, now));
+                by_the_database
+            }
+        }
+    }
+
+    /// Whether what came over a connection of this timeline just now counts.
+    pub(super) fn counts(&self, timeline: i64) -> bool {
+        self.last.borrow().is_some_and(|beat| beat.timeline == timeline && beat.sent.elapsed() < COUNTS_FOR)
+    }
+
+    /// The timeline that counts now, once there is one.
+    pub(super) async fn timeline(&self, for_writing: bool, until: Instant) -> CatalogResult<i64> {
+        let mut beats = self.last.subscribe();
+        loop {
+            if for_writing && self.is_alone.load(Ordering::Acquire) {
+                return Err(CatalogError::Unavailable("the catalog database has acknowledged alone (P3)".to_owned()));
+            }
+            let beat = *beats.borrow_and_update();
+            let mut look_again = until;
+            if let Some(beat) = beat.filter(|beat| beat.sent.elapsed() < COUNTS_FOR) {
+                if !for_writing || beat.writes_from <= Instant::now() {
+                    return Ok(beat.timeline);
+                }
+                look_again = beat.writes_from.min(until);
+            } else if let Some(error) = self.refused.lock().clone() {
+                return Err(error);
+            }
+            match tokio::time::timeout_at(look_again, beats.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return Err(CatalogError::Unavailable("the catalog is closed".to_owned())),
+                Err(_) if Instant::now() >= until => {
+                    return Err(CatalogError::Unavailable("no catalog database that acknowledges writes".to_owned()));
+                }
+                Err(_) => {}
+            }
+        }
+    }
+}
