@@ -11,8 +11,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use futures::StreamExt;
 use futures::future::poll_fn;
+use futures::stream::FuturesUnordered;
 use parking_lot::Mutex;
+use tokio_postgres::config::{Host, TargetSessionAttrs};
 use tokio_postgres::error::Severity;
 use tokio_postgres::{AsyncMessage, Client, NoTls, Statement};
 
@@ -44,18 +47,19 @@ const SETTINGS: &str = "SET synchronous_commit = 'on'; SET client_min_messages =
 impl Connection {
     /// Opens a connection without looking at what it leads to: to make the schema.
     pub(super) async fn open_bare(settings: &PostgresSettings) -> Result<(Client, Arc<AtomicBool>), Failure> {
-        let mut config: tokio_postgres::Config = settings
-            .connection
-            .reveal()
-            .parse()
-            .map_err(|_| CatalogError::Refused("the connection string of the catalog database is not one".to_owned()))?;
-        // What the first statements need; the server ranks them above what it sets for roles and databases.
-        let options =
-            format!("{} -c default_transaction_read_only=off -c statement_timeout=0", config.get_options().unwrap_or_default());
-        config
-            .options(options)
-            .connect_timeout(settings.connect_wait_max)
-            .target_session_attrs(tokio_postgres::config::TargetSessionAttrs::ReadWrite);
+        first(hosts(settings)?.into_iter().map(|host| Self::open_host(settings, host))).await
+    }
+
+    /// Asks all hosts at once, and takes the first whose server commits this connection's lane. Asked one after the other, an old primary that lets
+    /// connections in and acknowledges nothing would keep the new one from being found.
+    pub(super) async fn open(settings: &PostgresSettings) -> Result<Self, Failure> {
+        first(hosts(settings)?.into_iter().map(|host| Self::open_on(settings, host))).await
+    }
+
+    async fn open_host(
+        settings: &PostgresSettings,
+        config: tokio_postgres::Config,
+    ) -> Result<(Client, Arc<AtomicBool>), Failure> {
         let (client, mut connection) = config
             .connect(NoTls)
             .await
@@ -87,8 +91,8 @@ impl Connection {
     }
 
     /// Opens a connection, looks at where it leads, and commits its lane.
-    pub(super) async fn open(settings: &PostgresSettings) -> Result<Self, Failure> {
-        let (client, warned) = Self::open_bare(settings).await?;
+    async fn open_on(settings: &PostgresSettings, config: tokio_postgres::Config) -> Result<Self, Failure> {
+        let (client, warned) = Self::open_host(settings, config).await?;
         let row = client
             .query_one(
                 "SELECT current_setting('server_version_num')::int, pg_is_in_recovery(), current_setting('fsync') = 'on', \
@@ -150,6 +154,66 @@ impl Connection {
         self.statements.lock().insert(text.to_owned(), statement.clone());
         Ok(statement)
     }
+}
+
+/// A way to each of the hosts.
+fn hosts(settings: &PostgresSettings) -> Result<Vec<tokio_postgres::Config>, Failure> {
+    let refused = || CatalogError::Refused("the connection string of the catalog database is not one".to_owned());
+    let all: tokio_postgres::Config = settings.connection.reveal().parse().map_err(|_| refused())?;
+    let (names, addresses, ports) = (all.get_hosts(), all.get_hostaddrs(), all.get_ports());
+    let count = names.len().max(addresses.len());
+    let mut hosts = Vec::with_capacity(count);
+    for place in 0..count {
+        let mut config = tokio_postgres::Config::new();
+        match names.get(place) {
+            Some(Host::Tcp(name)) => drop(config.host(name)),
+            #[cfg(unix)]
+            Some(Host::Unix(path)) => drop(config.host_path(path)),
+            None => {}
+        }
+        if let Some(address) = addresses.get(place) {
+            config.hostaddr(*address);
+        }
+        if let Some(port) = ports.get(place).or_else(|| ports.first()) {
+            config.port(*port);
+        }
+        if let Some(user) = all.get_user() {
+            config.user(user);
+        }
+        if let Some(password) = all.get_password() {
+            config.password(password);
+        }
+        if let Some(database) = all.get_dbname() {
+            config.dbname(database);
+        }
+        // What the first statements need; the server ranks them above what it sets for roles and databases.
+        let options = all.get_options().unwrap_or_default();
+        config
+            .options(format!("{options} -c default_transaction_read_only=off -c statement_timeout=0"))
+            .application_name(all.get_application_name().unwrap_or("cairn"))
+            .ssl_mode(all.get_ssl_mode())
+            .channel_binding(all.get_channel_binding())
+            .keepalives(all.get_keepalives())
+            .keepalives_idle(all.get_keepalives_idle())
+            .connect_timeout(settings.connect_wait_max)
+            .target_session_attrs(TargetSessionAttrs::ReadWrite);
+        hosts.push(config);
+    }
+    if hosts.is_empty() { Err(refused().into()) } else { Ok(hosts) }
+}
+
+/// The first that succeeds; else why, what an administrator has to settle before all others.
+async fn first<T>(attempts: impl Iterator<Item = impl Future<Output = Result<T, Failure>>>) -> Result<T, Failure> {
+    let mut attempts: FuturesUnordered<_> = attempts.collect();
+    let mut failure = Failure::Gone("no host is named".to_owned());
+    while let Some(attempt) = attempts.next().await {
+        match attempt {
+            Ok(value) => return Ok(value),
+            Err(_) if matches!(failure, Failure::Answer(_)) => {}
+            Err(next) => failure = next,
+        }
+    }
+    Err(failure)
 }
 
 /// A name as SQL takes it.

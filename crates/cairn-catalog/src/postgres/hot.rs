@@ -13,7 +13,7 @@ use tokio_postgres::types::ToSql;
 use super::columns::{BLOB, VERSION, VersionColumns, attributes, blob_record, encode, unsigned};
 use super::failure::Failure;
 use super::locks::Locks;
-use super::machine::Inner;
+use super::machine::{Inner, NOT_PROVEN};
 use super::pool::Taken;
 use super::rows::USAGE_STRIPES;
 use crate::embedded::state::listing::{first_key, object_key, text};
@@ -45,7 +45,12 @@ impl Inner {
                 Err(error) => return Some(Err(error)),
             };
             let (lane, number) = (connection.lane, connection.next_number());
-            let failure = match put_inline(&connection, request, body, &locks, number).await {
+            let put = tokio::select! {
+                biased;
+                put = put_inline(&connection, request, body, &locks, number) => put,
+                () = self.pool.no_longer_counts(&connection) => Err(Failure::Unknown(NOT_PROVEN.to_owned())),
+            };
+            let failure = match put {
                 Ok(put) => {
                     // Done is done; that it is another case, the state machine judges again.
                     self.pool.give_back(connection);

@@ -151,7 +151,17 @@ impl Inner {
     async fn attempt(&self, command: &Command, locks: &Locks, until: Instant) -> CatalogResult<Attempt> {
         let mut connection = self.pool.take(true, until).await?;
         let number = connection.next_number();
-        match self.transact(&connection, command, locks, number).await {
+        // What it answers where it is committed; there as soon as a COMMIT may be on its way.
+        let mut committing = None;
+        let transacted = tokio::select! {
+            biased;
+            transacted = self.transact(&connection, command, locks, number, &mut committing) => transacted,
+            () = self.pool.no_longer_counts(&connection) => Err(match &committing {
+                Some(_) => Failure::Unknown(NOT_PROVEN.to_owned()),
+                None => Failure::Gone(NOT_PROVEN.to_owned()),
+            }),
+        };
+        match transacted {
             Ok(transacted) => {
                 let attempt = match transacted {
                     // A commit that was acknowledged speaks for itself; a judgement is one of a server that may be a thing of the past.
@@ -165,10 +175,10 @@ impl Inner {
                 self.pool.give_back(connection);
                 Ok(attempt)
             }
-            Err((failure, outcome)) => {
+            Err(failure) => {
                 let lane = connection.lane;
                 self.leave(connection, &failure).await;
-                match (failure, outcome) {
+                match (failure, committing) {
                     (Failure::Unknown(reason), Some(outcome)) => {
                         Ok(Attempt::Unsettled(Box::new(Unsettled { lane, number, outcome, reason })))
                     }
@@ -199,40 +209,40 @@ impl Inner {
         command: &Command,
         locks: &Locks,
         number: i64,
-    ) -> Result<Transacted, (Failure, Option<Outcome>)> {
-        let without = |failure: Failure| (failure, None);
-        let now = begin(connection, locks, number).await.map_err(without)?;
+        committing: &mut Option<Outcome>,
+    ) -> Result<Transacted, Failure> {
+        let now = begin(connection, locks, number).await?;
         let mut known = Known::default();
         known.learn(tables::META, Bytes::from_static(tables::META_TIME), Some(tables::number_value(now.catalog.0)));
         for _ in 0..EVALUATIONS_MAX {
             let sequenced = sequence(&known, &Overlay::default(), &self.limits, now, command.clone());
             if known.is_missing() {
-                fetch_missing(connection, &mut known, Purpose::Write).await.map_err(without)?;
+                fetch_missing(connection, &mut known, Purpose::Write).await?;
                 continue;
             }
             let outcome = match sequenced.result {
                 Ok(outcome) => outcome,
                 Err(error) => {
-                    roll_back(connection).await.map_err(without)?;
+                    roll_back(connection).await?;
                     return Ok(Transacted::Refused(error));
                 }
             };
             if closes_more_than(&sequenced.writes, locks) {
-                roll_back(connection).await.map_err(without)?;
+                roll_back(connection).await?;
                 return Ok(Transacted::OtherLocks);
             }
             let numbers = known.number(tables::META_SEQUENCE);
-            let statements = statements(sequenced.writes, numbers, connection.lane).map_err(|error| without(error.into()))?;
+            let statements = statements(sequenced.writes, numbers, connection.lane)?;
             if statements.is_empty() {
-                roll_back(connection).await.map_err(without)?;
+                roll_back(connection).await?;
                 return Ok(Transacted::Unchanged(outcome));
             }
-            return match statements.commit(connection).await {
-                Ok(()) => Ok(Transacted::Done(outcome)),
-                Err(failure) => Err((failure, Some(outcome))),
-            };
+            let sending = statements.prepare(connection).await?;
+            *committing = Some(outcome.clone());
+            sending.commit(connection).await?;
+            return Ok(Transacted::Done(outcome));
         }
-        Err(without(CatalogError::Damaged("a command reads on and on".to_owned()).into()))
+        Err(CatalogError::Damaged("a command reads on and on".to_owned()).into())
     }
 
     /// Finds out what has become of a commit, and sees to it that it does not happen later (P2): its lane is fenced off, which waits for a
@@ -241,7 +251,12 @@ impl Inner {
     pub(super) async fn settle(&self, lane: i64, number: i64, until: Instant) -> Option<Settled> {
         loop {
             let connection = self.pool.take(true, until).await.ok()?;
-            match fence(&connection, lane, number).await {
+            let fenced = tokio::select! {
+                biased;
+                fenced = fence(&connection, lane, number) => fenced,
+                () = self.pool.no_longer_counts(&connection) => Err(Failure::Gone(NOT_PROVEN.to_owned())),
+            };
+            match fenced {
                 Ok(settled) => {
                     self.pool.give_back(connection);
                     // A lane that is gone can commit nothing any more, and nobody knows what it did.
@@ -272,10 +287,16 @@ impl Inner {
         let mut attempts = 0;
         loop {
             let connection = self.pool.take(false, until).await?;
-            let looked = match self.look_by_one_statement(&connection, &query).await {
-                Ok(None) => self.look_once(&connection, &query).await,
-                Ok(Some(answer)) => Ok(answer),
-                Err(failure) => Err(failure),
+            let look = async {
+                match self.look_by_one_statement(&connection, &query).await? {
+                    None => self.look_once(&connection, &query).await,
+                    Some(answer) => Ok(answer),
+                }
+            };
+            let looked = tokio::select! {
+                biased;
+                looked = look => looked,
+                () = self.pool.no_longer_counts(&connection) => Err(Failure::Gone(NOT_PROVEN.to_owned())),
             };
             match looked {
                 Ok(answer) => {

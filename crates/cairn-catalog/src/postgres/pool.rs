@@ -48,6 +48,11 @@ impl Pool {
         self.pulse.counts(connection.timeline)
     }
 
+    /// Ends when what comes over this connection no longer counts: a server that is cut off may keep an answer back for ever.
+    pub(super) async fn no_longer_counts(&self, connection: &Connection) {
+        self.pulse.no_longer_counts(connection.timeline).await;
+    }
+
     pub(super) fn settings(&self) -> &PostgresSettings {
         &self.settings
     }

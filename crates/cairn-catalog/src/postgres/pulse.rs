@@ -143,6 +143,20 @@ impl Pulse {
         self.last.borrow().is_some_and(|beat| beat.timeline == timeline && beat.sent.elapsed() < COUNTS_FOR)
     }
 
+    /// Ends when this timeline counts no more.
+    pub(super) async fn no_longer_counts(&self, timeline: i64) {
+        let mut beats = self.last.subscribe();
+        loop {
+            let beat = *beats.borrow_and_update();
+            let Some(beat) = beat.filter(|beat| beat.timeline == timeline && beat.sent.elapsed() < COUNTS_FOR) else {
+                return;
+            };
+            if let Ok(Err(_)) = tokio::time::timeout_at(beat.sent + COUNTS_FOR, beats.changed()).await {
+                return;
+            }
+        }
+    }
+
     /// The timeline that counts now, once there is one.
     pub(super) async fn timeline(&self, for_writing: bool, until: Instant) -> CatalogResult<i64> {
         let mut beats = self.last.subscribe();

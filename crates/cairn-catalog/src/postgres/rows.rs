@@ -355,6 +355,9 @@ type Parameters = Vec<Box<dyn ToSql + Sync + Send>>;
 #[derive(Default)]
 pub(super) struct Statements(Vec<(String, Parameters)>);
 
+/// Statements that the server knows, with their parameters.
+pub(super) struct Prepared(Vec<(tokio_postgres::Statement, Parameters)>);
+
 /// What a command's rows come to. `numbers` is the block that was read, where one was.
 pub(super) fn statements(writes: Vec<Write>, numbers: Option<u64>, lane: i64) -> CatalogResult<Statements> {
     let mut all = Statements::default();
@@ -505,12 +508,20 @@ impl Statements {
         self.0.is_empty()
     }
 
-    /// Sends all of them with the COMMIT behind them, in one round trip.
-    pub(super) async fn commit(self, connection: &Connection) -> Result<(), Failure> {
+    /// Prepares all of them.
+    pub(super) async fn prepare(self, connection: &Connection) -> Result<Prepared, Failure> {
         let mut prepared = Vec::with_capacity(self.0.len());
         for (text, parameters) in self.0 {
             prepared.push((connection.statement(&text).await?, parameters));
         }
+        Ok(Prepared(prepared))
+    }
+}
+
+impl Prepared {
+    /// Sends all of them with the COMMIT behind them, in one round trip.
+    pub(super) async fn commit(self, connection: &Connection) -> Result<(), Failure> {
+        let prepared = self.0;
         let mut sent: Vec<BoxFuture<'_, Result<(), tokio_postgres::Error>>> = Vec::with_capacity(prepared.len() + 1);
         for (statement, parameters) in &prepared {
             sent.push(Box::pin(async move {

@@ -19,12 +19,12 @@ use futures::future::join_all;
 use crate::proxy::{Cut, Proxy};
 use crate::server::{Server, server};
 
-fn gateway(settings: PostgresSettings) -> Arc<PostgresCatalog> {
+pub fn gateway(settings: PostgresSettings) -> Arc<PostgresCatalog> {
     Arc::new(PostgresCatalog::new(PostgresMachine::new(settings, Limits::default(), Environment::real().clock)))
 }
 
 /// A bucket and a session, made through this gateway.
-async fn prepare(catalog: &PostgresCatalog, versioning: Versioning) -> (BucketId, SessionId) {
+pub async fn prepare(catalog: &PostgresCatalog, versioning: Versioning) -> (BucketId, SessionId) {
     let tenant = CreateTenant { name: "default".parse().expect("a name"), uid: None };
     let tenant: TenantId = catalog.create_tenant(tenant).await.expect("a tenant").id;
     let owner = AccountId([7; 32]);
@@ -39,20 +39,20 @@ async fn prepare(catalog: &PostgresCatalog, versioning: Versioning) -> (BucketId
     (bucket, session)
 }
 
-fn put(bucket: BucketId, session: SessionId, name: &str, number: u64, condition: WriteCondition) -> PutVersion {
+pub fn put(bucket: BucketId, session: SessionId, name: &str, number: u64, condition: WriteCondition) -> PutVersion {
     let attributes: VersionAttributes = attributes(number);
     let content = NewContent::Inline(Bytes::from(format!("{name} {number}")));
     PutVersion { session, bucket, key: key(name), content, attributes, condition }
 }
 
-async fn names(catalog: &PostgresCatalog, bucket: BucketId) -> BTreeSet<String> {
+pub async fn names(catalog: &PostgresCatalog, bucket: BucketId) -> BTreeSet<String> {
     let scope = ListScope { bucket, prefix: String::new(), delimiter: None, limit: 10_000 };
     let page = catalog.list_objects(ListObjects { scope, after: None }).await.expect("a listing");
     assert!(!page.is_truncated);
     cairn_testkit::catalog_conformance::names(&page.entries, |object| object.key.as_str().to_owned()).into_iter().collect()
 }
 
-async fn current(catalog: &PostgresCatalog, bucket: BucketId, name: &str) -> CatalogResult<cairn_catalog::FoundVersion> {
+pub async fn current(catalog: &PostgresCatalog, bucket: BucketId, name: &str) -> CatalogResult<cairn_catalog::FoundVersion> {
     let request = GetVersion { bucket, key: key(name), version_id: None, part_number: None, with_content: true };
     catalog.get_version(request).await
 }

@@ -2,6 +2,7 @@
 //!
 //! They need PostgreSQL's programs, and are run by `cargo xtask test --only postgres`, or by `-- --ignored`.
 
+mod failover;
 mod gateways;
 mod proxy;
 mod server;
@@ -11,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cairn_catalog::embedded::keyvalue::model::Model;
-use cairn_catalog::embedded::keyvalue::{Applied, KeyValue};
+use cairn_catalog::embedded::keyvalue::{Applied, KeyValue, Write};
 use cairn_catalog::postgres::{PostgresCatalog, PostgresMachine, migrate};
 use cairn_catalog::{Catalog, Limits};
 use cairn_disk::Environment;
@@ -44,10 +45,15 @@ impl OnPostgres {
 
     async fn violations(&self) -> Vec<String> {
         let rows = self.catalog.machine().rows().await.expect("the rows");
-        let model = Model::default();
-        model.apply(&rows, Applied { index: 1, epoch: 1, checksum: 0 }).expect("a state of these rows");
-        violations(model.snapshot().as_ref())
+        violations(model_of(&rows).snapshot().as_ref())
     }
+}
+
+/// A state of these rows.
+fn model_of(rows: &[Write]) -> Model {
+    let model = Model::default();
+    model.apply(rows, Applied { index: 1, epoch: 1, checksum: 0 }).expect("a state of these rows");
+    model
 }
 
 impl Subject for OnPostgres {

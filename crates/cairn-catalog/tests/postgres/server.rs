@@ -64,6 +64,14 @@ fn program(directory: &Path, name: &str) -> Command {
 impl Server {
     /// A server for one test.
     pub fn start() -> Self {
+        let (directory, home) = Self::home();
+        let mut make = program(&home, "initdb");
+        make.args(["--auth=trust", "--username=cairn", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", "--pgdata=data"]);
+        assert!(make.status().expect("initdb").success(), "initdb failed");
+        Self::serve(directory, &home)
+    }
+
+    fn home() -> (tempfile::TempDir, PathBuf) {
         let directory = tempfile::Builder::new().prefix("cairn-pg-").tempdir().expect("a directory");
         let home = directory.path().join("home");
         std::fs::create_dir(&home).expect("a directory");
@@ -73,18 +81,19 @@ impl Server {
             let chown = Command::new("chown").arg("postgres").arg(&home).status().expect("chown");
             assert!(chown.success());
         }
-        let mut make = program(&home, "initdb");
-        make.args(["--auth=trust", "--username=cairn", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", "--pgdata=data"]);
-        assert!(make.status().expect("initdb").success(), "initdb failed");
-        let mut serve = program(&home, "postgres");
+        (directory, home)
+    }
+
+    fn serve(directory: tempfile::TempDir, home: &Path) -> Self {
+        let mut serve = program(home, "postgres");
         // A crash of the machine is not what is tested here: what is not synced costs no time.
         serve.args(["-D", "data", "-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=200"]);
-        serve.arg("-k").arg(&home);
+        serve.arg("-k").arg(home);
         let process = serve.spawn().expect("postgres");
         let server = Self { directory, process };
         for _ in 0..600 {
-            let mut ask = program(&home, "pg_isready");
-            if ask.arg("-h").arg(&home).status().is_ok_and(|status| status.success()) {
+            let mut ask = program(home, "pg_isready");
+            if ask.arg("-h").arg(home).status().is_ok_and(|status| status.success()) {
                 return server;
             }
             std::thread::sleep(Duration::from_millis(100));
@@ -92,9 +101,45 @@ impl Server {
         panic!("PostgreSQL does not start");
     }
 
+    /// A standby of this server.
+    pub fn standby(&self) -> Self {
+        let (directory, home) = Self::home();
+        let mut copy = program(&home, "pg_basebackup");
+        copy.arg("-h").arg(self.directory.path().join("home")).args([
+            "-U",
+            "cairn",
+            "-D",
+            "data",
+            "-R",
+            "--no-sync",
+            "-X",
+            "stream",
+        ]);
+        assert!(copy.args(["-c", "fast"]).status().expect("pg_basebackup").success(), "pg_basebackup failed");
+        Self::serve(directory, &home)
+    }
+
+    /// Makes a primary of a standby.
+    pub fn promote(&self) {
+        let mut promote = program(&self.directory.path().join("home"), "pg_ctl");
+        assert!(promote.args(["promote", "-D", "data", "-w", "-t", "60"]).status().expect("pg_ctl").success());
+    }
+
+    /// Ends it as a crash does.
+    pub fn crash(&self) {
+        let mut stop = program(&self.directory.path().join("home"), "pg_ctl");
+        assert!(stop.args(["stop", "-D", "data", "-m", "immediate", "-w", "-t", "60"]).status().expect("pg_ctl").success());
+    }
+
     /// Where it listens, as a connection string.
     pub fn connection(&self) -> ConnectionString {
         ConnectionString::new(self.connection_text())
+    }
+
+    /// Where it and another one listen.
+    pub fn connection_with(&self, other: &Self) -> ConnectionString {
+        let homes = [self, other].map(|server| server.directory.path().join("home").display().to_string());
+        ConnectionString::new(format!("host={} user=cairn dbname=postgres", homes.join(",")))
     }
 
     /// As text.
