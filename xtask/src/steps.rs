@@ -80,6 +80,15 @@ pub const STEPS: &[Step] = &[
         run: cargo::simulation,
     },
     Step {
+        name: "postgres",
+        what: "the catalog on a real PostgreSQL: conformance, gateways that race, lost answers, lost primaries",
+        when: When::Gate,
+        needs: &[&provision::POSTGRESQL],
+        after: &[],
+        minutes_max: 60,
+        run: cargo::postgres,
+    },
+    Step {
         name: "build",
         what: "the binary as it is released",
         when: When::Gate,

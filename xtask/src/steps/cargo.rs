@@ -3,6 +3,8 @@
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::process::Command;
 
+use anyhow::Context as _;
+
 use super::{Context, Counts};
 use crate::{e2e, provision};
 
@@ -52,6 +54,28 @@ pub fn simulation(context: &mut Context<'_>) -> anyhow::Result<Counts> {
     let target = ["--package", "cairn", "--test", "simulation", "--no-fail-fast", "--", "--nocapture"];
     let mut command = context.workspace.cargo(&[&optimised[..], &target[..]].concat());
     command.env("CAIRN_SIMULATION_SECONDS", "60");
+    counted(context, &mut command)
+}
+
+/// Runs the tests of the catalog that need a real PostgreSQL.
+///
+/// # Errors
+/// Where cargo fails before the tests run.
+pub fn postgres(context: &mut Context<'_>) -> anyhow::Result<Counts> {
+    let programs = provision::POSTGRESQL.program(&context.workspace.tools());
+    let mut command = context.workspace.cargo(&[
+        "test",
+        "--locked",
+        "--package",
+        "cairn-catalog",
+        "--test",
+        "postgres",
+        "--no-fail-fast",
+        "--",
+        "--ignored",
+        "--test-threads=2",
+    ]);
+    command.env("CAIRN_POSTGRES_PROGRAMS", programs.parent().context("a directory of PostgreSQL's programs")?);
     counted(context, &mut command)
 }
 

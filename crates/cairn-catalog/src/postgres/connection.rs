@@ -15,7 +15,8 @@ use futures::StreamExt;
 use futures::future::poll_fn;
 use futures::stream::FuturesUnordered;
 use parking_lot::Mutex;
-use tokio_postgres::config::{Host, TargetSessionAttrs};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 use tokio_postgres::error::Severity;
 use tokio_postgres::{AsyncMessage, Client, NoTls, Statement};
 
@@ -60,28 +61,17 @@ impl Connection {
         settings: &PostgresSettings,
         config: tokio_postgres::Config,
     ) -> Result<(Client, Arc<AtomicBool>), Failure> {
-        let (client, mut connection) = config
-            .connect(NoTls)
-            .await
-            .map_err(|error| Failure::Gone(format!("no server that takes writes: {}", describe(&error))))?;
         let warned = Arc::new(AtomicBool::new(false));
-        let flag = warned.clone();
-        tokio::spawn(async move {
-            while let Some(message) = poll_fn(|context| connection.poll_message(context)).await {
-                match message {
-                    // Messages are seen in their order, so this is known before the answer that it speaks of.
-                    Ok(AsyncMessage::Notice(notice)) if notice.parsed_severity() != Some(Severity::Notice) => {
-                        tracing::warn!(code = notice.code().code(), text = notice.message(), "the catalog database warns");
-                        flag.store(true, Ordering::Release);
-                    }
-                    Ok(_) => {}
-                    Err(error) => {
-                        tracing::debug!(%error, "a connection to the catalog database has ended");
-                        break;
-                    }
-                }
-            }
-        });
+        let failed = |error: tokio_postgres::Error| Failure::Gone(format!("no server that takes writes: {}", describe(&error)));
+        let client = if let Some(tls) = &settings.tls {
+            let (client, connection) = config.connect(tls.clone()).await.map_err(failed)?;
+            tokio::spawn(drive(connection, warned.clone()));
+            client
+        } else {
+            let (client, connection) = config.connect(NoTls).await.map_err(failed)?;
+            tokio::spawn(drive(connection, warned.clone()));
+            client
+        };
         let lock_wait_ms = settings.lock_wait_max.as_millis();
         let schema = quoted(&settings.schema);
         client
@@ -156,6 +146,28 @@ impl Connection {
     }
 }
 
+/// Carries what goes over a connection until it ends, and notes warnings.
+async fn drive<Below, Above>(mut connection: tokio_postgres::Connection<Below, Above>, warned: Arc<AtomicBool>)
+where
+    Below: AsyncRead + AsyncWrite + Unpin,
+    Above: AsyncRead + AsyncWrite + Unpin,
+{
+    while let Some(message) = poll_fn(|context| connection.poll_message(context)).await {
+        match message {
+            // Messages are seen in their order, so this is known before the answer that it speaks of.
+            Ok(AsyncMessage::Notice(notice)) if notice.parsed_severity() != Some(Severity::Notice) => {
+                tracing::warn!(code = notice.code().code(), text = notice.message(), "the catalog database warns");
+                warned.store(true, Ordering::Release);
+            }
+            Ok(_) => {}
+            Err(error) => {
+                tracing::debug!(%error, "a connection to the catalog database has ended");
+                break;
+            }
+        }
+    }
+}
+
 /// A way to each of the hosts.
 fn hosts(settings: &PostgresSettings) -> Result<Vec<tokio_postgres::Config>, Failure> {
     let refused = || CatalogError::Refused("the connection string of the catalog database is not one".to_owned());
@@ -165,10 +177,15 @@ fn hosts(settings: &PostgresSettings) -> Result<Vec<tokio_postgres::Config>, Fai
     let mut hosts = Vec::with_capacity(count);
     for place in 0..count {
         let mut config = tokio_postgres::Config::new();
+        // `prefer`, the usual default, would go on in the clear where somebody on the way says that the server has no TLS.
+        let mut ssl_mode = if settings.tls.is_some() { SslMode::Require } else { SslMode::Disable };
         match names.get(place) {
             Some(Host::Tcp(name)) => drop(config.host(name)),
             #[cfg(unix)]
-            Some(Host::Unix(path)) => drop(config.host_path(path)),
+            Some(Host::Unix(path)) => {
+                ssl_mode = SslMode::Disable;
+                config.host_path(path);
+            }
             None => {}
         }
         if let Some(address) = addresses.get(place) {
@@ -191,7 +208,7 @@ fn hosts(settings: &PostgresSettings) -> Result<Vec<tokio_postgres::Config>, Fai
         config
             .options(format!("{options} -c default_transaction_read_only=off -c statement_timeout=0"))
             .application_name(all.get_application_name().unwrap_or("cairn"))
-            .ssl_mode(all.get_ssl_mode())
+            .ssl_mode(ssl_mode)
             .channel_binding(all.get_channel_binding())
             .keepalives(all.get_keepalives())
             .keepalives_idle(all.get_keepalives_idle())

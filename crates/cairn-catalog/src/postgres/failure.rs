@@ -37,10 +37,8 @@ impl Failure {
         };
         let (code, text) = (report.code(), report.message().to_owned());
         match code.code() {
-            // take_locks: somebody's settings would make a snapshot older than its locks.
-            "CN001" => return Self::Gone(text),
-            // begin_commit: this lane's commits were settled as not done.
-            "CN002" => return Self::Gone(text),
+            // take_locks: somebody's settings would make a snapshot older than its locks; begin_commit: this lane's commits were settled as not done.
+            "CN001" | "CN002" => return Self::Gone(text),
             _ => {}
         }
         match code {

@@ -92,13 +92,11 @@ impl Known {
 impl StateReader for Known {
     fn get(&self, table: Table, key: &[u8]) -> CatalogResult<Option<Bytes>> {
         let place = (table, Bytes::copy_from_slice(key));
-        match self.points.get(&place) {
-            Some(value) => Ok(value.clone()),
-            None => {
-                self.missing_points.borrow_mut().insert(place);
-                Self::miss()
-            }
+        if let Some(value) = self.points.get(&place) {
+            return Ok(value.clone());
         }
+        self.missing_points.borrow_mut().insert(place);
+        Self::miss()
     }
 
     fn range(&self, table: Table, from: Bound<&[u8]>, to: Bound<&[u8]>) -> RowIterator<'_> {

@@ -274,9 +274,10 @@ impl Inner {
     }
 
     async fn silent_sessions(self: &Arc<Self>, request: CloseSilentSessions) -> CatalogResult<Vec<SessionId>> {
-        let (view, now) = match (self.clone().look(Query::Sessions(())).await?, self.clone().look(Query::Time(())).await?) {
-            (Answer::Sessions(SessionView { open, .. }), Answer::Time(now)) => (open, now),
-            _ => return Err(CatalogError::Damaged("the answer is of another kind".to_owned())),
+        let view = self.clone().look(Query::Sessions(())).await?;
+        let now = self.clone().look(Query::Time(())).await?;
+        let (Answer::Sessions(SessionView { open: view, .. }), Answer::Time(now)) = (view, now) else {
+            return Err(CatalogError::Damaged("the answer is of another kind".to_owned()));
         };
         let is_silent = |record: &SessionRecord| now.since(record.heartbeat) >= request.silent_for;
         Ok(view.into_iter().filter(|(_, record)| is_silent(record)).map(|(session, _)| session).collect())

@@ -21,10 +21,12 @@ mod pool;
 mod pulse;
 mod rows;
 mod settings;
+mod tls;
 
 pub use machine::PostgresMachine;
 pub use migrate::migrate;
 pub use settings::{ConnectionString, PostgresSettings, Replication};
+pub use tls::TlsSettings;
 
 /// The catalog on PostgreSQL.
 pub type PostgresCatalog = crate::embedded::state::EmbeddedCatalog<PostgresMachine>;

@@ -175,12 +175,11 @@ impl Pulse {
                 return Err(error);
             }
             match tokio::time::timeout_at(look_again, beats.changed()).await {
-                Ok(Ok(())) => {}
                 Ok(Err(_)) => return Err(CatalogError::Unavailable("the catalog is closed".to_owned())),
                 Err(_) if Instant::now() >= until => {
                     return Err(CatalogError::Unavailable("no catalog database that acknowledges writes".to_owned()));
                 }
-                Err(_) => {}
+                Ok(Ok(())) | Err(_) => {}
             }
         }
     }

@@ -1,5 +1,7 @@
 //! Where each table of the state machine stands in the database: how its rows are fetched, and how they are written.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use cairn_types::codec::Record;
 use cairn_types::records::{BlobRecord, BucketRecord, UsageRecord, VersionRow};
@@ -100,15 +102,12 @@ fn read(place: &Place, row: &Row) -> CatalogResult<(Bytes, Bytes)> {
         Place::Versions(name) => {
             let row_key = key(0);
             let columns = VersionColumns::read(row, 0);
-            let version = match *name {
-                CURRENT => {
-                    let (bucket, key) = tables::read_current_key(&row_key)?;
-                    columns.row(bucket, key)?
-                }
-                _ => {
-                    let (bucket, key, _) = tables::read_noncurrent_key(&row_key)?;
-                    columns.row(bucket, &key)?
-                }
+            let version = if *name == CURRENT {
+                let (bucket, key) = tables::read_current_key(&row_key)?;
+                columns.row(bucket, key)?
+            } else {
+                let (bucket, key, _) = tables::read_noncurrent_key(&row_key)?;
+                columns.row(bucket, &key)?
             };
             (row_key, version.encode())
         }
@@ -163,7 +162,7 @@ fn locking(place: &Place, purpose: Purpose) -> &'static str {
 /// Fetches everything that was missing, in as few round trips as there are tables, all on their way at once.
 pub(super) async fn fetch_missing(connection: &Connection, known: &mut Known, purpose: Purpose) -> Result<(), Failure> {
     let (points, ranges) = known.take_missing();
-    let mut by_table: std::collections::BTreeMap<Table, Vec<Bytes>> = std::collections::BTreeMap::new();
+    let mut by_table: BTreeMap<Table, Vec<Bytes>> = BTreeMap::new();
     for (table, key) in points {
         by_table.entry(table).or_default().push(key);
     }
@@ -188,7 +187,7 @@ type Point = (Table, Bytes, Option<Bytes>);
 
 async fn fetch_points(connection: &Connection, table: Table, keys: Vec<Bytes>, purpose: Purpose) -> Result<Vec<Point>, Failure> {
     let place = place(table)?;
-    let mut found = std::collections::BTreeMap::new();
+    let mut found = BTreeMap::new();
     if purpose == Purpose::Write && matches!(place, Place::Usage) {
         let base = usage_record([USAGE_BASE; 8]).encode();
         return Ok(keys.into_iter().map(|key| (table, key, Some(base.clone()))).collect());
@@ -247,7 +246,7 @@ pub(super) async fn all_rows(connection: &Connection, table: Table) -> Result<Ve
     loop {
         let span = Span { table, from: Vec::new(), to: None };
         let page = fetch_range(connection, &MissingRange { span, from, limit }, Purpose::Read).await?;
-        let is_whole = (page.len() as i64) < limit;
+        let is_whole = i64::try_from(page.len()).unwrap_or(i64::MAX) < limit;
         rows.extend(page);
         match rows.last() {
             Some((last, _)) if !is_whole => {
@@ -292,20 +291,14 @@ async fn fetch_range(connection: &Connection, missing: &MissingRange, purpose: P
         _ => {
             let (group, locking) =
                 if matches!(place, Place::Usage) { (" GROUP BY key", "") } else { ("", locking(&place, purpose)) };
-            match to {
-                Some(to) => {
-                    let text = format!(
-                        "SELECT {columns} FROM {name} WHERE key >= $1 AND key < $2{group} ORDER BY key LIMIT $3{locking}"
-                    );
-                    let statement = connection.statement(&text).await?;
-                    connection.client().query(&statement, &[from, to, &limit]).await?
-                }
-                None => {
-                    let text = format!("SELECT {columns} FROM {name} WHERE key >= $1{group} ORDER BY key LIMIT $2{locking}");
-                    let statement = connection.statement(&text).await?;
-                    connection.client().query(&statement, &[from, &limit]).await?
-                }
+            let until = if to.is_some() { " AND key < $3" } else { "" };
+            let text = format!("SELECT {columns} FROM {name} WHERE key >= $1{until}{group} ORDER BY key LIMIT $2{locking}");
+            let statement = connection.statement(&text).await?;
+            let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![from, &limit];
+            if let Some(to) = to {
+                parameters.push(to);
             }
+            connection.client().query(&statement, &parameters).await?
         }
     };
     Ok(rows.iter().map(|row| read(&place, row)).collect::<CatalogResult<_>>()?)
@@ -349,6 +342,9 @@ async fn in_order<T>(mut futures: Vec<BoxFuture<'_, T>>) -> Vec<T> {
 
 // -- writing ----------------------------------------------------------------------------------------------------------------------------
 
+/// Rows, by column.
+type KeysAndValues = (Vec<Vec<u8>>, Vec<Vec<u8>>);
+
 type Parameters = Vec<Box<dyn ToSql + Sync + Send>>;
 
 /// Statements that are to be sent with the commit.
@@ -361,8 +357,8 @@ pub(super) struct Prepared(Vec<(tokio_postgres::Statement, Parameters)>);
 /// What a command's rows come to. `numbers` is the block that was read, where one was.
 pub(super) fn statements(writes: Vec<Write>, numbers: Option<u64>, lane: i64) -> CatalogResult<Statements> {
     let mut all = Statements::default();
-    let mut puts: std::collections::BTreeMap<&'static str, (Vec<Vec<u8>>, Vec<Vec<u8>>)> = std::collections::BTreeMap::new();
-    let mut deletes: std::collections::BTreeMap<&'static str, Vec<Vec<u8>>> = std::collections::BTreeMap::new();
+    let mut puts: BTreeMap<&'static str, KeysAndValues> = BTreeMap::new();
+    let mut deletes: BTreeMap<&'static str, Vec<Vec<u8>>> = BTreeMap::new();
     let mut blobs: Vec<(Vec<u8>, BlobColumns)> = Vec::new();
     for write in writes {
         match write {
@@ -532,10 +528,7 @@ impl Prepared {
         let commit = connection.client().batch_execute("COMMIT");
         sent.push(Box::pin(commit));
         let answers = in_order(sent).await;
-        let (commit, statements) = match answers.split_last() {
-            Some(split) => split,
-            None => return Ok(()),
-        };
+        let Some((commit, statements)) = answers.split_last() else { return Ok(()) };
         for answer in statements {
             if let Err(error) = answer {
                 // A COMMIT behind a statement that the server refused rolls back, and reports success. Where the connection broke, who knows.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::tls::TlsSettings;
+
 /// What the server must do before it acknowledges a commit (P3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Replication {
@@ -17,6 +19,8 @@ pub enum Replication {
 pub struct PostgresSettings {
     /// A connection string as `libpq` knows it; several hosts by commas. Holds a password: never printed.
     pub connection: ConnectionString,
+    /// How connections over a network are encrypted; `None`: not at all, for a network that is. Those to a socket of this machine never are.
+    pub tls: Option<TlsSettings>,
     /// The schema that holds the tables.
     pub schema: String,
     /// The most connections of this gateway.
@@ -59,6 +63,7 @@ impl PostgresSettings {
     pub fn new(connection: ConnectionString) -> Self {
         Self {
             connection,
+            tls: None,
             schema: "cairn".to_owned(),
             connections_max: 32,
             wait_max: Duration::from_secs(45),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cairn_catalog::postgres::{PostgresCatalog, PostgresMachine, PostgresSettings, migrate};
+use cairn_catalog::postgres::{ConnectionString, PostgresCatalog, PostgresMachine, PostgresSettings, TlsSettings, migrate};
 use cairn_catalog::{
     Catalog, CatalogError, CatalogResult, CreateAccount, CreateBucket, CreateTenant, GetVersion, Limits, ListObjects, ListScope,
     NewContent, OpenSession, PutVersion, RetireIncarnation, VersionAttributes, WriteCondition, Written,
@@ -169,7 +169,7 @@ async fn settles_commits_whose_answer_is_lost() {
     for (schema, versioning, messages) in [("cut_plain", Versioning::Unversioned, 1), ("cut_versions", Versioning::Enabled, 10)] {
         let settings = server.settings(schema);
         migrate(&settings).await.expect("a schema");
-        let proxy = Proxy::start(server.socket()).await;
+        let proxy = Proxy::start(server.socket());
         let through = PostgresSettings { connection: proxy.connection(), ..settings.clone() };
         let (straight, cut) = (gateway(settings), gateway(through));
         let (bucket, session) = prepare(&straight, versioning).await;
@@ -299,4 +299,31 @@ async fn believes_no_primary_that_cannot_commit() {
     // Who can wait is served as soon as heartbeats come back.
     current(&patient, bucket, "a").await.expect("a version");
     patient.put_version(put(bucket, session, "b", 1, WriteCondition::None)).await.expect("a write");
+}
+
+/// With TLS asked for, a gateway talks to a server whose certificate is good for the name that it was called by, and to nobody else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL"]
+async fn verifies_whom_it_talks_to() {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    let stranger = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate").cert.pem();
+    let (_server, port) = Server::start_with_tls(&certificate, &key);
+    let at = |host: &str, trusted: Option<&str>| PostgresSettings {
+        replication: cairn_catalog::postgres::Replication::Waived,
+        tls: trusted.map(|pem| TlsSettings::trusting(pem.as_bytes()).expect("an authority")),
+        ..PostgresSettings::new(ConnectionString::new(format!("host={host} port={port} user=cairn dbname=postgres")))
+    };
+    let good = at("localhost", Some(&certificate));
+    migrate(&good).await.expect("a schema");
+    let catalog = gateway(good);
+    let (bucket, session) = prepare(&catalog, Versioning::Unversioned).await;
+    catalog.put_version(put(bucket, session, "a", 1, WriteCondition::None)).await.expect("a write");
+    for (why, settings) in [
+        ("the authority is another one", at("localhost", Some(&stranger))),
+        ("the certificate is for another name", at("127.0.0.1", Some(&certificate))),
+        ("the server takes no connections in the clear", at("localhost", None)),
+    ] {
+        assert!(matches!(migrate(&settings).await, Err(CatalogError::Unavailable(_))), "{why}, and it talks");
+    }
 }

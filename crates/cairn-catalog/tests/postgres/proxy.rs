@@ -34,7 +34,7 @@ pub struct Proxy {
 
 impl Proxy {
     /// Leads to this socket.
-    pub async fn start(server: PathBuf) -> Self {
+    pub fn start(server: PathBuf) -> Self {
         let directory = tempfile::Builder::new().prefix("cairn-way-").tempdir().expect("a directory");
         let listener = UnixListener::bind(directory.path().join(".s.PGSQL.5432")).expect("a socket");
         let state = Arc::new(State {

@@ -68,7 +68,30 @@ impl Server {
         let mut make = program(&home, "initdb");
         make.args(["--auth=trust", "--username=cairn", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", "--pgdata=data"]);
         assert!(make.status().expect("initdb").success(), "initdb failed");
-        Self::serve(directory, &home)
+        Self::serve(directory, &home, &[])
+    }
+
+    /// A server that takes connections at `127.0.0.1` by TLS only, with this certificate and key, both in PEM. Says at which port.
+    pub fn start_with_tls(certificate: &str, key: &str) -> (Self, u16) {
+        let (directory, home) = Self::home();
+        let mut make = program(&home, "initdb");
+        make.args(["--auth=trust", "--username=cairn", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", "--pgdata=data"]);
+        assert!(make.status().expect("initdb").success(), "initdb failed");
+        let data = home.join("data");
+        std::fs::write(data.join("pg_hba.conf"), "local all all trust\nhostssl all all 127.0.0.1/32 trust\n").expect("rules");
+        for (name, text) in [("server.crt", certificate), ("server.key", key)] {
+            use std::os::unix::fs::{OpenOptionsExt, chown};
+            let path = data.join(name);
+            let mut options = std::fs::OpenOptions::new();
+            let mut file = options.write(true).create(true).mode(0o600).truncate(true).open(&path).expect("a file");
+            std::io::Write::write_all(&mut file, text.as_bytes()).expect("a file");
+            let owner = std::os::unix::fs::MetadataExt::uid(&data.metadata().expect("a directory"));
+            chown(&path, Some(owner), None).expect("an owner");
+        }
+        // Free now, and most likely still when the server takes it.
+        let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port();
+        let tls = ["-c", "ssl=on", "-c", &format!("port={port}"), "-c", "listen_addresses=127.0.0.1"].map(str::to_owned);
+        (Self::serve(directory, &home, &tls), port)
     }
 
     fn home() -> (tempfile::TempDir, PathBuf) {
@@ -84,16 +107,17 @@ impl Server {
         (directory, home)
     }
 
-    fn serve(directory: tempfile::TempDir, home: &Path) -> Self {
+    fn serve(directory: tempfile::TempDir, home: &Path, more: &[String]) -> Self {
         let mut serve = program(home, "postgres");
         // A crash of the machine is not what is tested here: what is not synced costs no time.
         serve.args(["-D", "data", "-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=200"]);
-        serve.arg("-k").arg(home);
+        serve.arg("-k").arg(home).args(more);
+        let port = more.iter().find_map(|option| option.strip_prefix("port=")).unwrap_or("5432");
         let process = serve.spawn().expect("postgres");
         let server = Self { directory, process };
         for _ in 0..600 {
             let mut ask = program(home, "pg_isready");
-            if ask.arg("-h").arg(home).status().is_ok_and(|status| status.success()) {
+            if ask.arg("-h").arg(home).args(["-p", port]).status().is_ok_and(|status| status.success()) {
                 return server;
             }
             std::thread::sleep(Duration::from_millis(100));
@@ -116,7 +140,7 @@ impl Server {
             "stream",
         ]);
         assert!(copy.args(["-c", "fast"]).status().expect("pg_basebackup").success(), "pg_basebackup failed");
-        Self::serve(directory, &home)
+        Self::serve(directory, &home, &[])
     }
 
     /// Makes a primary of a standby.
