@@ -5,6 +5,7 @@
 mod failover;
 mod gateways;
 mod proxy;
+mod schema;
 mod server;
 
 use std::sync::Arc;

@@ -1,0 +1,114 @@
+//! What the tables and functions must say, what a refused statement does to a commit, and what becomes of those whom nobody waits for.
+
+use std::time::Duration;
+
+use cairn_catalog::embedded::keyvalue::KeyValue;
+use cairn_catalog::postgres::migrate;
+use cairn_catalog::{Catalog, CatalogError, ListObjects, ListScope, WriteCondition};
+use cairn_testkit::catalog_invariants::violations;
+use cairn_types::records::Versioning;
+
+use crate::gateways::{current, gateway, names, prepare, put};
+use crate::server::server;
+
+/// R2: a connection that kept numbers in stock would give a later version the lower one. P1: a function that is not volatile would see the state
+/// from before its locks. And no key is compared by a locale.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL"]
+async fn says_what_the_rules_need() {
+    let server = server();
+    migrate(&server.settings("schema_of_rules")).await.expect("a schema");
+    let observer = server.connect().await;
+    let cache = "SELECT seqcache, seqcycle FROM pg_sequence WHERE seqrelid = 'schema_of_rules.numbers'::regclass";
+    let row = observer.query_one(cache, &[]).await.expect("the sequence");
+    assert_eq!((row.get::<_, i64>(0), row.get::<_, bool>(1)), (1, false));
+    let functions =
+        "SELECT proname::text FROM pg_proc WHERE pronamespace = 'schema_of_rules'::regnamespace AND provolatile <> 'v'";
+    let stable: Vec<String> = observer.query(functions, &[]).await.expect("functions").iter().map(|row| row.get(0)).collect();
+    assert_eq!(stable, ["list_folders"], "these see one snapshot, whatever they wait for");
+    let columns = "SELECT table_name::text FROM information_schema.columns WHERE table_schema = 'schema_of_rules' AND column_name = 'key' \
+                   AND data_type <> 'bytea'";
+    assert!(observer.query(columns, &[]).await.expect("columns").is_empty());
+}
+
+/// P2: a COMMIT behind a statement that the server refused rolls back, and reports success.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL"]
+async fn does_not_take_a_rolled_back_commit_for_one() {
+    let server = server();
+    let settings = server.settings("refusing");
+    migrate(&settings).await.expect("a schema");
+    let catalog = gateway(settings);
+    let (bucket, session) = prepare(&catalog, Versioning::Enabled).await;
+    let observer = server.connect().await;
+    // Usage is neither the first nor the last of what a write changes.
+    observer
+        .batch_execute(
+            "SET search_path = refusing; CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS \
+             $$ BEGIN RAISE EXCEPTION 'no'; END $$; \
+             CREATE TRIGGER refuse BEFORE INSERT ON usage_deltas FOR EACH ROW EXECUTE FUNCTION refuse()",
+        )
+        .await
+        .expect("a trigger");
+    match catalog.put_version(put(bucket, session, "a", 1, WriteCondition::None)).await {
+        Err(CatalogError::Unavailable(reason)) => assert!(reason.contains("no"), "{reason}"),
+        other => panic!("a write that was rolled back: {other:?}"),
+    }
+    assert!(matches!(current(&catalog, bucket, "a").await, Err(CatalogError::NoSuchKey)));
+    observer.batch_execute("DROP TRIGGER refuse ON usage_deltas").await.expect("no trigger");
+    catalog.put_version(put(bucket, session, "a", 1, WriteCondition::Absent)).await.expect("a write");
+}
+
+/// Futures may be dropped: what was asked has happened or has not, and whoever has the connection next begins anew.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL"]
+async fn finishes_what_nobody_waits_for() {
+    let server = server();
+    let settings = server.settings("dropped");
+    migrate(&settings).await.expect("a schema");
+    let catalog = gateway(settings);
+    let (bucket, session) = prepare(&catalog, Versioning::Enabled).await;
+    for number in 0..100_u64 {
+        let write = catalog.put_version(put(bucket, session, &format!("{number}"), number, WriteCondition::None));
+        let _ = tokio::time::timeout(Duration::from_micros(number * 100), write).await;
+        let scope = ListScope { bucket, prefix: String::new(), delimiter: None, limit: 1 };
+        let list = catalog.list_objects(ListObjects { scope, after: None });
+        let _ = tokio::time::timeout(Duration::from_micros(number * 20), list).await;
+    }
+    catalog.put_version(put(bucket, session, "last", 1, WriteCondition::Absent)).await.expect("a write");
+    assert!(names(&catalog, bucket).await.contains("last"));
+    let rows = catalog.machine().rows().await.expect("the rows");
+    assert_eq!(violations(crate::model_of(&rows).snapshot().as_ref()), Vec::<String>::new());
+}
+
+/// Not a test: how long the ways take that an operation may go, in this build on this machine.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "measures"]
+async fn measures_one_gateway() {
+    let server = server();
+    for (schema, versioning) in [("measured_plain", Versioning::Unversioned), ("measured_versions", Versioning::Enabled)] {
+        let settings = server.settings(schema);
+        migrate(&settings).await.expect("a schema");
+        let catalog = gateway(settings);
+        let (bucket, session) = prepare(&catalog, versioning).await;
+        for round in 0..2 {
+            let began = tokio::time::Instant::now();
+            for number in 0..300 {
+                let name = format!("folder {}/{number}", number % 3);
+                catalog.put_version(put(bucket, session, &name, number, WriteCondition::None)).await.expect("a write");
+            }
+            let put = began.elapsed() / 300;
+            let began = tokio::time::Instant::now();
+            for number in 0..300 {
+                current(&catalog, bucket, &format!("folder {}/{number}", number % 3)).await.expect("a version");
+            }
+            let get = began.elapsed() / 300;
+            let began = tokio::time::Instant::now();
+            for _ in 0..20 {
+                let scope = ListScope { bucket, prefix: String::new(), delimiter: Some("/".to_owned()), limit: 1000 };
+                catalog.list_objects(ListObjects { scope, after: None }).await.expect("a listing");
+            }
+            eprintln!("{schema}, round {round}: put {put:?}, get {get:?}, list 3 folders {:?}", began.elapsed() / 20);
+        }
+    }
+}
