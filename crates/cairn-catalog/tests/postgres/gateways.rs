@@ -275,16 +275,19 @@ async fn believes_no_primary_that_cannot_commit() {
     let hasty = gateway(settings);
     let (bucket, session) = prepare(&patient, Versioning::Unversioned).await;
     patient.put_version(put(bucket, session, "a", 1, WriteCondition::None)).await.expect("a write");
+    // So that it has a connection over which it could be answered.
+    current(&hasty, bucket, "a").await.expect("a version");
     let observer = server.connect().await;
     server.set(&observer, "synchronous_standby_names", "ANY 1 (nobody)").await;
-    // Its last heartbeat counts for 3 s; then it is silent, whatever its server would say.
-    let mut silent = 0;
-    while silent < 3 {
-        match current(&hasty, bucket, "a").await {
-            Ok(_) => silent = 0,
-            Err(CatalogError::Unavailable(_)) => silent += 1,
-            Err(error) => panic!("{error}"),
-        }
+    // Its last heartbeat counts for 3 s from when it was sent, which was before the first of those that are stuck.
+    let stuck = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND query LIKE '%beat(%' \
+                 AND clock_timestamp() - query_start > '6 s')";
+    while !observer.query_one(stuck, &[]).await.expect("an answer").get::<_, bool>(0) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    match current(&hasty, bucket, "a").await {
+        Err(CatalogError::Unavailable(_)) => {}
+        other => panic!("a version of a server that is not believed: {other:?}"),
     }
     match hasty
         .list_objects(ListObjects { scope: ListScope { bucket, prefix: String::new(), delimiter: None, limit: 1 }, after: None })
