@@ -57,7 +57,7 @@ pub fn simulation(context: &mut Context<'_>) -> anyhow::Result<Counts> {
     counted(context, &mut command)
 }
 
-/// Runs the tests of the catalog that need a real PostgreSQL.
+/// Runs the tests of the catalog that need a real PostgreSQL. Those that measure are for people, and those that load a million rows for `--long`.
 ///
 /// # Errors
 /// Where cargo fails before the tests run.
@@ -75,6 +75,10 @@ pub fn postgres(context: &mut Context<'_>) -> anyhow::Result<Counts> {
         "--ignored",
         "--test-threads=2",
     ]);
+    command.arg("--skip=measures_");
+    if !context.long {
+        command.arg("--skip=long_");
+    }
     command.env("CAIRN_POSTGRES_PROGRAMS", programs.parent().context("a directory of PostgreSQL's programs")?);
     counted(context, &mut command)
 }
