@@ -9,13 +9,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use bytes::Bytes;
+use cairn_types::codec::Record;
+use cairn_types::records::{Body, Extent, VersionDetails, VersionRecord, VersionRow};
 
 use crate::embedded::state::reader::{RowIterator, Table};
 use crate::embedded::state::{StateReader, tables};
 use crate::{CatalogError, CatalogResult};
 
 /// Rows that a range is fetched by at first; each time that was too few, four times as many.
-const RANGE_ROWS_FIRST: i64 = 32;
+pub(super) const RANGE_ROWS_FIRST: i64 = 32;
 /// Rows of a range that are fetched at once at most.
 const RANGE_ROWS_MAX: i64 = 2048;
 
@@ -45,6 +47,9 @@ pub(super) struct MissingRange {
     pub limit: i64,
 }
 
+/// Rows and ranges that are not known yet.
+pub(super) type Missing = (BTreeSet<(Table, Bytes)>, Vec<MissingRange>);
+
 /// See the module's documentation.
 #[derive(Default)]
 pub(super) struct Known {
@@ -56,13 +61,56 @@ pub(super) struct Known {
 
 impl Known {
     /// Whether the last evaluation missed anything, and what.
-    pub(super) fn take_missing(&mut self) -> (BTreeSet<(Table, Bytes)>, Vec<MissingRange>) {
+    pub(super) fn take_missing(&mut self) -> Missing {
         (self.missing_points.take(), self.missing_ranges.take())
     }
 
     /// Whether the last evaluation missed anything.
     pub(super) fn is_missing(&self) -> bool {
         !self.missing_points.borrow().is_empty() || !self.missing_ranges.borrow().is_empty()
+    }
+
+    /// Rows that are looked up wherever these are: each evaluation stops at the first row that it misses, and a request of a thousand deletions would
+    /// otherwise fetch a thousand blobs one after the other.
+    fn following(&self) -> CatalogResult<BTreeSet<(Table, Bytes)>> {
+        let mut following = BTreeSet::new();
+        for ((table, key), value) in &self.points {
+            let Some(value) = value else { continue };
+            match *table {
+                tables::CURRENT | tables::NONCURRENT => match VersionRow::decode(value)? {
+                    VersionRow::Version(VersionRecord {
+                        details: VersionDetails { body: Body::Extents(extents), .. }, ..
+                    }) => {
+                        following.extend(extents.iter().filter_map(|extent| match extent {
+                            Extent::Blob { id, .. } => Some((tables::BLOBS, tables::blob_key(*id))),
+                            Extent::Inline { .. } => None,
+                        }));
+                    }
+                    VersionRow::Version(VersionRecord {
+                        details: VersionDetails { body: Body::Manifest { id, .. }, .. },
+                        ..
+                    }) => {
+                        following.insert((tables::MANIFESTS, tables::owner_key(id)));
+                    }
+                    _ => {}
+                },
+                tables::NULL_VERSIONS => {
+                    let (bucket, key) = tables::read_current_key(key)?;
+                    let row = tables::noncurrent_key(bucket, key, tables::read_number(value)?);
+                    following.insert((tables::NONCURRENT, row));
+                }
+                _ => {}
+            }
+        }
+        following.retain(|row| !self.points.contains_key(row));
+        Ok(following)
+    }
+
+    /// What the last evaluation missed, and what a change will look up besides.
+    pub(super) fn take_missing_of_change(&mut self) -> CatalogResult<Missing> {
+        let (mut points, ranges) = self.take_missing();
+        points.extend(self.following()?);
+        Ok((points, ranges))
     }
 
     /// A number of [`tables::META`], where it was read.

@@ -6,15 +6,19 @@ use bytes::Bytes;
 use cairn_disk::Clock;
 use cairn_types::records::SessionRecord;
 use cairn_types::{CatalogTime, Now, SessionId, WallTime};
+use futures::future::BoxFuture;
 use tokio::time::Instant;
+use tokio_postgres::{Row, Statement};
 
 use super::columns::unsigned;
 use super::failure::Failure;
+use super::foresight::{self, Foreseen};
 use super::known::Known;
 use super::locks::Locks;
 use super::pool::{Pool, Taken};
-use super::rows::{Purpose, fetch_missing, statements};
+use super::rows::{Fetches, Parameters, Prepared, Purpose, fetch_missing, in_order};
 use super::settings::PostgresSettings;
+use super::writes::{commit, statements};
 use crate::embedded::state::reader::{Overlay, Table, Write};
 use crate::embedded::state::{Answer, Command, Outcome, Query, StateMachine, StateReader, answer, sequence, tables};
 use crate::{CatalogError, CatalogFuture, CatalogResult, CloseSilentSessions, Limits, SessionView};
@@ -91,10 +95,14 @@ impl StateMachine for PostgresMachine {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Settled {
     pub is_done: bool,
-    /// What it answered, where it was one statement.
+    /// What it answered, where it was one statement; this, and what follows.
     pub sequence: Option<i64>,
     /// When it was.
     pub wall_ms: Option<i64>,
+    /// The versioning of its bucket.
+    pub kept: Option<i16>,
+    /// Bytes.
+    pub length: Option<i64>,
 }
 
 /// A commit that is to be settled: its lane, its number, and what it answers where it was done.
@@ -211,8 +219,8 @@ impl Inner {
         number: i64,
         committing: &mut Option<Outcome>,
     ) -> Result<Transacted, Failure> {
-        let now = begin(connection, locks, number).await?;
         let mut known = Known::default();
+        let now = begin(connection, locks, number, foresight::of_command(command), &mut known).await?;
         known.learn(tables::META, Bytes::from_static(tables::META_TIME), Some(tables::number_value(now.catalog.0)));
         for _ in 0..EVALUATIONS_MAX {
             let sequenced = sequence(&known, &Overlay::default(), &self.limits, now, command.clone());
@@ -237,9 +245,9 @@ impl Inner {
                 roll_back(connection).await?;
                 return Ok(Transacted::Unchanged(outcome));
             }
-            let sending = statements.prepare(connection).await?;
+            let prepared = statements.prepare(connection).await?;
             *committing = Some(outcome.clone());
-            sending.commit(connection).await?;
+            commit(&prepared, connection).await?;
             return Ok(Transacted::Done(outcome));
         }
         Err(CatalogError::Damaged("a command reads on and on".to_owned()).into())
@@ -322,19 +330,35 @@ impl Inner {
     }
 
     async fn look_once(&self, connection: &Taken, query: &Query) -> Result<CatalogResult<Answer>, Failure> {
-        begin_snapshot(connection).await?;
         let mut known = Known::default();
-        for _ in 0..EVALUATIONS_MAX {
-            let reader: &dyn StateReader = &known;
-            // The time of the last heartbeat is what `answer` reads itself.
-            let answered = answer(reader, &self.limits, CatalogTime(0), query.clone());
-            if known.is_missing() {
-                fetch_missing(connection, &mut known, Purpose::Read).await?;
+        // What can be foreseen is asked for in a snapshot of one round trip. Where that was not all, in one that stays open.
+        for is_foreseen in [true, false] {
+            let Foreseen { points, ranges } = foresight::of_query(query, &self.limits);
+            if is_foreseen && points.is_empty() && ranges.is_empty() {
                 continue;
             }
-            connection.client().batch_execute("COMMIT").await?;
-            return Ok(answered);
+            known = Known::default();
+            let fetches = Fetches::of(points, ranges, Purpose::Read, &mut known)?;
+            let end = is_foreseen.then_some("COMMIT");
+            send(connection, BEGIN_SNAPSHOT, None, fetches, end, &mut known).await?;
+            for _ in 0..EVALUATIONS_MAX {
+                let reader: &dyn StateReader = &known;
+                // The time of the last heartbeat is what `answer` reads itself.
+                let answered = answer(reader, &self.limits, CatalogTime(0), query.clone());
+                if known.is_missing() {
+                    if is_foreseen {
+                        break;
+                    }
+                    fetch_missing(connection, &mut known, Purpose::Read).await?;
+                    continue;
+                }
+                if !is_foreseen {
+                    connection.client().batch_execute("COMMIT").await?;
+                }
+                return Ok(answered);
+            }
         }
+        drop(known);
         Err(CatalogError::Damaged("a question reads on and on".to_owned()).into())
     }
 }
@@ -356,25 +380,51 @@ fn as_error(failure: Failure) -> CatalogError {
     }
 }
 
-/// Begins a commit: names it, takes its locks, and says what time it is (T1).
-async fn begin(connection: &Taken, locks: &Locks, number: i64) -> Result<Now, Failure> {
+const BEGIN_COMMIT: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
+const BEGIN_SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+
+/// Begins a commit: names it, takes its locks, says what time it is (T1), and reads what it will be judged by, behind the locks: all in one round
+/// trip.
+async fn begin(connection: &Taken, locks: &Locks, number: i64, foreseen: Foreseen, known: &mut Known) -> Result<Now, Failure> {
     // What was warned of before is of no concern to this commit.
     connection.has_warned();
     let (ids, are_shared) = locks.arguments();
-    let statement = connection.statement("SELECT * FROM begin_commit($1, $2, $3, $4)").await?;
-    let begin = connection.client().batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE");
-    let lane = connection.lane;
-    let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 4] = [&lane, &number, &ids, &are_shared];
-    let named = connection.client().query_one(&statement, &parameters);
-    // Both are on their way before the first is answered.
-    let (begun, named) = futures::future::join(begin, named).await;
-    begun?;
-    let row = named?;
+    let fetches = Fetches::of(foreseen.points, foreseen.ranges, Purpose::Write, known)?;
+    let named = connection.statement("SELECT * FROM begin_commit($1, $2, $3, $4)").await?;
+    let parameters: Parameters = vec![Box::new(connection.lane), Box::new(number), Box::new(ids), Box::new(are_shared)];
+    let rows = send(connection, BEGIN_COMMIT, Some((named, parameters)), fetches, None, known).await?;
+    let row = rows.first().ok_or_else(|| CatalogError::Damaged("a commit has not begun".to_owned()))?;
     Ok(Now { catalog: CatalogTime(unsigned(row.get(0))), wall: WallTime(unsigned(row.get(1))) })
 }
 
+/// Sends all of them before the first is answered, in their order: a beginning, a statement, what fetches, an end. Gives the statement's rows.
+async fn send(
+    connection: &Taken,
+    begin: &'static str,
+    first: Option<(Statement, Parameters)>,
+    mut fetches: Fetches,
+    end: Option<&'static str>,
+    known: &mut Known,
+) -> Result<Vec<Row>, Failure> {
+    let first = Prepared::new(first.into_iter().collect());
+    let prepared = fetches.prepare(connection).await?;
+    let run = |text: &'static str| -> BoxFuture<'_, _> {
+        Box::pin(async move { connection.client().batch_execute(text).await.map(|()| Vec::new()) })
+    };
+    let mut sent = vec![run(begin)];
+    sent.extend(first.sending(connection));
+    let before = sent.len();
+    sent.extend(prepared.sending(connection));
+    sent.extend(end.map(run));
+    // The first that was refused says why: all behind it only follow.
+    let mut answers = in_order(sent).await.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let fetched = answers.split_off(before);
+    fetches.learn(fetched, known)?;
+    Ok(if before > 1 { answers.pop().unwrap_or_default() } else { Vec::new() })
+}
+
 async fn begin_snapshot(connection: &Taken) -> Result<(), Failure> {
-    Ok(connection.client().batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?)
+    Ok(connection.client().batch_execute(BEGIN_SNAPSHOT).await?)
 }
 
 async fn roll_back(connection: &Taken) -> Result<(), Failure> {
@@ -389,7 +439,13 @@ async fn fence(connection: &Taken, lane: i64, number: i64) -> Result<Option<Sett
         return Err(Failure::Gone("the database warned while it committed".to_owned()));
     }
     let committed: Option<i64> = row.get(0);
-    Ok(committed.map(|committed| Settled { is_done: committed >= number, sequence: row.get(1), wall_ms: row.get(2) }))
+    Ok(committed.map(|committed| Settled {
+        is_done: committed >= number,
+        sequence: row.get(1),
+        wall_ms: row.get(2),
+        kept: row.get(3),
+        length: row.get(4),
+    }))
 }
 
 /// Whether sessions would be closed that are not locked.

@@ -12,6 +12,7 @@
 mod columns;
 mod connection;
 mod failure;
+mod foresight;
 mod hot;
 mod known;
 mod locks;
@@ -19,9 +20,11 @@ mod machine;
 mod migrate;
 mod pool;
 mod pulse;
+mod reads;
 mod rows;
 mod settings;
 mod tls;
+mod writes;
 
 pub use machine::PostgresMachine;
 pub use migrate::migrate;

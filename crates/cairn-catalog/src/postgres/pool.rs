@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cairn_disk::Clock;
+use cairn_types::Incarnation;
+use cairn_types::ids::ZONE_COUNT;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
@@ -51,6 +53,11 @@ impl Pool {
     /// Ends when what comes over this connection no longer counts: a server that is cut off may keep an answer back for ever.
     pub(super) async fn no_longer_counts(&self, connection: &Connection) {
         self.pulse.no_longer_counts(connection.timeline).await;
+    }
+
+    /// The zones' incarnations, as this gateway believes them to be: whoever commits by them has them compared.
+    pub(super) fn incarnations(&self) -> Option<[Incarnation; ZONE_COUNT]> {
+        self.pulse.incarnations()
     }
 
     pub(super) fn settings(&self) -> &PostgresSettings {

@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use cairn_disk::Clock;
+use cairn_types::Incarnation;
+use cairn_types::ids::ZONE_COUNT;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -34,6 +36,8 @@ struct Beat {
     timeline: i64,
     /// From when on this timeline is written on.
     writes_from: Instant,
+    /// The zones' incarnations, where all are formed.
+    incarnations: Option<[Incarnation; ZONE_COUNT]>,
 }
 
 /// See the module's documentation.
@@ -115,7 +119,9 @@ impl Pulse {
         }
         *time = Some(CatalogTime::resume(unsigned(row.get(3)), monotonic));
         let writes_from = self.writes_from(timeline, Duration::from_millis(unsigned(age_ms.max(0))), sent);
-        self.last.send_replace(Some(Beat { sent, timeline, writes_from }));
+        let incarnations: Vec<i64> = row.get(4);
+        let incarnations = incarnations.iter().map(|number| Incarnation(unsigned(*number))).collect::<Vec<_>>().try_into().ok();
+        self.last.send_replace(Some(Beat { sent, timeline, writes_from, incarnations }));
         *kept = Some(connection);
         Ok(())
     }
@@ -136,6 +142,11 @@ impl Pulse {
                 by_the_database
             }
         }
+    }
+
+    /// The zones' incarnations, as the last heartbeat found them: a guess.
+    pub(super) fn incarnations(&self) -> Option<[Incarnation; ZONE_COUNT]> {
+        self.last.borrow().and_then(|beat| beat.incarnations)
     }
 
     /// Whether what came over a connection of this timeline just now counts.

@@ -7,8 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use cairn_catalog::postgres::{ConnectionString, PostgresCatalog, PostgresMachine, PostgresSettings, TlsSettings, migrate};
 use cairn_catalog::{
-    Catalog, CatalogError, CatalogResult, CreateAccount, CreateBucket, CreateTenant, GetVersion, Limits, ListObjects, ListScope,
-    NewContent, OpenSession, PutVersion, RetireIncarnation, VersionAttributes, WriteCondition, Written,
+    Catalog, CatalogError, CatalogResult, CreateAccount, CreateBucket, CreateTenant, DeleteTarget, DeleteVersions, GetVersion,
+    Limits, ListObjects, ListScope, NewContent, OpenSession, PutVersion, RetireIncarnation, VersionAttributes, WriteCondition,
+    Written,
 };
 use cairn_disk::Environment;
 use cairn_testkit::catalog_conformance::{attributes, key};
@@ -165,8 +166,8 @@ async fn nothing_commits_behind_the_closing_of_its_session() {
 #[ignore = "needs PostgreSQL"]
 async fn settles_commits_whose_answer_is_lost() {
     let server = server();
-    // A write where no versions are kept is one message, the state machine's several: one after the other is cut, the COMMIT included.
-    for (schema, versioning, messages) in [("cut_plain", Versioning::Unversioned, 1), ("cut_versions", Versioning::Enabled, 10)] {
+    // A write is one message.
+    for (schema, versioning) in [("cut_plain", Versioning::Unversioned), ("cut_versions", Versioning::Enabled)] {
         let settings = server.settings(schema);
         migrate(&settings).await.expect("a schema");
         let proxy = Proxy::start(server.socket());
@@ -179,7 +180,7 @@ async fn settles_commits_whose_answer_is_lost() {
             let first = put(bucket, session, "first", round, WriteCondition::None);
             let before = cut.put_version(first).await.expect("a write that nothing cuts").sequence;
             let name = format!("key {round}");
-            proxy.cut_after(round / 2 % messages, kind);
+            proxy.cut_after(0, kind);
             let written = cut.put_version(put(bucket, session, &name, round, WriteCondition::Absent)).await.expect("a write");
             let found = current(&straight, bucket, &name).await.expect("a version").version.summary;
             assert_eq!((found.sequence, found.id), (written.sequence, written.version_id), "round {round}");
@@ -189,6 +190,38 @@ async fn settles_commits_whose_answer_is_lost() {
         assert!(proxy.cuts() >= 30, "only {} connections were cut", proxy.cuts());
         assert_eq!(straight.usage(bucket).await.expect("usage").objects, 61);
     }
+}
+
+/// P2, for what is a transaction of several messages: one after the other is cut, the COMMIT included.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL"]
+async fn settles_transactions_whose_answer_is_lost() {
+    let server = server();
+    let settings = server.settings("cut_transactions");
+    migrate(&settings).await.expect("a schema");
+    let proxy = Proxy::start(server.socket());
+    let through = PostgresSettings { connection: proxy.connection(), ..settings.clone() };
+    let (straight, cut) = (gateway(settings), gateway(through));
+    let (bucket, session) = prepare(&straight, Versioning::Enabled).await;
+    for round in 0..60_u64 {
+        let kind = if round % 2 == 0 { Cut::Answer } else { Cut::Request };
+        // So that what is cut is the transaction, not the opening of a connection.
+        let first = put(bucket, session, &format!("key {round}"), round, WriteCondition::None);
+        cut.put_version(first).await.expect("a write that nothing cuts");
+        let name = key(&format!("key {round}"));
+        let target = DeleteTarget { key: name.clone(), version_id: None, condition: WriteCondition::Present };
+        proxy.cut_after(round / 2 % 4, kind);
+        let deleted = cut.delete_versions(DeleteVersions { bucket, targets: vec![target] }).await.expect("an answer");
+        let marker = deleted.first().expect("one answer").as_ref().expect("a marker").version_id.expect("its id");
+        let find = GetVersion { bucket, key: name, version_id: Some(marker), part_number: None, with_content: false };
+        match straight.get_version(find).await {
+            Err(CatalogError::IsDeleteMarker { version_id, .. }) => assert_eq!(version_id, marker),
+            other => panic!("round {round}: {other:?} is the marker that was acknowledged"),
+        }
+    }
+    assert!(proxy.cuts() >= 30, "only {} connections were cut", proxy.cuts());
+    let usage = straight.usage(bucket).await.expect("usage");
+    assert_eq!((usage.objects, usage.noncurrent_versions, usage.delete_markers), (0, 60, 60));
 }
 
 /// P2: a server that stops waiting for its standbys warns and then reports success. The write is answered only once a strict commit behind it
@@ -206,7 +239,7 @@ async fn does_not_take_a_local_commit_for_a_durable_one() {
     server.set(&observer, "synchronous_standby_names", "ANY 1 (nobody)").await;
     let writer = catalog.clone();
     let write = tokio::spawn(async move { writer.put_version(put(bucket, session, "a", 1, WriteCondition::None)).await });
-    let waiting = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND query LIKE '%put_inline%'";
+    let waiting = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND query LIKE '%put_version%'";
     let pid = loop {
         if let Some(row) = observer.query_opt(waiting, &[]).await.expect("an answer") {
             break row.get::<_, i32>(0);

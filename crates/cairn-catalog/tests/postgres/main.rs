@@ -7,6 +7,7 @@ mod gateways;
 mod proxy;
 mod schema;
 mod server;
+mod trips;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

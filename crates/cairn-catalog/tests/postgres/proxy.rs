@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 
 use cairn_catalog::postgres::ConnectionString;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -22,8 +23,12 @@ struct State {
     server: PathBuf,
     /// Messages of gateways that go through before the next cut; negative: none comes.
     left: AtomicI64,
-    cuts_answer: std::sync::atomic::AtomicBool,
+    cuts_answer: AtomicBool,
     cuts: AtomicU64,
+    /// How long answers are kept back.
+    delay: Duration,
+    /// Times that somebody sent who had been answered, heartbeats aside.
+    round_trips: AtomicU64,
 }
 
 /// A socket that leads to a server's.
@@ -35,13 +40,20 @@ pub struct Proxy {
 impl Proxy {
     /// Leads to this socket.
     pub fn start(server: PathBuf) -> Self {
+        Self::far(server, Duration::ZERO)
+    }
+
+    /// Leads to this socket, whose answers take so much longer: what is sent in one go has arrived before the first of them is back.
+    pub fn far(server: PathBuf, delay: Duration) -> Self {
         let directory = tempfile::Builder::new().prefix("cairn-way-").tempdir().expect("a directory");
         let listener = UnixListener::bind(directory.path().join(".s.PGSQL.5432")).expect("a socket");
         let state = Arc::new(State {
             server,
             left: AtomicI64::new(-1),
-            cuts_answer: std::sync::atomic::AtomicBool::new(false),
+            cuts_answer: AtomicBool::new(false),
             cuts: AtomicU64::new(0),
+            delay,
+            round_trips: AtomicU64::new(0),
         });
         let shared = state.clone();
         tokio::spawn(async move {
@@ -63,6 +75,11 @@ impl Proxy {
         self.state.left.store(i64::try_from(messages).expect("a small number"), Ordering::SeqCst);
     }
 
+    /// Round trips so far: times that a connection's client sent after it was answered. Heartbeats are not counted.
+    pub fn round_trips(&self) -> u64 {
+        self.state.round_trips.load(Ordering::SeqCst)
+    }
+
     /// Connections that were cut so far.
     pub fn cuts(&self) -> u64 {
         self.state.cuts.load(Ordering::SeqCst)
@@ -74,6 +91,8 @@ async fn carry(client: UnixStream, state: Arc<State>) {
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
     let (silence, mut is_silent) = watch::channel(false);
+    let was_answered = Arc::new(AtomicBool::new(true));
+    let (answered, delay) = (was_answered.clone(), state.delay);
     let answers = tokio::spawn(async move {
         let mut buffer = vec![0; 64 * 1024];
         while let Ok(count) = from_server.read(&mut buffer).await {
@@ -84,15 +103,23 @@ async fn carry(client: UnixStream, state: Arc<State>) {
             if *is_silent.borrow_and_update() {
                 break;
             }
+            tokio::time::sleep(delay).await;
+            answered.store(true, Ordering::SeqCst);
             if to_client.write_all(buffer.get(..count).unwrap_or_default()).await.is_err() {
                 break;
             }
         }
     });
     let mut buffer = vec![0; 64 * 1024];
+    let mut is_pulse = false;
     while let Ok(count) = from_client.read(&mut buffer).await {
         if count == 0 {
             break;
+        }
+        let sent = buffer.get(..count).unwrap_or_default();
+        is_pulse = is_pulse || sent.windows(5).any(|word| word == b"beat(");
+        if was_answered.swap(false, Ordering::SeqCst) && !is_pulse {
+            state.round_trips.fetch_add(1, Ordering::SeqCst);
         }
         let is_last = state.left.fetch_sub(1, Ordering::SeqCst) == 0;
         if is_last {

@@ -18,7 +18,7 @@ use super::tables::{
 use super::transaction::Transaction;
 use crate::{
     AddLocators, AddLocatorsBatch, AddOutcome, CatalogError, CatalogResult, ClearLocators, ClearLocatorsBatch, CondemnedPosition,
-    ConfirmDeletions, IncompletePosition, MoveLocator, MoveLocatorsBatch, NewBlob, NewContent,
+    ConfirmDeletions, IncompletePosition, Limits, MoveLocator, MoveLocatorsBatch, NewBlob, NewContent,
 };
 use cairn_types::records::{AbandonedRecord, ManifestId, PartRecord};
 
@@ -26,7 +26,7 @@ use cairn_types::records::{AbandonedRecord, ManifestId, PartRecord};
 /// batch of the log, whatever it lets go of.
 const RELEASE_AT_ONCE_BYTES_MAX: usize = 256 * 1024;
 /// Extents that are let go of at once, by the same reason: each may be a blob with a long record.
-const RELEASE_AT_ONCE_EXTENTS_MAX: usize = 32;
+pub(crate) const RELEASE_AT_ONCE_EXTENTS_MAX: usize = 32;
 
 /// A body that has come into the state.
 #[derive(Debug, Clone)]
@@ -69,16 +69,7 @@ pub(super) fn write_blob(
     let mut new = None;
     match after {
         Some(mut blob) => {
-            let incarnations = incarnations(transaction)?;
-            // Places of retired incarnations name nothing any more (B2).
-            for (zone, incarnation) in ZoneIndex::ALL.into_iter().zip(&incarnations) {
-                for chunk in &mut blob.content.chunks {
-                    if let Some(replica) = chunk.replicas.get_mut(zone.get()) {
-                        replica.take_if(|replica| replica.incarnation != *incarnation);
-                    }
-                }
-            }
-            blob.indexed_missing = if blob.condemned.is_some() { ZoneSet::EMPTY } else { blob.content.missing(&incarnations) };
+            by_incarnations(&mut blob, &incarnations(transaction)?);
             new = indexed(&blob);
             transaction.put_record(BLOBS, blob_key(id), &blob);
         }
@@ -132,29 +123,53 @@ pub(super) fn commit_content(
 
 /// Makes a blob known, with one reference (B3).
 fn commit_blob(transaction: &mut Transaction<'_>, session: SessionId, new: NewBlob) -> CatalogResult<(BlobId, u64)> {
+    let id = new.id;
+    if blob(transaction, id)?.is_some() {
+        return Err(CatalogError::Refused(format!("blob {id:?} is known already")));
+    }
+    let record = new_record(transaction.limits(), session, new, &incarnations(transaction)?)?;
+    let length = record.content.length();
+    write_blob(transaction, id, None, Some(record))?;
+    Ok((id, length))
+}
+
+/// The record of a blob that becomes known under these incarnations (B3).
+pub(crate) fn new_record(
+    limits: &Limits,
+    session: SessionId,
+    new: NewBlob,
+    incarnations: &[Incarnation; ZONE_COUNT],
+) -> CatalogResult<BlobRecord> {
     let NewBlob { id, content } = new;
     let refuse = |why: &str| Err(CatalogError::Refused(format!("blob {id:?} {why}")));
     if id.session != session {
         return refuse("is of another session");
     }
-    if content.chunks.is_empty() || content.chunks.len() > transaction.limits().blob_chunks_max {
+    if content.chunks.is_empty() || content.chunks.len() > limits.blob_chunks_max {
         return refuse("has no chunks, or too many");
     }
     if content.chunks.iter().any(|chunk| chunk.data_length == 0) {
         return refuse("has an empty chunk");
     }
-    if blob(transaction, id)?.is_some() {
-        return refuse("is known already");
-    }
-    let incarnations = incarnations(transaction)?;
     let quorum = content.layout.write_quorum();
-    if content.chunks.iter().any(|chunk| chunk.present(&incarnations).len() < quorum) {
+    if content.chunks.iter().any(|chunk| chunk.present(incarnations).len() < quorum) {
         return Err(CatalogError::QuorumLost(id));
     }
-    let length = content.length();
-    let record = BlobRecord { references: 1, condemned: None, indexed_missing: ZoneSet::EMPTY, content };
-    write_blob(transaction, id, None, Some(record))?;
-    Ok((id, length))
+    let mut record = BlobRecord { references: 1, condemned: None, indexed_missing: ZoneSet::EMPTY, content };
+    by_incarnations(&mut record, incarnations);
+    Ok(record)
+}
+
+/// Drops places of retired incarnations, which name nothing any more (B2), and writes down which zones are missing.
+fn by_incarnations(blob: &mut BlobRecord, incarnations: &[Incarnation; ZONE_COUNT]) {
+    for (zone, incarnation) in ZoneIndex::ALL.into_iter().zip(incarnations) {
+        for chunk in &mut blob.content.chunks {
+            if let Some(replica) = chunk.replicas.get_mut(zone.get()) {
+                replica.take_if(|replica| replica.incarnation != *incarnation);
+            }
+        }
+    }
+    blob.indexed_missing = if blob.condemned.is_some() { ZoneSet::EMPTY } else { blob.content.missing(incarnations) };
 }
 
 fn put_inline(transaction: &mut Transaction<'_>, bytes: Bytes) -> CatalogResult<InlineId> {

@@ -9,7 +9,7 @@
 //! - [`Query`], [`Answer`], [`answer`]: one question to a reader.
 //! - [`sequence`]: a command from transaction to rows, for whoever feeds the log.
 
-mod blobs;
+pub(crate) mod blobs;
 mod command;
 mod directory;
 pub mod engine;
@@ -19,7 +19,7 @@ pub mod reader;
 mod sessions;
 pub mod tables;
 mod transaction;
-mod uploads;
+pub(crate) mod uploads;
 mod versions;
 mod zones;
 

@@ -35,7 +35,7 @@ pub(super) fn upload_id(nonce: [u8; 8], number: u64) -> UploadId {
 }
 
 /// The nonce and number of an upload's id, of this catalog's making or not.
-pub(super) fn read_upload_id(id: UploadId) -> ([u8; 8], u64) {
+pub(crate) fn read_upload_id(id: UploadId) -> ([u8; 8], u64) {
     let mut nonce = [0; 8];
     let mut number = [0; 8];
     let (front, back) = id.0.split_at(8);

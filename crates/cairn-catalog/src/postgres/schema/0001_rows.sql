@@ -23,7 +23,9 @@ CREATE TABLE lanes (
     fence bigint NOT NULL DEFAULT 0,
     used_ms bigint NOT NULL,
     answer_sequence bigint,         -- what the last commit answered, where it was one statement
-    answer_ms bigint
+    answer_ms bigint,
+    answer_kept smallint,
+    answer_length bigint
 ) WITH (fillfactor = 50);
 
 CREATE TABLE current_versions (
@@ -99,14 +101,17 @@ CREATE TABLE buckets (key bytea PRIMARY KEY, versioning smallint NOT NULL, value
 
 CREATE TABLE meta (key bytea PRIMARY KEY, value bytea NOT NULL);
 CREATE TABLE null_versions (key bytea PRIMARY KEY, value bytea NOT NULL);
-CREATE TABLE manifests (key bytea PRIMARY KEY, value bytea NOT NULL);
-CREATE TABLE parts (key bytea PRIMARY KEY, value bytea NOT NULL);
-CREATE TABLE uploads (key bytea PRIMARY KEY, value bytea NOT NULL);
+CREATE TABLE manifests (key bytea PRIMARY KEY, refs bigint NOT NULL, content bytea NOT NULL);
+CREATE TABLE parts (
+    key bytea PRIMARY KEY, sequence bigint NOT NULL, written_ms bigint NOT NULL, modified_ms bigint NOT NULL, length bigint NOT NULL,
+    content bytea NOT NULL
+);
+CREATE TABLE uploads (key bytea PRIMARY KEY, nonce bytea NOT NULL, value bytea NOT NULL);
 CREATE TABLE abandoned (key bytea PRIMARY KEY, value bytea NOT NULL);
 CREATE TABLE completed (key bytea PRIMARY KEY, value bytea NOT NULL);
 CREATE TABLE completed_due (key bytea PRIMARY KEY, value bytea NOT NULL);
 CREATE TABLE sessions (key bytea PRIMARY KEY, value bytea NOT NULL) WITH (fillfactor = 50);
-CREATE TABLE zones (key bytea PRIMARY KEY, value bytea NOT NULL);
+CREATE TABLE zones (key bytea PRIMARY KEY, incarnation bigint NOT NULL, value bytea NOT NULL);
 CREATE TABLE tenants (key bytea PRIMARY KEY, value bytea NOT NULL);
 CREATE TABLE tenant_names (key bytea PRIMARY KEY, value bytea NOT NULL);
 CREATE TABLE accounts (key bytea PRIMARY KEY, value bytea NOT NULL);
@@ -124,7 +129,10 @@ CREATE FUNCTION timeline() RETURNS bigint LANGUAGE sql VOLATILE AS
 INSERT INTO timelines (timeline, seen_at) SELECT timeline(), '-infinity';
 
 -- A gateway's heartbeat: a commit that a primary without its standbys cannot have acknowledged (P4). Brings catalog time forward (T1).
-CREATE FUNCTION beat(proposed_ms bigint, OUT on_timeline bigint, OUT age_ms bigint, OUT has_standbys boolean, OUT catalog_ms bigint)
+-- Gives the zones' incarnations, too.
+CREATE FUNCTION beat(
+    proposed_ms bigint, OUT on_timeline bigint, OUT age_ms bigint, OUT has_standbys boolean, OUT catalog_ms bigint, OUT incarnations bigint[]
+)
 LANGUAGE plpgsql AS $$
 DECLARE
     first_seen timestamptz;
@@ -138,6 +146,7 @@ BEGIN
     END IF;
     age_ms := CASE WHEN isfinite(first_seen) THEN (extract(epoch FROM clock_timestamp() - first_seen) * 1000)::bigint ELSE 86400000 END;
     has_standbys := current_setting('synchronous_standby_names') <> '';
+    incarnations := ARRAY (SELECT z.incarnation FROM zones z ORDER BY z.key);
 END $$;
 
 -- Takes locks one by one, in the order asked for, shared or not (P1). Volatile, as every function that commits: at read committed each of its
@@ -170,76 +179,318 @@ BEGIN
 END $$;
 
 -- Refuses whatever this lane may still be about to commit up to this number, and says what it has committed (P2).
-CREATE FUNCTION fence_lane(lane bigint, number bigint, OUT committed bigint, OUT answer_sequence bigint, OUT answer_ms bigint)
+CREATE FUNCTION fence_lane(
+    lane bigint, number bigint, OUT committed bigint, OUT sequence bigint, OUT wall_ms bigint, OUT kept smallint, OUT length bigint
+)
 LANGUAGE plpgsql AS $$
 BEGIN
     UPDATE lanes l SET fence = greatest(l.fence, number) WHERE l.id = lane
-        RETURNING l.committed, l.answer_sequence, l.answer_ms INTO committed, answer_sequence, answer_ms;
+        RETURNING l.committed, l.answer_sequence, l.answer_ms, l.answer_kept, l.answer_length INTO committed, sequence, wall_ms, kept, length;
 END $$;
 
--- A write of an inline body where no versions are kept: the state machine's `put` in one statement. Status 0: done; 1: another case, nothing was done;
--- else why it was not: 2 no such bucket, 3 the session is closed, 4 the condition does not hold, 5 no such key. What is refused writes nothing.
-CREATE FUNCTION put_inline(
-    lane bigint, number bigint, stripe smallint, ids bigint[], are_shared boolean[], bucket_key bytea, row_key bytea, session_key bytea,
-    condition smallint, etags bytea[], bytes bytea, new_etag bytea, new_checksum bytea, new_class smallint, new_attributes bytea,
-    OUT status smallint, OUT new_sequence bigint, OUT new_ms bigint
+-- What follows does in one statement what the state machine does in a transaction. Where a case is none of theirs they raise CN003: nothing is done, and
+-- the state machine judges. Each is one commit, under the locks that it takes first.
+
+CREATE FUNCTION other_case(why text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION '%', why USING ERRCODE = 'CN003';
+END $$;
+
+-- The last act of a statement that commits: names it and keeps its answer (P2).
+CREATE FUNCTION end_commit(lane bigint, number bigint, now_ms bigint, sequence bigint, wall_ms bigint, kept smallint, length bigint) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE lanes l SET committed = number, used_ms = now_ms, answer_sequence = sequence, answer_ms = wall_ms, answer_kept = kept, answer_length = length
+        WHERE l.id = lane AND l.fence < number;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'this lane is fenced off' USING ERRCODE = 'CN002';
+    END IF;
+END $$;
+
+CREATE FUNCTION change_usage(
+    bucket_key bytea, stripe smallint, objects bigint, object_bytes bigint, noncurrent bigint, noncurrent_bytes bigint, markers bigint, parts bigint,
+    part_bytes bigint
+) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO usage_deltas AS u VALUES (bucket_key, stripe, objects, object_bytes, noncurrent, noncurrent_bytes, markers, 0, parts, part_bytes)
+        ON CONFLICT ON CONSTRAINT usage_deltas_pkey DO UPDATE SET objects = u.objects + excluded.objects,
+            object_bytes = u.object_bytes + excluded.object_bytes, noncurrent_versions = u.noncurrent_versions + excluded.noncurrent_versions,
+            noncurrent_bytes = u.noncurrent_bytes + excluded.noncurrent_bytes, delete_markers = u.delete_markers + excluded.delete_markers,
+            parts = u.parts + excluded.parts, part_bytes = u.part_bytes + excluded.part_bytes;
+END $$;
+
+-- Makes blobs known, each with one reference. They were judged by these incarnations (B3); where the zones have others now, they are judged again.
+CREATE FUNCTION commit_blobs(incarnations bigint[], keys bytea[], missing smallint[], contents bytea[]) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    made integer;
+BEGIN
+    IF incarnations IS DISTINCT FROM ARRAY (SELECT z.incarnation FROM zones z ORDER BY z.key) THEN
+        PERFORM other_case('a zone has another incarnation');
+    END IF;
+    INSERT INTO blobs (key, refs, missing, content) SELECT n.key, 1, n.missing, n.content FROM unnest(keys, missing, contents) AS n (key, missing, content)
+        ON CONFLICT DO NOTHING;
+    GET DIAGNOSTICS made = ROW_COUNT;
+    IF made <> cardinality(keys) THEN
+        PERFORM other_case('a blob is known already');
+    END IF;
+END $$;
+
+-- Changes how often blobs are named that stand here one behind the other, 16 bytes each. A blob without references is condemned, for ever (B5).
+CREATE FUNCTION count_blobs(named bytea, sign integer, due bigint, pieces_max integer) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    id bytea;
+    times bigint;
+BEGIN
+    IF named IS NULL OR length(named) > 16 * pieces_max THEN
+        PERFORM other_case('inline pieces, or too many');
+    END IF;
+    -- In the order of their names, as everybody who locks several.
+    FOR id, times IN
+        SELECT substring(named FROM 16 * place + 1 FOR 16) AS name, count(*) FROM generate_series(0, length(named) / 16 - 1) AS place
+            GROUP BY name ORDER BY name
+    LOOP
+        IF sign > 0 THEN
+            UPDATE blobs b SET refs = b.refs + times WHERE b.key = id AND b.due_ms IS NULL;
+        ELSE
+            UPDATE blobs b SET refs = b.refs - times, due_ms = CASE WHEN b.refs = times THEN due END,
+                remaining = CASE WHEN b.refs = times THEN 7 END, missing = CASE WHEN b.refs = times THEN 0 ELSE b.missing END
+                WHERE b.key = id AND b.due_ms IS NULL AND b.refs >= times;
+        END IF;
+        IF NOT FOUND THEN
+            PERFORM other_case('a blob is not what it should be');
+        END IF;
+    END LOOP;
+END $$;
+
+-- The end of a version without a lock: lets go of its bytes.
+CREATE FUNCTION let_go(body smallint, owner bigint, named bytea, due bigint, pieces_max integer, abandoned_value bytea) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    left_over bigint;
+BEGIN
+    IF body = 1 THEN
+        DELETE FROM inline_bodies i WHERE i.key = int8send(owner);
+    ELSIF body = 2 THEN
+        PERFORM count_blobs(named, -1, due, pieces_max);
+    ELSIF body = 3 THEN
+        UPDATE manifests m SET refs = m.refs - 1 WHERE m.key = int8send(owner) AND m.refs > 0 RETURNING m.refs INTO left_over;
+        IF NOT FOUND THEN
+            PERFORM other_case('a manifest is not there');
+        END IF;
+        IF left_over = 0 THEN
+            INSERT INTO abandoned (key, value) VALUES (int8send(due) || int8send(owner), abandoned_value);
+        END IF;
+    END IF;
+END $$;
+
+-- What a new version or marker does to those that are there: the current one moves aside, or goes where it is the null version and no others are kept.
+-- The row in current_versions is left to the caller.
+CREATE FUNCTION make_room(
+    kept smallint, old current_versions, row_key bytea, others_key bytea, due bigint, pieces_max integer, abandoned_value bytea,
+    OUT objects bigint, OUT object_bytes bigint, OUT noncurrent bigint, OUT noncurrent_bytes bigint, OUT markers bigint
 ) LANGUAGE plpgsql AS $$
 DECLARE
-    kept smallint;
-    is_new boolean;
-    old_length bigint;
-    old_etag bytea;
-    old_body smallint;
-    old_owner bigint;
-    old_lock bytea;
-    new_length bigint := length(bytes);
-    inline_id bigint;
+    null_sequence bytea;
+    gone other_versions;
+BEGIN
+    objects := 0; object_bytes := 0; noncurrent := 0; noncurrent_bytes := 0; markers := 0;
+    IF old.key IS NOT NULL THEN
+        objects := -1;
+        object_bytes := -old.length;
+        IF kept <> 1 AND NOT old.has_id THEN
+            IF old.object_lock IS NOT NULL THEN
+                PERFORM other_case('the version is locked');
+            END IF;
+            PERFORM let_go(old.body, old.owner, old.blobs, due, pieces_max, abandoned_value);
+            RETURN;
+        END IF;
+        INSERT INTO other_versions (key, sequence, has_id, modified_ms, created_ms, length, etag, checksum, storage_class, body, owner, part_count,
+                extents, blobs, attributes, object_lock)
+            VALUES (others_key || int8send(~ old.sequence), old.sequence, old.has_id, old.modified_ms, old.created_ms, old.length, old.etag, old.checksum,
+                old.storage_class, old.body, old.owner, old.part_count, old.extents, old.blobs, old.attributes, old.object_lock);
+        IF NOT old.has_id THEN
+            INSERT INTO null_versions (key, value) VALUES (row_key, int8send(old.sequence)) ON CONFLICT (key) DO UPDATE SET value = excluded.value;
+        END IF;
+        noncurrent := 1;
+        noncurrent_bytes := old.length;
+    END IF;
+    IF kept = 2 THEN
+        DELETE FROM null_versions n WHERE n.key = row_key RETURNING n.value INTO null_sequence;
+        IF FOUND THEN
+            DELETE FROM other_versions o WHERE o.key = others_key || int8send(~ ('x' || encode(null_sequence, 'hex'))::bit(64)::bigint)
+                RETURNING o.* INTO gone;
+            IF NOT FOUND OR gone.object_lock IS NOT NULL THEN
+                PERFORM other_case('the null version is locked, or not there');
+            END IF;
+            IF gone.length IS NULL THEN
+                markers := -1;
+            ELSE
+                noncurrent := noncurrent - 1;
+                noncurrent_bytes := noncurrent_bytes - gone.length;
+                PERFORM let_go(gone.body, gone.owner, gone.blobs, due, pieces_max, abandoned_value);
+            END IF;
+        END IF;
+    END IF;
+END $$;
+
+-- A write, or a copy by reference (B5). Kinds of bodies: 0 empty, 1 `bytes`, 2 new blobs, 3 that of another version. Status 0: done; else why it was not:
+-- 2 no such bucket, 3 the session is closed, 4 the condition does not hold, 5 no such key, 6 the source has changed. What is refused writes nothing.
+CREATE FUNCTION put_version(
+    lane bigint, number bigint, stripe smallint, ids bigint[], are_shared boolean[], bucket_key bytea, row_key bytea, others_key bytea,
+    condition smallint, etags bytea[], grace_ms bigint, pieces_max integer, abandoned_value bytea, session_key bytea, new_etag bytea,
+    new_checksum bytea, new_class smallint, new_attributes bytea, kind smallint, bytes bytea, incarnations bigint[], blob_keys bytea[], blob_missing smallint[], blob_contents bytea[],
+    new_extents bytea, new_length bigint, source_row bytea, source_others bytea, source_sequence bigint, source_has_id boolean,
+    OUT status smallint, OUT sequence bigint, OUT wall_ms bigint, OUT kept smallint, OUT length bigint
+) LANGUAGE plpgsql AS $$
+DECLARE
+    old current_versions;
+    source record;
+    room record;
+    now_ms bigint;
+    new_body smallint;
+    new_owner bigint;
+    new_part_count integer;
+    named bytea;
+BEGIN
+    PERFORM take_locks(ids, are_shared);
+    SELECT b.versioning INTO kept FROM buckets b WHERE b.key = bucket_key;
+    IF NOT FOUND THEN status := 2; RETURN; END IF;
+    PERFORM FROM sessions s WHERE s.key = session_key;
+    IF NOT FOUND THEN status := 3; RETURN; END IF;
+    IF kind = 3 THEN
+        SELECT v.body, v.owner, v.part_count, v.extents, v.blobs, v.length INTO source
+            FROM current_versions v WHERE v.key = source_row AND v.sequence = source_sequence AND v.has_id = source_has_id;
+        IF NOT FOUND THEN
+            SELECT v.body, v.owner, v.part_count, v.extents, v.blobs, v.length INTO source
+                FROM other_versions v WHERE v.key = source_others || int8send(~ source_sequence) AND v.has_id = source_has_id AND v.length IS NOT NULL;
+            IF NOT FOUND THEN status := 6; RETURN; END IF;
+        END IF;
+    END IF;
+    SELECT * INTO old FROM current_versions v WHERE v.key = row_key;
+    IF old.key IS NULL THEN
+        IF condition >= 2 THEN status := 5; RETURN; END IF;
+    ELSIF condition = 1 OR (condition = 3 AND NOT old.etag = ANY (etags)) THEN
+        status := 4; RETURN;
+    END IF;
+
+    SELECT c.catalog_ms INTO now_ms FROM clock c;
+    wall_ms := (extract(epoch FROM clock_timestamp()) * 1000)::bigint;
+    -- Under the key's lock, so it is above all that the key has (R2).
+    new_owner := nextval('numbers');
+    sequence := new_owner + 1;
+    length := new_length;
+    new_body := kind;
+    IF kind = 1 THEN
+        INSERT INTO inline_bodies (key, value) VALUES (int8send(new_owner), bytes);
+    ELSIF kind = 2 THEN
+        new_owner := NULL;
+        named := string_agg(key, ''::bytea) FROM unnest(blob_keys) AS key;
+        PERFORM commit_blobs(incarnations, blob_keys, blob_missing, blob_contents);
+    ELSIF kind = 3 THEN
+        -- The new reference comes before an old one goes: source and target may be the same.
+        new_body := source.body;
+        length := source.length;
+        new_part_count := source.part_count;
+        IF new_body = 1 THEN
+            INSERT INTO inline_bodies (key, value) SELECT int8send(new_owner), i.value FROM inline_bodies i WHERE i.key = int8send(source.owner);
+            IF NOT FOUND THEN PERFORM other_case('an inline body is not there'); END IF;
+        ELSIF new_body = 2 THEN
+            new_extents := source.extents;
+            named := source.blobs;
+            PERFORM count_blobs(named, 1, NULL, pieces_max);
+        ELSIF new_body = 3 THEN
+            UPDATE manifests m SET refs = m.refs + 1 WHERE m.key = int8send(source.owner) AND m.refs > 0;
+            IF NOT FOUND THEN PERFORM other_case('a manifest is not there'); END IF;
+            new_owner := source.owner;
+        END IF;
+        IF new_body = 2 THEN new_owner := NULL; END IF;
+    END IF;
+    IF new_body = 0 THEN new_owner := NULL; END IF;
+
+    SELECT * INTO room FROM make_room(kept, old, row_key, others_key, now_ms + grace_ms, pieces_max, abandoned_value);
+    IF old.key IS NULL THEN
+        INSERT INTO current_versions (key, sequence, has_id, modified_ms, created_ms, length, etag, checksum, storage_class, body, owner, part_count,
+                extents, blobs, attributes)
+            VALUES (row_key, sequence, kept = 1, wall_ms, now_ms, length, new_etag, new_checksum, new_class, new_body, new_owner, new_part_count,
+                new_extents, named, new_attributes);
+    ELSE
+        UPDATE current_versions v SET sequence = put_version.sequence, has_id = kept = 1, modified_ms = wall_ms, created_ms = now_ms,
+            length = put_version.length, etag = new_etag, checksum = new_checksum, storage_class = new_class, body = new_body,
+            owner = new_owner, part_count = new_part_count, extents = new_extents, blobs = named, attributes = new_attributes,
+            object_lock = NULL
+            WHERE v.key = row_key;
+    END IF;
+    PERFORM change_usage(bucket_key, stripe, room.objects + 1, room.object_bytes + length, room.noncurrent, room.noncurrent_bytes, room.markers, 0, 0);
+    PERFORM end_commit(lane, number, now_ms, sequence, wall_ms, kept, length);
+    status := 0;
+END $$;
+
+-- The deletion of a key, as the bucket's versioning prescribes. Status 0: done; 1: there was nothing to do; 2, 4, 5 as above.
+CREATE FUNCTION delete_key(
+    lane bigint, number bigint, stripe smallint, ids bigint[], are_shared boolean[], bucket_key bytea, row_key bytea, others_key bytea,
+    condition smallint, etags bytea[], grace_ms bigint, pieces_max integer, abandoned_value bytea,
+    OUT status smallint, OUT sequence bigint, OUT wall_ms bigint, OUT kept smallint, OUT length bigint
+) LANGUAGE plpgsql AS $$
+DECLARE
+    old current_versions;
+    room record;
     now_ms bigint;
 BEGIN
     PERFORM take_locks(ids, are_shared);
     SELECT b.versioning INTO kept FROM buckets b WHERE b.key = bucket_key;
     IF NOT FOUND THEN status := 2; RETURN; END IF;
-    IF kept <> 0 THEN status := 1; RETURN; END IF;
+    SELECT * INTO old FROM current_versions v WHERE v.key = row_key;
+    IF old.key IS NULL THEN
+        IF condition >= 2 THEN status := 5; RETURN; END IF;
+        IF kept = 0 THEN status := 1; RETURN; END IF;
+    ELSIF condition = 1 OR (condition = 3 AND NOT old.etag = ANY (etags)) THEN
+        status := 4; RETURN;
+    END IF;
+    SELECT c.catalog_ms INTO now_ms FROM clock c;
+    wall_ms := (extract(epoch FROM clock_timestamp()) * 1000)::bigint;
+    SELECT * INTO room FROM make_room(kept, old, row_key, others_key, now_ms + grace_ms, pieces_max, abandoned_value);
+    IF old.key IS NOT NULL THEN
+        DELETE FROM current_versions v WHERE v.key = row_key;
+    END IF;
+    IF kept <> 0 THEN
+        sequence := nextval('numbers');
+        INSERT INTO other_versions (key, sequence, has_id, modified_ms, created_ms)
+            VALUES (others_key || int8send(~ sequence), sequence, kept = 1, wall_ms, now_ms);
+        IF kept = 2 THEN
+            INSERT INTO null_versions (key, value) VALUES (row_key, int8send(sequence)) ON CONFLICT (key) DO UPDATE SET value = excluded.value;
+        END IF;
+    END IF;
+    PERFORM change_usage(bucket_key, stripe, room.objects, room.object_bytes, room.noncurrent, room.noncurrent_bytes,
+        room.markers + (kept <> 0)::int, 0, 0);
+    PERFORM end_commit(lane, number, now_ms, sequence, wall_ms, kept, 0);
+    status := 0;
+END $$;
+
+-- The first writing of a part. Status 0: done; 3: the session is closed.
+CREATE FUNCTION put_part(
+    lane bigint, number bigint, stripe smallint, ids bigint[], are_shared boolean[], bucket_key bytea, upload_key bytea, upload_nonce bytea,
+    session_key bytea, part_key bytea, part_length bigint, part_content bytea, incarnations bigint[], blob_keys bytea[], blob_missing smallint[],
+    blob_contents bytea[],
+    OUT status smallint, OUT sequence bigint, OUT wall_ms bigint, OUT kept smallint, OUT length bigint
+) LANGUAGE plpgsql AS $$
+DECLARE
+    now_ms bigint;
+BEGIN
+    PERFORM take_locks(ids, are_shared);
+    PERFORM FROM uploads u WHERE u.key = upload_key AND u.nonce = upload_nonce;
+    IF NOT FOUND THEN PERFORM other_case('no such upload'); END IF;
     PERFORM FROM sessions s WHERE s.key = session_key;
     IF NOT FOUND THEN status := 3; RETURN; END IF;
-    SELECT v.length, v.etag, v.body, v.owner, v.object_lock INTO old_length, old_etag, old_body, old_owner, old_lock
-        FROM current_versions v WHERE v.key = row_key;
-    is_new := NOT FOUND;
-    IF is_new THEN
-        IF condition >= 2 THEN status := 5; RETURN; END IF;
-    ELSE
-        IF condition = 1 OR (condition = 3 AND NOT old_etag = ANY (etags)) THEN status := 4; RETURN; END IF;
-        IF old_body > 1 OR old_lock IS NOT NULL THEN status := 1; RETURN; END IF;
-    END IF;
-
-    -- Under the key's lock, so it is above all that the key has (R2).
-    inline_id := nextval('numbers');
-    new_sequence := inline_id + 1;
-    new_ms := (extract(epoch FROM clock_timestamp()) * 1000)::bigint;
     SELECT c.catalog_ms INTO now_ms FROM clock c;
-    IF new_length > 0 THEN
-        INSERT INTO inline_bodies (key, value) VALUES (int8send(inline_id), bytes);
-    END IF;
-    IF is_new THEN
-        INSERT INTO current_versions (key, sequence, has_id, modified_ms, created_ms, length, etag, checksum, storage_class, body, owner, attributes)
-            VALUES (row_key, new_sequence, false, new_ms, now_ms, new_length, new_etag, new_checksum, new_class,
-                CASE WHEN new_length > 0 THEN 1 ELSE 0 END, CASE WHEN new_length > 0 THEN inline_id END, new_attributes);
-    ELSE
-        IF old_body = 1 THEN
-            DELETE FROM inline_bodies i WHERE i.key = int8send(old_owner);
-        END IF;
-        UPDATE current_versions v SET sequence = new_sequence, has_id = false, modified_ms = new_ms, created_ms = now_ms, length = new_length,
-            etag = new_etag, checksum = new_checksum, storage_class = new_class, body = CASE WHEN new_length > 0 THEN 1 ELSE 0 END,
-            owner = CASE WHEN new_length > 0 THEN inline_id END, attributes = new_attributes
-            WHERE v.key = row_key;
-    END IF;
-    INSERT INTO usage_deltas AS u VALUES (bucket_key, stripe, is_new::int, new_length - coalesce(old_length, 0), 0, 0, 0, 0, 0, 0)
-        ON CONFLICT ON CONSTRAINT usage_deltas_pkey DO UPDATE SET objects = u.objects + excluded.objects, object_bytes = u.object_bytes + excluded.object_bytes;
-    UPDATE lanes l SET committed = number, used_ms = now_ms, answer_sequence = new_sequence, answer_ms = new_ms
-        WHERE l.id = lane AND l.fence < number;
-    IF NOT FOUND THEN
-        RAISE EXCEPTION 'this lane is fenced off' USING ERRCODE = 'CN002';
-    END IF;
+    wall_ms := (extract(epoch FROM clock_timestamp()) * 1000)::bigint;
+    sequence := nextval('numbers');
+    length := part_length;
+    PERFORM commit_blobs(incarnations, blob_keys, blob_missing, blob_contents);
+    INSERT INTO parts (key, sequence, written_ms, modified_ms, length, content) VALUES (part_key, sequence, now_ms, wall_ms, part_length, part_content)
+        ON CONFLICT DO NOTHING;
+    IF NOT FOUND THEN PERFORM other_case('the part is there already'); END IF;
+    PERFORM change_usage(bucket_key, stripe, 0, 0, 0, 0, 0, 1, part_length);
+    PERFORM end_commit(lane, number, now_ms, sequence, wall_ms, 0::smallint, part_length);
     status := 0;
 END $$;
 
