@@ -24,6 +24,7 @@ mod requests;
 use cairn_types::records::{BucketRecord, Tags, UsageRecord};
 use cairn_types::{AccountId, BlobId, BucketId, BucketName, CatalogTime, SessionId, TenantId, UploadId};
 use futures::future::BoxFuture;
+use tokio::time::Instant;
 
 pub use error::CatalogError;
 pub use requests::*;
@@ -72,6 +73,16 @@ impl Default for Limits {
             completion_memory: std::time::Duration::from_hours(24),
         }
     }
+}
+
+/// Asks for the settings' epoch now.
+pub(crate) fn ask_settings<C: Catalog + ?Sized>(catalog: &C) -> CatalogFuture<'_, ConfirmedSettings> {
+    Box::pin(async move {
+        // From before the question: what is changed while it is under way may be missing in the answer.
+        let confirmed = Instant::now();
+        let epoch = catalog.settings_epoch().await?;
+        Ok(ConfirmedSettings { epoch, confirmed, time: catalog.time().await? })
+    })
 }
 
 /// All metadata. See the crate's documentation for what every engine promises.
@@ -230,6 +241,13 @@ pub trait Catalog: Send + Sync + 'static {
     /// Rises with every change of a tenant, account, access key or bucket's settings: what was read at one epoch is still true while the epoch is the
     /// same (R3).
     fn settings_epoch(&self) -> CatalogFuture<'_, u64>;
+
+    /// The settings' epoch as it was confirmed at `since` or later (R3). An engine that hears of it all the time answers from memory: what was confirmed
+    /// before a change of settings may not be used behind it, so whoever made one asks for what came after it.
+    fn confirm_settings(&self, since: Instant) -> CatalogFuture<'_, ConfirmedSettings> {
+        let _ = since;
+        ask_settings(self)
+    }
 
     /// Makes a tenant. Errors: [`CatalogError::Exists`].
     fn create_tenant(&self, request: CreateTenant) -> CatalogFuture<'_, FoundTenant>;

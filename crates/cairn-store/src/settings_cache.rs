@@ -2,7 +2,7 @@
 //!
 //! The catalog's epoch of settings rises with every change of any of them. What was read at one epoch is true for as long as the epoch is the
 //! same; so an entry is used only when the catalog has confirmed its very epoch within the last second
-//! ([`SettingsConfig::confirmed_for_max`]), counted from when it was asked. Past that the request waits for the catalog, and fails where it
+//! ([`SettingsConfig::confirmed_for_max`]), counted from when it was asked (an engine that asks all the time may have been asked before the request came). Past that the request waits for the catalog, and fails where it
 //! does not answer: nobody is let in by memory alone. Changes made through this store are seen by its next request.
 //!
 //! What is not there is not remembered: names made up by a stranger would push out those that are in use.
@@ -99,6 +99,8 @@ struct State {
     confirmed: Option<Confirmed>,
     /// Counts the changes made here, so that a confirmation that was asked for before one is not used after it.
     changes: u64,
+    /// When the last of them was: what was confirmed before it is not used behind it.
+    changed: Option<Instant>,
     access_keys: Bounded<Box<str>, Entry<KeptKey>>,
     /// Names of buckets by tenant: a tenant's id in text before the name would cost no less.
     buckets: Bounded<(TenantId, Box<str>), Entry<Arc<Bucket>>>,
@@ -117,6 +119,7 @@ impl SettingsCache {
         let state = State {
             confirmed: None,
             changes: 0,
+            changed: None,
             access_keys: Bounded::new(config.access_keys_max),
             buckets: Bounded::new(config.buckets_max),
         };
@@ -138,6 +141,7 @@ impl SettingsCache {
         let mut state = self.state.lock();
         state.confirmed = None;
         state.changes += 1;
+        state.changed = Some(Instant::now());
     }
 
     fn known(&self, age_max: Duration) -> Option<Confirmed> {
@@ -162,17 +166,11 @@ impl SettingsCache {
                 return Ok(confirmed);
             }
             let changes = self.state.lock().changes;
-            let mut asked = Instant::now();
-            let epoch = core
-                .ask(|catalog| {
-                    // Of this attempt: those before it were not answered.
-                    asked = Instant::now();
-                    catalog.settings_epoch()
-                })
-                .await?;
-            let time = core.ask(|catalog| catalog.time()).await?;
-            let confirmed = Confirmed { epoch, asked, time };
-            let is_fresh = asked.elapsed() < self.config.confirmed_for_max;
+            let since = self.since();
+            let settings = core.ask(|catalog| catalog.confirm_settings(since)).await?;
+            // Counted from when the catalog was asked, which may have been before this.
+            let confirmed = Confirmed { epoch: settings.epoch, asked: settings.confirmed, time: settings.time };
+            let is_fresh = confirmed.asked.elapsed() < self.config.confirmed_for_max;
             if self.keep(confirmed, changes) && is_fresh {
                 return Ok(confirmed);
             }
@@ -180,6 +178,14 @@ impl SettingsCache {
                 return Err(StoreError::Unavailable("the catalog is too slow to confirm settings".to_owned()));
             }
         }
+    }
+
+    /// From when on a confirmation is of use: not from before a change that was made here, and not so old that it is over at once.
+    fn since(&self) -> Instant {
+        let age_max = (self.config.confirmed_for_max + self.config.refresh_after) / 2;
+        let now = Instant::now();
+        let recent = now.checked_sub(age_max).unwrap_or(now);
+        self.state.lock().changed.map_or(recent, |changed| changed.max(recent))
     }
 
     /// Keeps what was confirmed, unless something was changed here since it was asked.

@@ -21,7 +21,7 @@ use super::settings::PostgresSettings;
 use super::writes::{commit, statements};
 use crate::embedded::state::reader::{Overlay, Table, Write};
 use crate::embedded::state::{Answer, Command, Outcome, Query, StateMachine, StateReader, answer, sequence, tables};
-use crate::{CatalogError, CatalogFuture, CatalogResult, CloseSilentSessions, Limits, SessionView};
+use crate::{CatalogError, CatalogFuture, CatalogResult, CloseSilentSessions, ConfirmedSettings, Limits, SessionView};
 
 /// Attempts of a command that others keep getting in the way of.
 const ATTEMPTS_MAX: u32 = 16;
@@ -73,6 +73,10 @@ impl PostgresMachine {
 impl StateMachine for PostgresMachine {
     fn limits(&self) -> &Limits {
         &self.inner.limits
+    }
+
+    fn confirmed_settings(&self) -> Option<ConfirmedSettings> {
+        self.inner.pool.confirmed_settings()
     }
 
     fn submit(&self, command: Command) -> CatalogFuture<'_, Outcome> {

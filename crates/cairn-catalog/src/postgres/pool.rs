@@ -18,7 +18,7 @@ use super::connection::Connection;
 use super::failure::Failure;
 use super::pulse::Pulse;
 use super::settings::PostgresSettings;
-use crate::{CatalogError, CatalogResult};
+use crate::{CatalogError, CatalogResult, ConfirmedSettings};
 
 /// How long to wait before the hosts are asked again, where none takes writes.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(100);
@@ -53,6 +53,11 @@ impl Pool {
     /// Ends when what comes over this connection no longer counts: a server that is cut off may keep an answer back for ever.
     pub(super) async fn no_longer_counts(&self, connection: &Connection) {
         self.pulse.no_longer_counts(connection.timeline).await;
+    }
+
+    /// What the last heartbeat said of the settings (R3).
+    pub(super) fn confirmed_settings(&self) -> Option<ConfirmedSettings> {
+        self.pulse.confirmed_settings()
     }
 
     /// The zones' incarnations, as this gateway believes them to be: whoever commits by them has them compared.

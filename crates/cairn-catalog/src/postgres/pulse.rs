@@ -20,7 +20,7 @@ use super::connection::Connection;
 use super::failure::Failure;
 use super::settings::{PostgresSettings, Replication};
 use crate::embedded::log::catalog_time::CatalogTime;
-use crate::{CatalogError, CatalogResult};
+use crate::{CatalogError, CatalogResult, ConfirmedSettings};
 
 /// How often.
 const EVERY: Duration = Duration::from_millis(500);
@@ -38,6 +38,10 @@ struct Beat {
     writes_from: Instant,
     /// The zones' incarnations, where all are formed.
     incarnations: Option<[Incarnation; ZONE_COUNT]>,
+    /// The settings' epoch, read behind the sending.
+    epoch: u64,
+    /// Catalog time.
+    time: cairn_types::CatalogTime,
 }
 
 /// See the module's documentation.
@@ -121,7 +125,8 @@ impl Pulse {
         let writes_from = self.writes_from(timeline, Duration::from_millis(unsigned(age_ms.max(0))), sent);
         let incarnations: Vec<i64> = row.get(4);
         let incarnations = incarnations.iter().map(|number| Incarnation(unsigned(*number))).collect::<Vec<_>>().try_into().ok();
-        self.last.send_replace(Some(Beat { sent, timeline, writes_from, incarnations }));
+        let (epoch, time) = (unsigned(row.get(5)), cairn_types::CatalogTime(unsigned(row.get(3))));
+        self.last.send_replace(Some(Beat { sent, timeline, writes_from, incarnations, epoch, time }));
         *kept = Some(connection);
         Ok(())
     }
@@ -142,6 +147,12 @@ impl Pulse {
                 by_the_database
             }
         }
+    }
+
+    /// The settings' epoch by the last heartbeat, for as long as that counts. It was confirmed when that was sent, not when it came back (R3).
+    pub(super) fn confirmed_settings(&self) -> Option<ConfirmedSettings> {
+        let beat = self.last.borrow().filter(|beat| beat.sent.elapsed() < COUNTS_FOR)?;
+        Some(ConfirmedSettings { epoch: beat.epoch, confirmed: beat.sent, time: beat.time })
     }
 
     /// The zones' incarnations, as the last heartbeat found them: a guess.

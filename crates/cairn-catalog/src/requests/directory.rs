@@ -197,3 +197,14 @@ pub struct ListBuckets {
     /// At most so many.
     pub limit: u32,
 }
+
+/// See [`crate::Catalog::confirm_settings`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConfirmedSettings {
+    /// The epoch of settings.
+    pub epoch: u64,
+    /// When it was still that, at least: the catalog was asked then. One second later it is not to be relied upon any more (R3).
+    pub confirmed: tokio::time::Instant,
+    /// Catalog time then, or a little later.
+    pub time: CatalogTime,
+}

@@ -7,6 +7,7 @@ mod gateways;
 mod proxy;
 mod schema;
 mod server;
+mod settings;
 mod trips;
 
 use std::sync::Arc;

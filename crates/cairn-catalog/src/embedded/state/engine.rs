@@ -16,13 +16,13 @@ use crate::embedded::keyvalue::{Applied, KeyValue, Snapshot};
 use crate::{
     AccessKeyName, AddLocatorsBatch, AddOutcome, AdoptTenant, AdvanceRebuild, BlobPage, Catalog, CatalogError, CatalogFuture,
     CatalogResult, ChunkPlace, ClearLocatorsBatch, CloseSilentSessions, CompleteUpload, CondemnedPosition, ConfigureBucket,
-    ConfirmDeletions, CopyPart, CopyVersion, CreateAccessKey, CreateAccount, CreateBucket, CreateTenant, CreateUpload,
-    DeleteBucket, DeleteVersion, DeleteVersions, Deleted, FoundAccessKey, FoundAccount, FoundBlob, FoundBucket, FoundTenant,
-    FoundUpload, FoundUploadPart, FoundVersion, GetVersion, IncompletePosition, Limits, ListAccessKeys, ListAfter, ListBlobs,
-    ListBuckets, ListCondemned, ListIncomplete, ListObjects, ListParts, ListUploads, ListVersions, ManifestPage, ManifestParts,
-    MoveLocatorsBatch, ObjectPage, OpenSession, Page, PutPart, PutVersion, Reap, Reaped, RebuildProgress, RetireIncarnation,
-    SessionView, SetVersioning, SourceVersion, TagVersion, Tagged, UpdateAccessKey, UploadName, UploadPage, UploadState,
-    VersionPage, Written, ZoneView,
+    ConfirmDeletions, ConfirmedSettings, CopyPart, CopyVersion, CreateAccessKey, CreateAccount, CreateBucket, CreateTenant,
+    CreateUpload, DeleteBucket, DeleteVersion, DeleteVersions, Deleted, FoundAccessKey, FoundAccount, FoundBlob, FoundBucket,
+    FoundTenant, FoundUpload, FoundUploadPart, FoundVersion, GetVersion, IncompletePosition, Limits, ListAccessKeys, ListAfter,
+    ListBlobs, ListBuckets, ListCondemned, ListIncomplete, ListObjects, ListParts, ListUploads, ListVersions, ManifestPage,
+    ManifestParts, MoveLocatorsBatch, ObjectPage, OpenSession, Page, PutPart, PutVersion, Reap, Reaped, RebuildProgress,
+    RetireIncarnation, SessionView, SetVersioning, SourceVersion, TagVersion, Tagged, UpdateAccessKey, UploadName, UploadPage,
+    UploadState, VersionPage, Written, ZoneView,
 };
 
 /// A state machine that takes commands and answers questions: what an engine has to be, for [`EmbeddedCatalog`] to make a [`Catalog`] of it.
@@ -35,6 +35,11 @@ pub trait StateMachine: Send + Sync + 'static {
 
     /// Answers a question from a state that has every command that was answered before (R1).
     fn ask(&self, query: Query) -> CatalogFuture<'_, Answer>;
+
+    /// The last confirmation of the settings' epoch that it has in memory (R3).
+    fn confirmed_settings(&self) -> Option<ConfirmedSettings> {
+        None
+    }
 }
 
 /// A [`Catalog`] over a [`StateMachine`].
@@ -78,6 +83,13 @@ macro_rules! forward {
 impl<Machine: StateMachine> Catalog for EmbeddedCatalog<Machine> {
     fn limits(&self) -> &Limits {
         self.machine.limits()
+    }
+
+    fn confirm_settings(&self, since: tokio::time::Instant) -> CatalogFuture<'_, ConfirmedSettings> {
+        match self.machine.confirmed_settings().filter(|settings| settings.confirmed >= since) {
+            Some(settings) => Box::pin(std::future::ready(Ok(settings))),
+            None => crate::ask_settings(self),
+        }
     }
 
     forward! { submit Command Outcome;

@@ -129,9 +129,10 @@ CREATE FUNCTION timeline() RETURNS bigint LANGUAGE sql VOLATILE AS
 INSERT INTO timelines (timeline, seen_at) SELECT timeline(), '-infinity';
 
 -- A gateway's heartbeat: a commit that a primary without its standbys cannot have acknowledged (P4). Brings catalog time forward (T1).
--- Gives the zones' incarnations, too.
+-- Gives the zones' incarnations and the settings' epoch (R3), too.
 CREATE FUNCTION beat(
-    proposed_ms bigint, OUT on_timeline bigint, OUT age_ms bigint, OUT has_standbys boolean, OUT catalog_ms bigint, OUT incarnations bigint[]
+    proposed_ms bigint, OUT on_timeline bigint, OUT age_ms bigint, OUT has_standbys boolean, OUT catalog_ms bigint, OUT incarnations bigint[],
+    OUT epoch bigint
 )
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -147,6 +148,7 @@ BEGIN
     age_ms := CASE WHEN isfinite(first_seen) THEN (extract(epoch FROM clock_timestamp() - first_seen) * 1000)::bigint ELSE 86400000 END;
     has_standbys := current_setting('synchronous_standby_names') <> '';
     incarnations := ARRAY (SELECT z.incarnation FROM zones z ORDER BY z.key);
+    epoch := coalesce((SELECT ('x' || encode(m.value, 'hex'))::bit(64)::bigint FROM meta m WHERE m.key = 'epoch'), 0);
 END $$;
 
 -- Takes locks one by one, in the order asked for, shared or not (P1). Volatile, as every function that commits: at read committed each of its
