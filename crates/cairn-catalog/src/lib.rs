@@ -21,7 +21,7 @@ mod error;
 pub mod postgres;
 mod requests;
 
-use cairn_types::records::{BucketRecord, Tags, UsageRecord};
+use cairn_types::records::{BucketRecord, LeaseRecord, Tags, UsageRecord};
 use cairn_types::{AccountId, BlobId, BucketId, BucketName, CatalogTime, SessionId, TenantId, UploadId};
 use futures::future::BoxFuture;
 use tokio::time::Instant;
@@ -202,7 +202,7 @@ pub trait Catalog: Send + Sync + 'static {
     fn confirm_deletions(&self, request: ConfirmDeletions) -> CatalogFuture<'_, ()>;
 
     /// Takes apart some of the parts that nothing refers to any more: of aborted uploads, of manifests without versions. To be called again and
-    /// again by one background task; without it no bytes are lost, and none of those parts' space comes back.
+    /// again in the background, by one task or several; without it no bytes are lost, and none of those parts' space comes back.
     fn reap(&self, request: Reap) -> CatalogFuture<'_, Reaped>;
 
     // -- writer sessions --------------------------------------------------------------------------------------------------------------
@@ -222,6 +222,21 @@ pub trait Catalog: Send + Sync + 'static {
 
     /// Which sessions are open.
     fn sessions(&self) -> CatalogFuture<'_, SessionView>;
+
+    /// Takes the lease of some background work, or finds it held: the record says by whom. It is free where nobody has it, or where the holder's session is
+    /// closed or has been silent for too long; whoever holds it already keeps it, token and all. There is nothing to renew: the session's heartbeat
+    /// keeps all leases of its gateway, so they outlive no gateway by more than its silence. To be taken again before each round of work, for a gateway
+    /// that was stopped may have lost it meanwhile.
+    ///
+    /// It spares double work and guards nothing: a gateway that is stopped in the middle of its work goes on with it later, beside the next holder. What
+    /// keeps data is judged in each commit (B4, B5, S2). Errors: [`CatalogError::SessionClosed`].
+    fn take_lease(&self, request: TakeLease) -> CatalogFuture<'_, LeaseRecord>;
+
+    /// Gives a lease back, so that nobody has to wait for it; one that is not held by this session is passed over.
+    fn release_lease(&self, request: ReleaseLease) -> CatalogFuture<'_, ()>;
+
+    /// Leases, held or not, in the order of their names.
+    fn leases(&self) -> CatalogFuture<'_, Vec<(String, LeaseRecord)>>;
 
     // -- zones ------------------------------------------------------------------------------------------------------------------------
 

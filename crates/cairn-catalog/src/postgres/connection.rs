@@ -10,12 +10,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use futures::StreamExt;
 use futures::future::poll_fn;
 use futures::stream::FuturesUnordered;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 use tokio_postgres::error::Severity;
 use tokio_postgres::{AsyncMessage, Client, NoTls, Statement};
@@ -35,14 +37,23 @@ pub(super) struct Connection {
     pub timeline: i64,
     /// The number of the last commit that was begun.
     last_number: i64,
+    /// When its lane was used last.
+    used: Instant,
 }
 
-/// Set by every connection for itself. A timeout that cancels a statement must not reach a COMMIT that waits for its standbys; those of
-/// statements and of idle transactions do not, and only the first is of use here.
+/// How long a lane is kept behind its last commit, by catalog time: far longer than anybody goes on settling that (`wait_max`).
+const LANE_KEPT: Duration = Duration::from_hours(1);
+/// A connection that has not committed for so long is not used to commit any more. Catalog time runs ahead of a clock by an hour a day at most.
+const LANE_USED_WITHIN: Duration = Duration::from_mins(30);
+
+/// Set by every connection for itself. Nothing may end a COMMIT that waits for its standbys: it would stand on this server alone, for all to see. So timeouts of
+/// statements, of transactions (from PostgreSQL 17 on) and the look whether the client is still there are off, whatever the operator's settings are. A
+/// transaction in which nothing is asked is one of a gateway that is gone: others wait for its locks.
 const SETTINGS: &str = "SET synchronous_commit = 'on'; SET client_min_messages = 'warning'; \
     SET default_transaction_isolation = 'read committed'; SET default_transaction_read_only = 'off'; \
-    SET default_transaction_deferrable = 'off'; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = '60s'; \
-    SET idle_session_timeout = 0; SET jit = off; SET plan_cache_mode = 'force_generic_plan'; SET enable_seqscan = off; \
+    SET default_transaction_deferrable = 'off'; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = '10s'; \
+    SET idle_session_timeout = 0; SET client_connection_check_interval = 0; \
+    SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'; SET jit = off; SET plan_cache_mode = 'force_generic_plan'; SET enable_seqscan = off; \
     SET standard_conforming_strings = on";
 
 impl Connection {
@@ -111,7 +122,7 @@ impl Connection {
         if warned.load(Ordering::Acquire) {
             return Err(Failure::Gone("the catalog database has committed without its standbys".to_owned()));
         }
-        Ok(Self { client, statements: Mutex::default(), warned, lane, timeline, last_number: 0 })
+        Ok(Self { client, statements: Mutex::default(), warned, lane, timeline, last_number: 0, used: Instant::now() })
     }
 
     /// Statements go over this.
@@ -121,6 +132,7 @@ impl Connection {
 
     /// A number for the next commit of this lane.
     pub(super) fn next_number(&mut self) -> i64 {
+        self.used = Instant::now();
         self.last_number += 1;
         self.last_number
     }
@@ -133,6 +145,18 @@ impl Connection {
     /// Whether it can be used again.
     pub(super) fn is_open(&self) -> bool {
         !self.client.is_closed()
+    }
+
+    /// Whether its lane may have been forgotten: nothing can be committed with it then.
+    pub(super) fn has_old_lane(&self) -> bool {
+        self.used.elapsed() > LANE_USED_WITHIN
+    }
+
+    /// Forgets lanes of connections that are gone, or commit no more; some at a time. Says how many.
+    pub(super) async fn forget_lanes(&self) -> Result<i64, tokio_postgres::Error> {
+        let statement = self.statement("SELECT forget_lanes($1)").await?;
+        let kept_ms = i64::try_from(LANE_KEPT.as_millis()).unwrap_or(i64::MAX);
+        Ok(self.client.query_one(&statement, &[&kept_ms]).await?.get(0))
     }
 
     /// A statement, prepared once in the connection's life.

@@ -186,6 +186,12 @@ pub(super) fn of_command(command: &Command) -> Foreseen {
         }
         Command::OpenSession(_) => all.point(tables::META, Bytes::from_static(tables::META_SESSION)),
         Command::HeartbeatSession(session) | Command::CloseSession(session) => all.session(*session),
+        Command::TakeLease(request) => {
+            all.session(request.session);
+            all.point(tables::LEASES, Bytes::copy_from_slice(request.name.as_bytes()));
+            all.number();
+        }
+        Command::ReleaseLease(request) => all.point(tables::LEASES, Bytes::copy_from_slice(request.name.as_bytes())),
         // Rare, or what they read follows from what they read.
         _ => {}
     }

@@ -10,7 +10,7 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 use cairn_types::codec::Record;
-use cairn_types::records::{Body, Extent, VersionDetails, VersionRecord, VersionRow};
+use cairn_types::records::{AbandonedRecord, Body, Extent, ManifestId, PartRecord, VersionDetails, VersionRecord, VersionRow};
 
 use crate::embedded::state::reader::{RowIterator, Table};
 use crate::embedded::state::{StateReader, tables};
@@ -18,6 +18,8 @@ use crate::{CatalogError, CatalogResult};
 
 /// Rows that a range is fetched by at first; each time that was too few, four times as many.
 pub(super) const RANGE_ROWS_FIRST: i64 = 32;
+/// Uploads and manifests whose parts are fetched together to be taken apart.
+const ABANDONED_AT_ONCE: usize = 32;
 /// Rows of a range that are fetched at once at most.
 const RANGE_ROWS_MAX: i64 = 2048;
 
@@ -45,6 +47,12 @@ pub(super) struct MissingRange {
     pub from: Vec<u8>,
     /// How many to fetch.
     pub limit: i64,
+}
+
+/// The parts of an upload or manifest.
+fn parts_of(owner: ManifestId) -> Span {
+    let prefix = tables::owner_key(owner);
+    Span { table: tables::PARTS, from: prefix.to_vec(), to: tables::behind_all(&prefix) }
 }
 
 /// Rows and ranges that are not known yet.
@@ -102,14 +110,46 @@ impl Known {
                 _ => {}
             }
         }
+        for (_, value) in self.abandoned() {
+            if let AbandonedRecord { bucket: Some(bucket) } = AbandonedRecord::decode(value)? {
+                following.insert((tables::BUCKETS, tables::bucket_key(bucket)));
+                following.insert((tables::USAGE, tables::bucket_key(bucket)));
+            }
+        }
+        for owner in self.abandoned_owners()? {
+            following.insert((tables::MANIFESTS, tables::owner_key(owner)));
+            let parts = self.ranges.get(&parts_of(owner)).map(|front| front.rows.as_slice()).unwrap_or_default();
+            for (_, value) in parts {
+                following.extend(PartRecord::decode(value)?.extents.iter().filter_map(|extent| match extent {
+                    Extent::Blob { id, .. } => Some((tables::BLOBS, tables::blob_key(*id))),
+                    Extent::Inline { .. } => None,
+                }));
+            }
+        }
         following.retain(|row| !self.points.contains_key(row));
         Ok(following)
     }
 
+    /// Rows of what is taken apart in the background, some of the first.
+    fn abandoned(&self) -> impl Iterator<Item = &(Bytes, Bytes)> {
+        let rows = self.ranges.iter().filter(|(span, _)| span.table == tables::ABANDONED);
+        rows.flat_map(|(_, front)| front.rows.as_slice()).take(ABANDONED_AT_ONCE)
+    }
+
+    fn abandoned_owners(&self) -> CatalogResult<Vec<ManifestId>> {
+        self.abandoned().map(|(key, _)| Ok(tables::read_due_key(key)?.1)).collect()
+    }
+
     /// What the last evaluation missed, and what a change will look up besides.
     pub(super) fn take_missing_of_change(&mut self) -> CatalogResult<Missing> {
-        let (mut points, ranges) = self.take_missing();
+        let (mut points, mut ranges) = self.take_missing();
         points.extend(self.following()?);
+        for owner in self.abandoned_owners()? {
+            let span = parts_of(owner);
+            if !self.ranges.contains_key(&span) && !ranges.iter().any(|range| range.span == span) {
+                ranges.push(MissingRange { from: span.from.clone(), span, limit: RANGE_ROWS_FIRST });
+            }
+        }
         Ok((points, ranges))
     }
 

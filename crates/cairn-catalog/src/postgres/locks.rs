@@ -31,10 +31,12 @@ enum Of {
     NewSession = 7,
     /// The zones' incarnations. Shared by everything that commits places (B3).
     Zones = 8,
-    /// What is taken apart in the background.
+    /// What is taken apart in the background. Shared by those who do: they take their rows from a queue that passes over what another one has in hand.
     Reaping = 9,
     /// A blob that is not known yet.
     NewBlob = 10,
+    /// The lease of some background work.
+    Lease = 11,
 }
 
 /// Locks, in the order in which to take them.
@@ -186,12 +188,17 @@ impl Locks {
             }
             Command::MoveLocators(_) | Command::ClearLocators(_) | Command::ConfirmDeletions(_) => self.shared(Of::Zones, &[]),
             Command::Reap(_) => {
-                self.exclusive(Of::Reaping, &[]);
+                self.shared(Of::Reaping, &[]);
                 self.shared(Of::Zones, &[]);
             }
             Command::OpenSession(_) => self.exclusive(Of::NewSession, &[]),
             // A heartbeat that a closing overtook would write the session's row again: they exclude each other.
             Command::HeartbeatSession(session) => self.session(*session),
+            Command::TakeLease(request) => {
+                self.session(request.session);
+                self.exclusive(Of::Lease, request.name.as_bytes());
+            }
+            Command::ReleaseLease(request) => self.exclusive(Of::Lease, request.name.as_bytes()),
             Command::CloseSession(session) => self.close(*session),
             // Those that are silent are added by whoever has looked for them.
             Command::CloseSilentSessions(_) => {}

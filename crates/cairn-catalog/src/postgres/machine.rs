@@ -48,6 +48,15 @@ impl PostgresMachine {
         Self { inner: Arc::new(Inner { pool: Pool::new(settings, clock), limits, lock_seed }) }
     }
 
+    /// Forgets lanes of connections that are gone. A gateway does so by itself every minute.
+    pub async fn forget_lanes(&self) -> CatalogResult<u64> {
+        let until = Instant::now() + self.inner.pool.settings().wait_max;
+        let connection = self.inner.pool.take(true, until).await?;
+        let forgotten = connection.forget_lanes().await.map_err(|error| as_error(error.into()))?;
+        self.inner.pool.give_back(connection);
+        Ok(unsigned(forgotten))
+    }
+
     /// All rows of all tables, in one snapshot, as the embedded engine would keep them: for checkers, and for moving house.
     pub async fn rows(&self) -> CatalogResult<Vec<Write>> {
         let inner = self.inner.clone();

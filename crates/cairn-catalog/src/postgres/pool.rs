@@ -80,7 +80,7 @@ impl Pool {
             let timeline = self.pulse.timeline(for_writing, until).await?;
             let idle = self.idle.lock().pop();
             if let Some(connection) = idle {
-                if connection.is_open() && connection.timeline == timeline {
+                if connection.is_open() && connection.timeline == timeline && !(for_writing && connection.has_old_lane()) {
                     return Ok(Taken { connection, _place: place });
                 }
                 continue;

@@ -26,6 +26,8 @@ use crate::{CatalogError, CatalogResult, ConfirmedSettings};
 const EVERY: Duration = Duration::from_millis(500);
 /// How long a heartbeat counts from when it was sent.
 const COUNTS_FOR: Duration = Duration::from_secs(3);
+/// How often lanes are forgotten that nobody uses any more.
+const FORGET_EVERY: Duration = Duration::from_mins(1);
 /// How long a timeline must have been there before it is written on.
 const NO_WRITES_FOR: Duration = Duration::from_secs(5);
 
@@ -69,11 +71,18 @@ impl Pulse {
     pub(super) async fn beat_on(self: Arc<Self>, settings: PostgresSettings, clock: Arc<dyn Clock>) {
         let mut connection = None;
         let mut time: Option<CatalogTime> = None;
+        let mut forget_next = Instant::now() + FORGET_EVERY;
         while Arc::strong_count(&self) > 1 {
             let next = Instant::now() + EVERY;
             // One that hangs is left to itself: the next one may find another server.
             match tokio::time::timeout(COUNTS_FOR, self.beat(&settings, &*clock, &mut connection, &mut time)).await {
-                Ok(Ok(())) => *self.refused.lock() = None,
+                Ok(Ok(())) => {
+                    *self.refused.lock() = None;
+                    if Instant::now() >= forget_next {
+                        forget_next = Instant::now() + FORGET_EVERY;
+                        forget_lanes(&mut connection).await;
+                    }
+                }
                 Ok(Err(failure)) => {
                     tracing::warn!(?failure, "no heartbeat on the catalog database");
                     connection = None;
@@ -204,5 +213,19 @@ impl Pulse {
                 Ok(Ok(())) | Err(_) => {}
             }
         }
+    }
+}
+
+/// Forgets lanes of connections that are gone; a connection on which that hangs is left.
+async fn forget_lanes(kept: &mut Option<Connection>) {
+    // Taken out: what is dropped in the middle is not used again.
+    let Some(connection) = kept.take() else { return };
+    match tokio::time::timeout(EVERY, connection.forget_lanes()).await {
+        Ok(Ok(count)) => {
+            tracing::debug!(count, "lanes of connections that are gone were forgotten");
+            *kept = Some(connection);
+        }
+        Ok(Err(error)) => tracing::debug!(%error, "lanes are not forgotten"),
+        Err(_) => {}
     }
 }

@@ -88,6 +88,7 @@ pub(super) fn place(table: Table) -> CatalogResult<Place> {
         tables::TENANT_ACCOUNTS => Place::Plain("tenant_accounts"),
         tables::BUCKET_TAGS => Place::Plain("bucket_tags"),
         tables::BUCKET_CORS => Place::Plain("bucket_cors"),
+        tables::LEASES => Place::Plain("leases"),
         other => return Err(CatalogError::Refused(format!("there is no table {}", other.number()))),
     })
 }
@@ -173,6 +174,8 @@ pub(super) fn source(place: &Place) -> (String, &'static str) {
 fn locking(place: &Place, purpose: Purpose) -> &'static str {
     match place {
         Place::Blobs | Place::Manifests if purpose == Purpose::Write => " FOR UPDATE",
+        // What falls due is a queue: of several who take from it each takes what no other one has in hand.
+        Place::Plain("abandoned" | "completed_due") if purpose == Purpose::Write => " FOR UPDATE SKIP LOCKED",
         _ => "",
     }
 }

@@ -175,6 +175,29 @@ pub struct Reaped {
     pub more: bool,
 }
 
+/// See [`crate::Catalog::take_lease`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TakeLease {
+    /// Of which work: up to [`LEASE_NAME_LENGTH_MAX`] bytes, by those who do it.
+    pub name: String,
+    /// For the gateway of this session.
+    pub session: SessionId,
+    /// A holder that has not been heard of for so long, in catalog time, holds nothing any more.
+    pub silent_for: Duration,
+}
+
+/// The longest name of a lease, bytes.
+pub const LEASE_NAME_LENGTH_MAX: usize = 128;
+
+/// See [`crate::Catalog::release_lease`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReleaseLease {
+    /// Of which work.
+    pub name: String,
+    /// By the gateway of this session.
+    pub session: SessionId,
+}
+
 /// See [`crate::Catalog::open_session`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenSession {

@@ -2,6 +2,7 @@
 //!
 //! They need PostgreSQL's programs, and are run by `cargo xtask test --only postgres`, or by `-- --ignored`.
 
+mod background;
 mod failover;
 mod gateways;
 mod proxy;

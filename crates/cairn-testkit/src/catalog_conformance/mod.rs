@@ -6,6 +6,7 @@
 
 pub mod blobs;
 pub mod directory;
+pub mod leases;
 pub mod objects;
 pub mod random;
 pub mod reference;
@@ -99,6 +100,8 @@ pub async fn run_all(make: &Make) {
         uploads::lists_uploads_and_parts;
         blobs::refuses_closed_sessions;
         blobs::closes_silent_sessions;
+        leases::are_held_by_one_for_as_long_as_it_is_heard_of;
+        leases::go_with_their_session;
         blobs::counts_only_current_incarnations;
         blobs::refuses_impossible_blobs;
         blobs::writes_down_what_is_missing;

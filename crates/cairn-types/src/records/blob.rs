@@ -246,6 +246,30 @@ pub struct SessionRecord {
     pub heartbeat: CatalogTime,
 }
 
+/// Background work that one gateway does for all. It holds for as long as its session is open and heard of: nothing renews it but the session's
+/// heartbeat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaseRecord {
+    /// Whose it is.
+    pub session: SessionId,
+    /// The catalog's sequence when it was taken: above that of every holder before.
+    pub token: u64,
+    /// When it was taken.
+    pub since: CatalogTime,
+}
+
+impl Field for LeaseRecord {
+    fn write(&self, out: &mut Vec<u8>) {
+        self.session.0.write(out);
+        self.token.write(out);
+        self.since.write(out);
+    }
+
+    fn read(from: &mut Bytes) -> Result<Self, Problem> {
+        Ok(Self { session: SessionId(u64::read(from)?), token: u64::read(from)?, since: CatalogTime::read(from)? })
+    }
+}
+
 impl Field for Incarnation {
     fn write(&self, out: &mut Vec<u8>) {
         self.0.write(out);
@@ -310,3 +334,4 @@ fields!(SessionRecord { gateway, opened, heartbeat });
 record!(BlobRecord, "blob");
 record!(ZoneRecord, "zone");
 record!(SessionRecord, "session");
+record!(LeaseRecord, "lease");

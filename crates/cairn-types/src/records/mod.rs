@@ -7,7 +7,8 @@ mod upload;
 mod version;
 
 pub use blob::{
-    BlobContent, BlobRecord, ChunkRecord, Condemned, Layout, RebuildCursor, Replica, SessionRecord, ZoneRecord, ZoneSet,
+    BlobContent, BlobRecord, ChunkRecord, Condemned, Layout, LeaseRecord, RebuildCursor, Replica, SessionRecord, ZoneRecord,
+    ZoneSet,
 };
 pub use bucket_settings::{BucketTagsRecord, CorsMethod, CorsRecord, CorsRule, Tags};
 pub use directory::{

@@ -125,6 +125,7 @@ fn samples() -> Vec<Sample> {
             "session",
             SessionRecord { gateway: "gateway-1".to_owned(), opened: CatalogTime(1), heartbeat: CatalogTime(1 << 40) },
         ),
+        sample("lease", LeaseRecord { session: SessionId(7), token: 1 << 33, since: CatalogTime(1 << 40) }),
         sample(
             "upload",
             UploadRecord {

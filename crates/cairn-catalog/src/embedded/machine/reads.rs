@@ -58,6 +58,7 @@ pub(super) fn is_point_read(query: &Query) -> bool {
         | Query::IncompleteBlobs(_)
         | Query::CondemnedBlobs(_)
         | Query::Sessions(())
+        | Query::Leases(())
         | Query::ListTenants(_)
         | Query::ListAccounts(_)
         | Query::ListAccessKeys(_)

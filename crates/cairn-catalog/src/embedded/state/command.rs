@@ -1,6 +1,6 @@
 //! Commands and questions, as values.
 
-use cairn_types::records::{BucketRecord, Tags, UsageRecord};
+use cairn_types::records::{BucketRecord, LeaseRecord, Tags, UsageRecord};
 use cairn_types::{AccountId, BlobId, BucketId, BucketName, CatalogTime, SessionId, TenantId, UploadId};
 
 use super::reader::StateReader;
@@ -14,9 +14,9 @@ use crate::{
     DeleteVersions, Deleted, FoundAccessKey, FoundAccount, FoundBlob, FoundBucket, FoundTenant, FoundUpload, FoundUploadPart,
     FoundVersion, GetVersion, IncompletePosition, Limits, ListAccessKeys, ListAfter, ListBlobs, ListBuckets, ListCondemned,
     ListIncomplete, ListObjects, ListParts, ListUploads, ListVersions, ManifestPage, ManifestParts, MoveLocatorsBatch,
-    ObjectPage, OpenSession, Page, PutPart, PutVersion, Reap, Reaped, RebuildProgress, RetireIncarnation, SessionView,
-    SetVersioning, SourceVersion, TagVersion, Tagged, UpdateAccessKey, UploadName, UploadPage, UploadState, VersionPage, Written,
-    ZoneView,
+    ObjectPage, OpenSession, Page, PutPart, PutVersion, Reap, Reaped, RebuildProgress, ReleaseLease, RetireIncarnation,
+    SessionView, SetVersioning, SourceVersion, TagVersion, Tagged, TakeLease, UpdateAccessKey, UploadName, UploadPage,
+    UploadState, VersionPage, Written, ZoneView,
 };
 
 /// Makes the enums of requests and of their results, and the way from one to the other.
@@ -67,6 +67,8 @@ operations! {
     HeartbeatSession(SessionId) -> bool;
     CloseSession(SessionId) -> ();
     CloseSilentSessions(CloseSilentSessions) -> SessionView;
+    TakeLease(TakeLease) -> LeaseRecord;
+    ReleaseLease(ReleaseLease) -> ();
     RetireIncarnation(RetireIncarnation) -> ZoneView;
     AdvanceRebuild(AdvanceRebuild) -> RebuildProgress;
     CreateTenant(CreateTenant) -> FoundTenant;
@@ -103,6 +105,7 @@ operations! {
     Named(Vec<ChunkPlace>) -> Vec<bool>;
     CondemnedBlobs(ListCondemned) -> BlobPage<CondemnedPosition>;
     Sessions(()) -> SessionView;
+    Leases(()) -> Vec<(String, LeaseRecord)>;
     Zones(()) -> ZoneView;
     SettingsEpoch(()) -> u64;
     Tenant(TenantId) -> Option<FoundTenant>;
@@ -151,6 +154,11 @@ pub fn evaluate(transaction: &mut Transaction<'_>, command: Command) -> Result<O
             Outcome::CloseSession(())
         }
         Command::CloseSilentSessions(request) => Outcome::CloseSilentSessions(sessions::close_silent(transaction, request)?),
+        Command::TakeLease(request) => Outcome::TakeLease(sessions::take_lease(transaction, request)?),
+        Command::ReleaseLease(request) => {
+            sessions::release_lease(transaction, request)?;
+            Outcome::ReleaseLease(())
+        }
         Command::RetireIncarnation(request) => Outcome::RetireIncarnation(zones::retire(transaction, request)?),
         Command::AdvanceRebuild(request) => Outcome::AdvanceRebuild(zones::advance(transaction, request)?),
         Command::CreateTenant(request) => Outcome::CreateTenant(directory::create_tenant(transaction, request)?),
@@ -202,6 +210,7 @@ pub fn answer(reader: &dyn StateReader, limits: &Limits, now: CatalogTime, query
         }
         Query::CondemnedBlobs(request) => Answer::CondemnedBlobs(queries::condemned(reader, page, time()?, &request)?),
         Query::Sessions(()) => Answer::Sessions(sessions::view(reader)?),
+        Query::Leases(()) => Answer::Leases(sessions::leases(reader)?),
         Query::Zones(()) => Answer::Zones(zones::view(reader)?),
         Query::SettingsEpoch(()) => Answer::SettingsEpoch(meta(reader, META_EPOCH)?),
         Query::Tenant(tenant) => Answer::Tenant(directory::tenant(reader, tenant)?),

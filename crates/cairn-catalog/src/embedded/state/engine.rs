@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use cairn_disk::Clock;
-use cairn_types::records::{BucketRecord, Tags, UsageRecord};
+use cairn_types::records::{BucketRecord, LeaseRecord, Tags, UsageRecord};
 use cairn_types::{AccountId, BlobId, BucketId, BucketName, CatalogTime, Now, SessionId, TenantId, UploadId, WallTime};
 use parking_lot::Mutex;
 
@@ -21,8 +21,8 @@ use crate::{
     FoundTenant, FoundUpload, FoundUploadPart, FoundVersion, GetVersion, IncompletePosition, Limits, ListAccessKeys, ListAfter,
     ListBlobs, ListBuckets, ListCondemned, ListIncomplete, ListObjects, ListParts, ListUploads, ListVersions, ManifestPage,
     ManifestParts, MoveLocatorsBatch, ObjectPage, OpenSession, Page, PutPart, PutVersion, Reap, Reaped, RebuildProgress,
-    RetireIncarnation, SessionView, SetVersioning, SourceVersion, TagVersion, Tagged, UpdateAccessKey, UploadName, UploadPage,
-    UploadState, VersionPage, Written, ZoneView,
+    ReleaseLease, RetireIncarnation, SessionView, SetVersioning, SourceVersion, TagVersion, Tagged, TakeLease, UpdateAccessKey,
+    UploadName, UploadPage, UploadState, VersionPage, Written, ZoneView,
 };
 
 /// A state machine that takes commands and answers questions: what an engine has to be, for [`EmbeddedCatalog`] to make a [`Catalog`] of it.
@@ -111,6 +111,8 @@ impl<Machine: StateMachine> Catalog for EmbeddedCatalog<Machine> {
         open_session = OpenSession(request: OpenSession) -> SessionId;
         heartbeat_session = HeartbeatSession(session: SessionId) -> bool;
         close_session = CloseSession(session: SessionId) -> ();
+        take_lease = TakeLease(request: TakeLease) -> LeaseRecord;
+        release_lease = ReleaseLease(request: ReleaseLease) -> ();
         close_silent_sessions = CloseSilentSessions(request: CloseSilentSessions) -> SessionView;
         retire_incarnation = RetireIncarnation(request: RetireIncarnation) -> ZoneView;
         advance_rebuild = AdvanceRebuild(request: AdvanceRebuild) -> RebuildProgress;
@@ -144,6 +146,7 @@ impl<Machine: StateMachine> Catalog for EmbeddedCatalog<Machine> {
         named = Named(places: Vec<ChunkPlace>) -> Vec<bool>;
         condemned_blobs = CondemnedBlobs(request: ListCondemned) -> BlobPage<CondemnedPosition>;
         sessions = Sessions() -> SessionView;
+        leases = Leases() -> Vec<(String, LeaseRecord)>;
         zones = Zones() -> ZoneView;
         settings_epoch = SettingsEpoch() -> u64;
         tenant = Tenant(tenant: TenantId) -> Option<FoundTenant>;

@@ -68,6 +68,9 @@ pub const BUCKET_TAGS: Table = Table::new(27);
 /// `bucket` → [`cairn_types::records::CorsRecord`], where it has any.
 pub const BUCKET_CORS: Table = Table::new(28);
 
+/// `name` → [`cairn_types::records::LeaseRecord`]: background work that one gateway does for all.
+pub const LEASES: Table = Table::new(29);
+
 /// In [`META`]: the highest number given to a version, part, inline body, manifest, upload, bucket or tenant.
 pub const META_SEQUENCE: &[u8] = b"sequence";
 /// In [`META`]: the highest catalog time that any commit had, ms (T1).
@@ -78,7 +81,7 @@ pub const META_EPOCH: &[u8] = b"epoch";
 pub const META_SESSION: &[u8] = b"session";
 
 /// All tables, for checkers.
-pub const ALL: [Table; 28] = [
+pub const ALL: [Table; 29] = [
     CURRENT,
     NONCURRENT,
     NULL_VERSIONS,
@@ -107,6 +110,7 @@ pub const ALL: [Table; 28] = [
     META,
     BUCKET_TAGS,
     BUCKET_CORS,
+    LEASES,
 ];
 
 /// A row's key, piece by piece.

@@ -122,6 +122,7 @@ CREATE TABLE account_buckets (key bytea PRIMARY KEY, value bytea NOT NULL);
 CREATE TABLE tenant_accounts (key bytea PRIMARY KEY, value bytea NOT NULL);
 CREATE TABLE bucket_tags (key bytea PRIMARY KEY, value bytea NOT NULL);
 CREATE TABLE bucket_cors (key bytea PRIMARY KEY, value bytea NOT NULL);
+CREATE TABLE leases (key bytea PRIMARY KEY, value bytea NOT NULL);
 
 -- The timeline that this primary writes, by the name of its log: what pg_control_checkpoint() says is old until the first checkpoint behind a promotion.
 CREATE FUNCTION timeline() RETURNS bigint LANGUAGE sql VOLATILE AS
@@ -188,6 +189,19 @@ LANGUAGE plpgsql AS $$
 BEGIN
     UPDATE lanes l SET fence = greatest(l.fence, number) WHERE l.id = lane
         RETURNING l.committed, l.answer_sequence, l.answer_ms, l.answer_kept, l.answer_length INTO committed, sequence, wall_ms, kept, length;
+END $$;
+
+-- Forgets lanes that were not used for so long. One that is in use is passed over. Whoever still wants to commit with one is refused, as by a fence, and takes
+-- another; who still wants to know what one has committed is told that nobody knows.
+CREATE FUNCTION forget_lanes(kept_ms bigint) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    forgotten bigint;
+BEGIN
+    DELETE FROM lanes l WHERE l.id IN (
+        SELECT o.id FROM lanes o WHERE o.used_ms < (SELECT c.catalog_ms - kept_ms FROM clock c) ORDER BY o.id LIMIT 1000 FOR UPDATE SKIP LOCKED
+    );
+    GET DIAGNOSTICS forgotten = ROW_COUNT;
+    RETURN forgotten;
 END $$;
 
 -- What follows does in one statement what the state machine does in a transaction. Where a case is none of theirs they raise CN003: nothing is done, and

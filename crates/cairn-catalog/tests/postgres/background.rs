@@ -1,0 +1,233 @@
+//! Background work that several gateways share: what one of them leaves, by dying or by being slow, the others take over.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use cairn_catalog::embedded::keyvalue::KeyValue;
+use cairn_catalog::postgres::{PostgresCatalog, PostgresSettings, migrate};
+use cairn_catalog::{
+    Catalog, CatalogError, CloseSilentSessions, CreateUpload, NewBlob, NewContent, OpenSession, PutPart, Reap, TakeLease,
+    UploadName, WriteCondition,
+};
+use cairn_testkit::catalog_conformance::{attributes, etag, key, replica};
+use cairn_testkit::catalog_invariants::violations;
+use cairn_types::records::{BlobContent, ChunkRecord, Layout, UploadAttributes, Versioning};
+use cairn_types::{AccountId, BlobId, BucketId, SessionId};
+
+use crate::gateways::{gateway, names, prepare};
+use crate::server::{Server, server};
+
+/// Longer than any machine stands still.
+const SILENT_FOR: Duration = Duration::from_mins(10);
+
+fn take(name: &str, session: SessionId) -> TakeLease {
+    TakeLease { name: name.to_owned(), session, silent_for: SILENT_FOR }
+}
+
+/// Lets catalog time pass.
+async fn pass(server: &Server, schema: &str, duration: Duration) {
+    let change = format!("UPDATE {schema}.clock SET catalog_ms = catalog_ms + {}", duration.as_millis());
+    server.connect().await.batch_execute(&change).await.expect("a later time");
+}
+
+fn blob(session: SessionId, counter: u64) -> NewBlob {
+    let id = BlobId { session, counter };
+    let replicas = [0, 1, 2].map(|zone| Some(replica(1, &format!("{id:?}@{zone}"))));
+    let chunks = vec![ChunkRecord { data_length: 1 << 20, replicas }];
+    NewBlob { id, content: BlobContent { layout: Layout::ThreeCopies, frame_kind: 1, encryption_key: None, chunks } }
+}
+
+const UPLOADS: u64 = 30;
+const PARTS: u32 = 5;
+
+/// Uploads that were begun, written and aborted: work for those who take apart.
+async fn abandon(catalog: &PostgresCatalog, bucket: BucketId, session: SessionId) {
+    let mut counter = 0;
+    for upload in 0..UPLOADS {
+        let of = attributes(1);
+        let (metadata, storage_class) = (of.metadata, of.storage_class);
+        let attributes = UploadAttributes { metadata, tags: Vec::new(), storage_class, checksum: None };
+        let key = key(&format!("{upload}"));
+        let request = CreateUpload { bucket, key: key.clone(), initiator: AccountId([7; 32]), nonce: [1; 8], attributes };
+        let upload_id = catalog.create_upload(request).await.expect("an upload");
+        let upload = UploadName { bucket, key, upload_id };
+        for part_number in 1..=PARTS {
+            counter += 1;
+            let content = NewContent::Blobs(vec![blob(session, counter)]);
+            let request = PutPart { session, upload: upload.clone(), part_number, content, etag: etag(1), checksum: None };
+            catalog.put_part(request).await.expect("a part");
+        }
+        catalog.abort_upload(upload).await.expect("an abortion");
+    }
+}
+
+/// A queue is taken from by as many as like: none waits for another, none takes what another one has in hand, and what a dead one had in hand is
+/// there for the next.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL"]
+async fn those_who_take_apart_share_their_queue() {
+    let server = server();
+    // Whoever waits for a row that is in hand waits for ever, and is found out by this.
+    let settings = PostgresSettings { lock_wait_max: Duration::from_secs(5), ..server.settings("queue") };
+    migrate(&settings).await.expect("a schema");
+    let gateways = [gateway(settings.clone()), gateway(settings)];
+    let (bucket, session) = prepare(&gateways[0], Versioning::Unversioned).await;
+    abandon(&gateways[0], bucket, session).await;
+    // Somebody has the first of them in hand, and dies.
+    let somebody = server.connect().await;
+    somebody.batch_execute("BEGIN; SELECT FROM queue.abandoned ORDER BY key LIMIT 1 FOR UPDATE").await.expect("a row");
+    let reapers = gateways.clone().map(|catalog| {
+        tokio::spawn(async move {
+            let mut parts = 0;
+            loop {
+                match catalog.reap(Reap { limit: 7 }).await {
+                    Ok(reaped) => {
+                        parts += reaped.parts;
+                        if !reaped.more {
+                            return parts;
+                        }
+                    }
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        })
+    });
+    let mut taken = 0;
+    for reaper in reapers {
+        taken += reaper.await.expect("a reaper");
+    }
+    // Whoever saw nothing more may have been passing over what the other one had in hand.
+    let mut rest = 0;
+    while let reaped = gateways[0].reap(Reap { limit: 1000 }).await.expect("a round")
+        && reaped.parts > 0
+    {
+        rest += reaped.parts;
+    }
+    assert_eq!(taken + rest, u64::from(PARTS) * (UPLOADS - 1), "all but what somebody has in hand");
+    drop(somebody);
+    let mut last = 0;
+    while last == 0 {
+        last = gateways[1].reap(Reap { limit: 1000 }).await.expect("a round").parts;
+    }
+    assert_eq!(last, u64::from(PARTS), "what a dead one had in hand");
+    let rows = gateways[0].machine().rows().await.expect("the rows");
+    assert_eq!(violations(crate::model_of(&rows).snapshot().as_ref()), Vec::<String>::new());
+    let usage = gateways[0].usage(bucket).await.expect("usage");
+    assert_eq!((usage.uploads, usage.parts, usage.part_bytes), (0, 0, 0));
+}
+
+/// Two gateways hold leases. One dies at once, in the middle of what it does: the other has its work as soon as its silence is long enough and no
+/// sooner, its session is closed, and nothing of it is committed behind that (S2).
+#[test]
+#[ignore = "needs PostgreSQL"]
+fn the_work_of_a_dead_gateway_is_taken_over() {
+    let server = server();
+    let settings = server.settings("leases_of_the_dead");
+    let living = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let dying = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let (survivor, bucket, other) = living.block_on(async {
+        migrate(&settings).await.expect("a schema");
+        let survivor = gateway(settings.clone());
+        let (bucket, session) = prepare(&survivor, Versioning::Unversioned).await;
+        (survivor, bucket, session)
+    });
+    let works = ["repair of zone 0", "reap", "collect"];
+    let victim = dying.block_on(async {
+        let catalog = gateway(settings.clone());
+        let session = catalog.open_session(OpenSession { gateway: "victim".to_owned() }).await.expect("a session");
+        for work in works {
+            assert_eq!(catalog.take_lease(take(work, session)).await.expect("a lease").session, session);
+        }
+        for writer in 0..8 {
+            let catalog = catalog.clone();
+            tokio::spawn(async move {
+                for number in 0.. {
+                    let request = crate::gateways::put(bucket, session, &format!("{writer}/{number}"), 1, WriteCondition::None);
+                    let _ = catalog.put_version(request).await;
+                }
+            });
+        }
+        while names(&catalog, bucket).await.len() < 20 {
+            tokio::task::yield_now().await;
+        }
+        session
+    });
+    // Its tasks end where they are, its connections with them: nobody closes its session or gives its leases back.
+    dying.shutdown_background();
+    living.block_on(async {
+        assert!(survivor.heartbeat_session(other).await.expect("an answer"));
+        for work in works {
+            let lease = survivor.take_lease(take(work, other)).await.expect("an answer");
+            assert_eq!(lease.session, victim, "nobody knows yet that it is dead");
+        }
+        pass(&server, "leases_of_the_dead", SILENT_FOR).await;
+        assert!(survivor.heartbeat_session(other).await.expect("an answer"));
+        let mut tokens = BTreeSet::new();
+        for work in works {
+            let lease = survivor.take_lease(take(work, other)).await.expect("an answer");
+            assert_eq!(lease.session, other, "{work} is nobody's");
+            assert!(tokens.insert(lease.token));
+        }
+        let view = survivor.close_silent_sessions(CloseSilentSessions { silent_for: SILENT_FOR }).await.expect("a view");
+        assert!(view.is_closed(victim) && !view.is_closed(other));
+        let at_the_closing = names(&survivor, bucket).await;
+        let late = crate::gateways::put(bucket, victim, "late", 1, WriteCondition::None);
+        assert_eq!(survivor.put_version(late).await, Err(CatalogError::SessionClosed));
+        assert_eq!(survivor.take_lease(take("reap", victim)).await, Err(CatalogError::SessionClosed));
+        assert_eq!(names(&survivor, bucket).await, at_the_closing);
+        let rows = survivor.machine().rows().await.expect("the rows");
+        assert_eq!(violations(crate::model_of(&rows).snapshot().as_ref()), Vec::<String>::new());
+    });
+}
+
+/// Lanes of connections that are gone do not pile up; and a gateway whose lanes were forgotten under its feet goes on, with every write done once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL"]
+async fn lanes_that_nobody_uses_are_forgotten() {
+    let server = server();
+    let settings = server.settings("forgotten_lanes");
+    migrate(&settings).await.expect("a schema");
+    let (one, other) = (gateway(settings.clone()), gateway(settings));
+    let (bucket, session) = prepare(&one, Versioning::Enabled).await;
+    let write = async |catalog: &PostgresCatalog, name: &str| {
+        catalog.put_version(crate::gateways::put(bucket, session, name, 1, WriteCondition::Absent)).await
+    };
+    write(&other, "first").await.expect("a write");
+    let observer = server.connect().await;
+    observer
+        .batch_execute("INSERT INTO forgotten_lanes.lanes (used_ms) SELECT 0 FROM generate_series(1, 2500)")
+        .await
+        .expect("lanes of connections that are gone");
+    let count = async || {
+        let row = observer.query_one("SELECT count(*) FROM forgotten_lanes.lanes", &[]).await.expect("a number");
+        row.get::<_, i64>(0)
+    };
+    let before = count().await;
+    let mut forgotten = 0;
+    loop {
+        match one.machine().forget_lanes().await.expect("a round") {
+            0 => break,
+            some => forgotten += some,
+        }
+    }
+    assert_eq!(forgotten, 2500, "those, and none that is in use");
+    assert!(count().await < before - 2500 + 100, "all but those of connections that were opened since");
+    // As if all gateways had slept for hours.
+    observer.batch_execute("UPDATE forgotten_lanes.lanes SET used_ms = 0").await.expect("a change");
+    // A lane with a commit under way is not forgotten.
+    let somebody = server.connect().await;
+    let newest = "BEGIN; UPDATE forgotten_lanes.lanes SET fence = fence WHERE id = (SELECT max(id) FROM forgotten_lanes.lanes)";
+    somebody.batch_execute(newest).await.expect("a lane in use");
+    one.machine().forget_lanes().await.expect("a round");
+    assert!(count().await >= 1);
+    drop(somebody);
+    for number in 0..20 {
+        for (catalog, name) in [(&one, "one"), (&other, "other")] {
+            write(catalog, &format!("{name} {number}")).await.expect("a write over a lane that is there");
+        }
+    }
+    // A transaction of several messages, too.
+    other.close_session(session).await.expect("a closing");
+    let usage = one.usage(bucket).await.expect("usage");
+    assert_eq!((usage.objects, usage.noncurrent_versions), (41, 0));
+}
