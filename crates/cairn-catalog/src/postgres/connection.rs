@@ -53,7 +53,7 @@ const SETTINGS: &str = "SET synchronous_commit = 'on'; SET client_min_messages =
     SET default_transaction_isolation = 'read committed'; SET default_transaction_read_only = 'off'; \
     SET default_transaction_deferrable = 'off'; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = '10s'; \
     SET idle_session_timeout = 0; SET client_connection_check_interval = 0; \
-    SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'; SET jit = off; SET plan_cache_mode = 'force_generic_plan'; SET enable_seqscan = off; \
+    SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'; SET jit = off; SET plan_cache_mode = 'force_generic_plan'; \
     SET standard_conforming_strings = on";
 
 impl Connection {
@@ -227,10 +227,11 @@ fn hosts(settings: &PostgresSettings) -> Result<Vec<tokio_postgres::Config>, Fai
         if let Some(database) = all.get_dbname() {
             config.dbname(database);
         }
-        // What the first statements need; the server ranks them above what it sets for roles and databases.
+        // What the first statements need; the server ranks them above what it sets for roles and databases. The first is a preference that an operator
+        // may overrule: a table that is small now is planned for once and may be large in a minute.
         let options = all.get_options().unwrap_or_default();
         config
-            .options(format!("{options} -c default_transaction_read_only=off -c statement_timeout=0"))
+            .options(format!("-c enable_seqscan=off {options} -c default_transaction_read_only=off -c statement_timeout=0"))
             .application_name(all.get_application_name().unwrap_or("cairn"))
             .ssl_mode(ssl_mode)
             .channel_binding(all.get_channel_binding())

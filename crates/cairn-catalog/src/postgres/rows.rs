@@ -347,32 +347,29 @@ fn range(missing: MissingRange, purpose: Purpose) -> CatalogResult<Fetch> {
     let (from, to, limit) = (&missing.from, &missing.span.to, missing.limit);
     let (text, parameters): (String, Parameters) = match &place {
         Place::Incomplete | Place::Condemned => {
-            // Every range of these has an end, and begins with a set of zones.
-            let first = index_position(from);
-            let end = index_position(to.as_deref().unwrap_or(&[u8::MAX]));
+            let (zones, rest) = index_position(from);
+            // One set of zones, or all of them. By one comparison of whole rows with the end of a set the server would not stop there: it would walk over
+            // all of the next set.
+            let is_one_set = match to.as_deref() {
+                Some([behind]) if i16::from(*behind) == zones + 1 => true,
+                None => false,
+                Some(_) => return Err(CatalogError::Refused("a range over some sets of zones".to_owned())),
+            };
             if matches!(place, Place::Incomplete) {
-                let text = format!(
-                    "SELECT {columns} FROM {name} WHERE missing <> 0 AND (missing, key) >= ($1, $2) AND (missing, key) < ($3, $4) \
-                     ORDER BY missing, key LIMIT $5"
-                );
-                (text, vec![Box::new(first.0), Box::new(first.1), Box::new(end.0), Box::new(end.1), Box::new(limit)])
+                let bounds = if is_one_set { "missing = $1 AND key >= $2" } else { "(missing, key) >= ($1, $2)" };
+                let text = format!("SELECT {columns} FROM {name} WHERE missing <> 0 AND {bounds} ORDER BY missing, key LIMIT $3");
+                (text, vec![Box::new(zones), Box::new(rest), Box::new(limit)])
             } else {
+                let bounds = if is_one_set {
+                    "remaining = $1 AND (due_ms, key) >= ($2, $3)"
+                } else {
+                    "(remaining, due_ms, key) >= ($1, $2, $3)"
+                };
                 let text = format!(
-                    "SELECT {columns} FROM {name} WHERE remaining IS NOT NULL AND (remaining, due_ms, key) >= ($1, $2, $3) \
-                     AND (remaining, due_ms, key) < ($4, $5, $6) ORDER BY remaining, due_ms, key LIMIT $7"
+                    "SELECT {columns} FROM {name} WHERE remaining IS NOT NULL AND {bounds} ORDER BY remaining, due_ms, key LIMIT $4"
                 );
-                let (first_due, first_key) = due_position(&first.1);
-                let (end_due, end_key) = due_position(&end.1);
-                let parameters: Parameters = vec![
-                    Box::new(first.0),
-                    Box::new(first_due),
-                    Box::new(first_key),
-                    Box::new(end.0),
-                    Box::new(end_due),
-                    Box::new(end_key),
-                    Box::new(limit),
-                ];
-                (text, parameters)
+                let (due, key) = due_position(&rest);
+                (text, vec![Box::new(zones), Box::new(due), Box::new(key), Box::new(limit)])
             }
         }
         _ => {

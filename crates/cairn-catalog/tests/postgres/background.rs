@@ -6,8 +6,8 @@ use std::time::Duration;
 use cairn_catalog::embedded::keyvalue::KeyValue;
 use cairn_catalog::postgres::{PostgresCatalog, PostgresSettings, migrate};
 use cairn_catalog::{
-    Catalog, CatalogError, CloseSilentSessions, CreateUpload, NewBlob, NewContent, OpenSession, PutPart, Reap, TakeLease,
-    UploadName, WriteCondition,
+    Catalog, CatalogError, CloseSilentSessions, CompleteUpload, CreateUpload, FoundContent, ListParts, ManifestParts,
+    ManifestPosition, NamedPart, NewBlob, NewContent, OpenSession, PutPart, Reap, TakeLease, UploadName, WriteCondition,
 };
 use cairn_testkit::catalog_conformance::{attributes, etag, key, replica};
 use cairn_testkit::catalog_invariants::violations;
@@ -35,6 +35,51 @@ fn blob(session: SessionId, counter: u64) -> NewBlob {
     let replicas = [0, 1, 2].map(|zone| Some(replica(1, &format!("{id:?}@{zone}"))));
     let chunks = vec![ChunkRecord { data_length: 1 << 20, replicas }];
     NewBlob { id, content: BlobContent { layout: Layout::ThreeCopies, frame_kind: 1, encryption_key: None, chunks } }
+}
+
+/// Begins an upload, writes parts, reads, completes and copies it; aborts another one, and leaves one open.
+pub async fn use_uploads(catalog: &PostgresCatalog, bucket: BucketId, session: SessionId, next_blob: &mut u64) {
+    for name in ["in parts", "in parts", "aborted", "open"] {
+        let of = attributes(1);
+        let (metadata, storage_class) = (of.metadata, of.storage_class);
+        let attributes = UploadAttributes { metadata, tags: Vec::new(), storage_class, checksum: None };
+        let key = key(name);
+        let request = CreateUpload { bucket, key: key.clone(), initiator: AccountId([7; 32]), nonce: [1; 8], attributes };
+        let upload_id = catalog.create_upload(request).await.expect("an upload");
+        let upload = UploadName { bucket, key, upload_id };
+        let mut parts = Vec::new();
+        for part_number in 1..=3 {
+            *next_blob += 1;
+            let content = NewContent::Blobs(vec![blob(session, *next_blob)]);
+            let request = PutPart { session, upload: upload.clone(), part_number, content, etag: etag(1), checksum: None };
+            let sequence = catalog.put_part(request).await.expect("a part").sequence;
+            parts.push(NamedPart { part_number, sequence });
+        }
+        catalog.upload(upload.clone()).await.expect("an upload");
+        if name == "open" {
+            continue;
+        }
+        catalog.list_parts(ListParts { upload: upload.clone(), after: 1, limit: 1 }).await.expect("parts");
+        if name == "aborted" {
+            catalog.abort_upload(upload).await.expect("an abortion");
+            continue;
+        }
+        catalog.upload_for_completion(upload.clone()).await.expect("parts");
+        let request = CompleteUpload {
+            upload,
+            parts,
+            part_length_min: 1,
+            object_length_max: u64::MAX,
+            etag: etag(2),
+            checksum: None,
+            condition: WriteCondition::None,
+        };
+        catalog.complete_upload(request).await.expect("a version");
+        let found = crate::gateways::current(catalog, bucket, name).await.expect("a version");
+        let Some(FoundContent::Manifest(manifest)) = found.content else { panic!("{found:?}") };
+        let request = ManifestParts { manifest, from: ManifestPosition::Offset(1), limit: 10, with_content: true };
+        assert_eq!(catalog.manifest_parts(request).await.expect("parts").parts.len(), 3);
+    }
 }
 
 const UPLOADS: u64 = 30;

@@ -112,6 +112,7 @@ impl Server {
         // A crash of the machine is not what is tested here: what is not synced costs no time.
         serve.args(["-D", "data", "-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=200"]);
         serve.arg("-k").arg(home).args(more);
+        serve.stderr(std::fs::File::create(directory.path().join("log")).expect("a log"));
         let port = more.iter().find_map(|option| option.strip_prefix("port=")).unwrap_or("5432");
         let process = serve.spawn().expect("postgres");
         let server = Self { directory, process };
@@ -123,6 +124,11 @@ impl Server {
             std::thread::sleep(Duration::from_millis(100));
         }
         panic!("PostgreSQL does not start");
+    }
+
+    /// What it has written into its log.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(self.directory.path().join("log")).expect("a log")).into_owned()
     }
 
     /// A standby of this server.
