@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 use tokio_postgres::error::Severity;
-use tokio_postgres::{AsyncMessage, Client, NoTls, Statement};
+use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Statement};
 
 use super::failure::{Failure, describe};
 use super::settings::{PostgresSettings, Replication};
@@ -35,6 +35,8 @@ pub(super) struct Connection {
     pub lane: i64,
     /// The timeline that its server writes. A server that changes it restarts first, which ends the connection.
     pub timeline: i64,
+    /// Which of the hosts it leads to.
+    pub host: String,
     /// The number of the last commit that was begun.
     last_number: i64,
     /// When its lane was used last.
@@ -68,10 +70,28 @@ impl Connection {
         first(hosts(settings)?.into_iter().map(|host| Self::open_on(settings, host))).await
     }
 
-    async fn open_host(
+    /// Asks a host, over a connection that is kept, whether it is a primary, and on which timeline: `None` for a standby.
+    pub(super) async fn look(
+        kept: &mut Option<Client>,
         settings: &PostgresSettings,
-        config: tokio_postgres::Config,
-    ) -> Result<(Client, Arc<AtomicBool>), Failure> {
+        host: &Config,
+    ) -> Result<Option<i64>, Failure> {
+        // Taken out: what is dropped in the middle is not used again.
+        let client = if let Some(client) = kept.take() {
+            client
+        } else {
+            let mut config = host.clone();
+            config.target_session_attrs(TargetSessionAttrs::Any);
+            Self::open_host(settings, config).await?.0
+        };
+        let look = "SELECT CASE WHEN NOT pg_is_in_recovery() THEN \
+                    ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::bigint END";
+        let timeline = client.query_one(look, &[]).await?.get(0);
+        *kept = Some(client);
+        Ok(timeline)
+    }
+
+    async fn open_host(settings: &PostgresSettings, config: Config) -> Result<(Client, Arc<AtomicBool>), Failure> {
         let warned = Arc::new(AtomicBool::new(false));
         let failed = |error: tokio_postgres::Error| Failure::Gone(format!("no server that takes writes: {}", describe(&error)));
         let client = if let Some(tls) = &settings.tls {
@@ -92,7 +112,8 @@ impl Connection {
     }
 
     /// Opens a connection, looks at where it leads, and commits its lane.
-    async fn open_on(settings: &PostgresSettings, config: tokio_postgres::Config) -> Result<Self, Failure> {
+    async fn open_on(settings: &PostgresSettings, config: Config) -> Result<Self, Failure> {
+        let host = host_of(&config);
         let (client, warned) = Self::open_host(settings, config).await?;
         let row = client
             .query_one(
@@ -122,7 +143,7 @@ impl Connection {
         if warned.load(Ordering::Acquire) {
             return Err(Failure::Gone("the catalog database has committed without its standbys".to_owned()));
         }
-        Ok(Self { client, statements: Mutex::default(), warned, lane, timeline, last_number: 0, used: Instant::now() })
+        Ok(Self { client, statements: Mutex::default(), warned, lane, timeline, host, last_number: 0, used: Instant::now() })
     }
 
     /// Statements go over this.
@@ -192,15 +213,26 @@ where
     }
 }
 
+/// What a host is called in the connection string.
+fn host_of(config: &Config) -> String {
+    match (config.get_hosts().first(), config.get_hostaddrs().first()) {
+        (Some(Host::Tcp(name)), _) => name.clone(),
+        #[cfg(unix)]
+        (Some(Host::Unix(path)), _) => path.display().to_string(),
+        (None, Some(address)) => address.to_string(),
+        (None, None) => String::new(),
+    }
+}
+
 /// A way to each of the hosts.
-fn hosts(settings: &PostgresSettings) -> Result<Vec<tokio_postgres::Config>, Failure> {
+pub(super) fn hosts(settings: &PostgresSettings) -> Result<Vec<Config>, Failure> {
     let refused = || CatalogError::Refused("the connection string of the catalog database is not one".to_owned());
-    let all: tokio_postgres::Config = settings.connection.reveal().parse().map_err(|_| refused())?;
+    let all: Config = settings.connection.reveal().parse().map_err(|_| refused())?;
     let (names, addresses, ports) = (all.get_hosts(), all.get_hostaddrs(), all.get_ports());
     let count = names.len().max(addresses.len());
     let mut hosts = Vec::with_capacity(count);
     for place in 0..count {
-        let mut config = tokio_postgres::Config::new();
+        let mut config = Config::new();
         // `prefer`, the usual default, would go on in the clear where somebody on the way says that the server has no TLS.
         let mut ssl_mode = if settings.tls.is_some() { SslMode::Require } else { SslMode::Disable };
         match names.get(place) {

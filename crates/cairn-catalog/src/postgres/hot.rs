@@ -68,14 +68,15 @@ impl Inner {
             };
             let counts = self.pool.counts(&connection);
             let failure = match ended {
+                // What a server acknowledges that may be a thing of the past, those who do so with it may throw away.
+                Ok(Ended::Done(done)) if done.is_changed && !counts => Failure::Unknown(NOT_PROVEN.to_owned()),
                 Ok(Ended::OtherCase) => {
                     self.pool.give_back(connection);
                     return None;
                 }
-                // A commit that was acknowledged speaks for itself; a judgement is one of a server that may be a thing of the past.
                 Ok(Ended::Done(done)) => {
                     self.pool.give_back(connection);
-                    if !done.is_changed && !counts {
+                    if !counts {
                         continue;
                     }
                     return Some(answer(command, done));

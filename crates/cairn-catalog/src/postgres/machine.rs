@@ -48,6 +48,11 @@ impl PostgresMachine {
         Self { inner: Arc::new(Inner { pool: Pool::new(settings, clock), limits, lock_seed }) }
     }
 
+    /// The timeline of the server that this gateway believes, for the moment (P4); `None`: no server counts, and requests wait.
+    pub fn believed_timeline(&self) -> Option<i64> {
+        self.inner.pool.believed()
+    }
+
     /// Forgets lanes of connections that are gone. A gateway does so by itself every minute.
     pub async fn forget_lanes(&self) -> CatalogResult<u64> {
         let until = Instant::now() + self.inner.pool.settings().wait_max;
@@ -182,10 +187,15 @@ impl Inner {
                 None => Failure::Gone(NOT_PROVEN.to_owned()),
             }),
         };
+        let transacted = match transacted {
+            // What such a one acknowledges, those who do so with it may throw away.
+            Ok(Transacted::Done(_)) if !self.pool.counts(&connection) => Err(Failure::Unknown(NOT_PROVEN.to_owned())),
+            transacted => transacted,
+        };
         match transacted {
             Ok(transacted) => {
                 let attempt = match transacted {
-                    // A commit that was acknowledged speaks for itself; a judgement is one of a server that may be a thing of the past.
+                    // A judgement of a server that may be a thing of the past.
                     Transacted::Refused(_) | Transacted::Unchanged(_) if !self.pool.counts(&connection) => {
                         Attempt::Again(NOT_PROVEN.to_owned())
                     }

@@ -28,7 +28,7 @@ mod writes;
 
 pub use machine::PostgresMachine;
 pub use migrate::migrate;
-pub use settings::{ConnectionString, PostgresSettings, Replication};
+pub use settings::{ConnectionString, PostgresSettings, Replication, Witness};
 pub use tls::TlsSettings;
 
 /// The catalog on PostgreSQL.

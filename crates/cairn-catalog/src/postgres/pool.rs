@@ -42,7 +42,19 @@ impl Pool {
         let free = Arc::new(Semaphore::new(settings.connections_max.max(1)));
         let pulse = Pulse::new();
         tokio::spawn(pulse.clone().beat_on(settings.clone(), clock));
+        // A string that is none is told to whoever asks. Of one host there is nothing to compare.
+        let hosts = super::connection::hosts(&settings).unwrap_or_default();
+        if hosts.len() > 1 {
+            for host in hosts {
+                tokio::spawn(pulse.clone().look_on(settings.clone(), host));
+            }
+        }
         Self { settings, pulse, idle: Mutex::default(), free }
+    }
+
+    /// The timeline that counts, for the moment (P4).
+    pub(super) fn believed(&self) -> Option<i64> {
+        self.pulse.believed()
     }
 
     /// Whether what came over this connection just now counts (P4).
@@ -111,6 +123,12 @@ impl Pool {
     /// Leaves all connections that are idle.
     pub(super) fn drop_idle(&self) {
         self.idle.lock().clear();
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.pulse.end();
     }
 }
 

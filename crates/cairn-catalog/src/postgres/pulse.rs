@@ -3,9 +3,13 @@
 //! Twice a second each gateway commits a heartbeat, as strictly as any write. A primary that was cut off from its standbys cannot acknowledge it; so
 //! what a server says counts only while a heartbeat that was sent to it less than 3 s ago has come back, on the timeline that the connection
 //! was opened on. A primary that has just been promoted gets no writes for 5 s: by then nobody believes the old one any more.
+//!
+//! A primary whose manager has died may go on, standbys and all, while another server is promoted, and what it acknowledges from then on is thrown away. So
+//! a heartbeat counts only with a *witness* who says that this server's right lasts for longer than the heartbeat counts; and every host is looked
+//! at as often, for one that writes a later timeline.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use cairn_disk::Clock;
@@ -53,6 +57,10 @@ pub(super) struct Pulse {
     seen: Mutex<Option<(i64, Instant)>>,
     /// Once the server was found to acknowledge alone, an administrator has to look (P3).
     is_alone: AtomicBool,
+    /// The latest timeline that any of the hosts writes.
+    latest: AtomicI64,
+    /// Whether nobody needs it any more.
+    is_over: AtomicBool,
     /// Why no server will do, where that is for an administrator to settle.
     refused: Mutex<Option<CatalogError>>,
 }
@@ -63,16 +71,23 @@ impl Pulse {
             last: watch::channel(None).0,
             seen: Mutex::default(),
             is_alone: AtomicBool::new(false),
+            latest: AtomicI64::new(0),
+            is_over: AtomicBool::new(false),
             refused: Mutex::default(),
         })
     }
 
-    /// Beats until nobody else holds the pulse.
+    /// Ends its tasks.
+    pub(super) fn end(&self) {
+        self.is_over.store(true, Ordering::Release);
+    }
+
+    /// Beats until it is over.
     pub(super) async fn beat_on(self: Arc<Self>, settings: PostgresSettings, clock: Arc<dyn Clock>) {
         let mut connection = None;
         let mut time: Option<CatalogTime> = None;
         let mut forget_next = Instant::now() + FORGET_EVERY;
-        while Arc::strong_count(&self) > 1 {
+        while !self.is_over.load(Ordering::Acquire) {
             let next = Instant::now() + EVERY;
             // One that hangs is left to itself: the next one may find another server.
             match tokio::time::timeout(COUNTS_FOR, self.beat(&settings, &*clock, &mut connection, &mut time)).await {
@@ -116,13 +131,31 @@ impl Pulse {
         let proposed = time.as_mut().map_or(0, |time| time.advance(monotonic, clock.wall()));
         let statement = connection.statement("SELECT * FROM beat($1)").await?;
         connection.has_warned();
-        let row = connection.client().query_one(&statement, &[&proposed.cast_signed()]).await?;
+        let witness = async {
+            match &settings.witness {
+                // Asked behind the sending, so its answer holds for longer than the heartbeat counts.
+                Some(witness) => witness.keeps_its_right(connection.host.clone()).await,
+                None => Ok(COUNTS_FOR),
+            }
+        };
+        let proposed = proposed.cast_signed();
+        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 1] = [&proposed];
+        let (row, right) = futures::join!(connection.client().query_one(&statement, &parameters), witness);
+        let row = row?;
         if connection.has_warned() {
             return Err(Failure::Gone("the database warned while it committed".to_owned()));
         }
         let (timeline, age_ms): (i64, i64) = (row.get(0), row.get(1));
         if timeline != connection.timeline {
             return Err(Failure::Gone("the timeline has changed under a connection".to_owned()));
+        }
+        match right {
+            Ok(right) if right >= COUNTS_FOR => {}
+            Ok(_) => return Err(Failure::Gone("the primary may lose its right to be it any moment".to_owned())),
+            Err(reason) => return Err(Failure::Gone(format!("nobody says that this is the primary: {reason}"))),
+        }
+        if timeline < self.latest.load(Ordering::Acquire) {
+            return Err(Failure::Gone("another server writes a later timeline".to_owned()));
         }
         if settings.replication == Replication::Required && !row.get::<_, bool>(2) && !self.is_alone.swap(true, Ordering::AcqRel)
         {
@@ -135,9 +168,36 @@ impl Pulse {
         let incarnations: Vec<i64> = row.get(4);
         let incarnations = incarnations.iter().map(|number| Incarnation(unsigned(*number))).collect::<Vec<_>>().try_into().ok();
         let (epoch, time) = (unsigned(row.get(5)), cairn_types::CatalogTime(unsigned(row.get(3))));
-        self.last.send_replace(Some(Beat { sent, timeline, writes_from, incarnations, epoch, time }));
+        self.last.send_modify(|last| {
+            // Looked at in here, so that a look that has just found another server is not overruled.
+            if timeline >= self.latest.load(Ordering::Acquire) {
+                *last = Some(Beat { sent, timeline, writes_from, incarnations, epoch, time });
+            }
+        });
         *kept = Some(connection);
         Ok(())
+    }
+
+    /// Looks at one of the hosts until it is over. Where it writes a later timeline than the one that is believed, that counts no more, at
+    /// once: its server has been replaced, whatever it says, and whoever acknowledges its commits will throw them away.
+    pub(super) async fn look_on(self: Arc<Self>, settings: PostgresSettings, host: tokio_postgres::Config) {
+        let mut kept = None;
+        while !self.is_over.load(Ordering::Acquire) {
+            let next = Instant::now() + EVERY;
+            let look = Connection::look(&mut kept, &settings, &host);
+            if let Ok(Ok(Some(timeline))) = tokio::time::timeout(COUNTS_FOR, look).await {
+                self.latest.fetch_max(timeline, Ordering::AcqRel);
+                self.last.send_if_modified(|beat| {
+                    let is_over = beat.is_some_and(|beat| beat.timeline < timeline);
+                    if is_over {
+                        tracing::error!(timeline, "another server of the catalog database writes a later timeline");
+                        *beat = None;
+                    }
+                    is_over
+                });
+            }
+            tokio::time::sleep_until(next).await;
+        }
     }
 
     /// By the database's clock, and by this gateway's own where it has served on an earlier timeline.
@@ -167,6 +227,11 @@ impl Pulse {
     /// The zones' incarnations, as the last heartbeat found them: a guess.
     pub(super) fn incarnations(&self) -> Option<[Incarnation; ZONE_COUNT]> {
         self.last.borrow().and_then(|beat| beat.incarnations)
+    }
+
+    /// The timeline that counts.
+    pub(super) fn believed(&self) -> Option<i64> {
+        self.last.borrow().filter(|beat| beat.sent.elapsed() < COUNTS_FOR).map(|beat| beat.timeline)
     }
 
     /// Whether what came over a connection of this timeline just now counts.

@@ -1,6 +1,9 @@
 //! What an operator says about the database.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use futures::future::BoxFuture;
 
 use super::tls::TlsSettings;
 
@@ -14,8 +17,16 @@ pub enum Replication {
     Waived,
 }
 
+/// Whoever decides which server is the primary, asked about one of them (P4): Patroni's interface, or what stands in its place.
+pub trait Witness: Send + Sync {
+    /// For how long, from when this is called, the server of that host keeps the right to be the primary, at least, whatever happens from now on. By what the
+    /// witness knows for certain: a lock that was renewed at a known time, less the time since. An error where it does not have that right, or
+    /// nobody can say.
+    fn keeps_its_right(&self, host: String) -> BoxFuture<'_, Result<Duration, String>>;
+}
+
 /// How to reach one catalog database, and what to bear.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct PostgresSettings {
     /// A connection string as `libpq` knows it; several hosts by commas. Holds a password: never printed.
     pub connection: ConnectionString,
@@ -33,6 +44,9 @@ pub struct PostgresSettings {
     pub lock_wait_max: Duration,
     /// What an acknowledgement must mean.
     pub replication: Replication,
+    /// Who says which server is the primary. `None`: nobody is asked, and it is for the operator to see to it that a primary whose manager has died stops
+    /// (Patroni's watchdog): else commits that it acknowledges after another server was promoted are lost (P4).
+    pub witness: Option<Arc<dyn Witness>>,
 }
 
 /// A connection string, kept out of logs (design, invariant 7).
@@ -70,6 +84,21 @@ impl PostgresSettings {
             connect_wait_max: Duration::from_secs(3),
             lock_wait_max: Duration::from_secs(10),
             replication: Replication::Required,
+            witness: None,
         }
+    }
+}
+
+impl std::fmt::Debug for PostgresSettings {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("PostgresSettings")
+            .field("connection", &self.connection)
+            .field("schema", &self.schema)
+            .field("connections_max", &self.connections_max)
+            .field("wait_max", &self.wait_max)
+            .field("replication", &self.replication)
+            .field("has_witness", &self.witness.is_some())
+            .finish_non_exhaustive()
     }
 }

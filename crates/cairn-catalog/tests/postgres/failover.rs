@@ -1,17 +1,17 @@
 //! A primary and a synchronous standby, the loss of the primary, and what gateways make of it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cairn_catalog::embedded::keyvalue::KeyValue;
-use cairn_catalog::postgres::{PostgresCatalog, PostgresSettings, migrate};
+use cairn_catalog::postgres::{PostgresCatalog, PostgresSettings, Witness, migrate};
 use cairn_catalog::{Catalog, CatalogError, WriteCondition};
 use cairn_testkit::catalog_invariants::violations;
 use cairn_types::records::Versioning;
 use cairn_types::{BucketId, SessionId};
-use futures::future::join_all;
+use futures::future::{BoxFuture, join_all};
 use tokio::sync::watch;
 
 use crate::gateways::{current, gateway, names, prepare, put};
@@ -116,4 +116,108 @@ async fn fail_over(lose: impl Fn(&Server)) {
     // That the old primary, where it lives, has none of what was written since.
     let now = standby.connect().await.query_one("SELECT max(timeline) FROM catalog.timelines", &[]).await.expect("timelines");
     assert_eq!(now.get::<_, i64>(0), 2);
+}
+
+/// Whoever decides which server is the primary, as the test wants it.
+#[derive(Default)]
+struct Scripted(Mutex<Option<String>>);
+
+impl Scripted {
+    fn gives_the_right_to(&self, host: Option<String>) {
+        *self.0.lock().expect("a lock") = host;
+    }
+}
+
+impl Witness for Scripted {
+    fn keeps_its_right(&self, host: String) -> BoxFuture<'_, Result<Duration, String>> {
+        let has_it = self.0.lock().expect("a lock").as_ref() == Some(&host);
+        Box::pin(std::future::ready(if has_it { Ok(Duration::from_secs(7)) } else { Err("the manager is dead".to_owned()) }))
+    }
+}
+
+/// A primary with two standbys, one of which is promoted while the other goes on acknowledging what the old primary commits: its manager has died, it has not,
+/// and nothing cuts it off.
+struct Split {
+    old: Server,
+    new: Server,
+    _stays: Server,
+    observer: tokio_postgres::Client,
+}
+
+impl Split {
+    async fn prepare() -> (Self, PostgresSettings) {
+        let old = Server::start();
+        let settings = old.settings("catalog");
+        migrate(&settings).await.expect("a schema");
+        let (new, stays) = (old.standby(), old.standby());
+        let observer = old.connect().await;
+        old.set(&observer, "synchronous_standby_names", "ANY 1 (*)").await;
+        let settings = PostgresSettings { connection: old.connection_with(&new), wait_max: Duration::from_secs(120), ..settings };
+        (Self { old, new, _stays: stays, observer }, settings)
+    }
+
+    /// That the old primary lives, and its commits are acknowledged by the standby that has stayed.
+    async fn old_goes_on(&self) {
+        self.observer.batch_execute("CREATE TABLE catalog.proof ()").await.expect("a commit that a standby acknowledges");
+    }
+}
+
+/// P4: the manager of the primary dies, the primary does not. Its right runs out, and another server is promoted, a while after which the remaining standby still
+/// acknowledges the old one's commits, to throw them away later. By then no gateway believes it: nothing that was acknowledged is lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL"]
+async fn a_primary_without_a_manager_is_left_before_another_one_is_promoted() {
+    let (split, settings) = Split::prepare().await;
+    let witness = Arc::new(Scripted::default());
+    witness.gives_the_right_to(Some(split.old.host()));
+    let catalog = gateway(PostgresSettings { witness: Some(witness.clone()), ..settings });
+    let (bucket, session) = prepare(&catalog, Versioning::Unversioned).await;
+    let mut writers = Writers::start(&catalog, bucket, session);
+    writers.more(100).await;
+    // The manager is dead. Its lock runs out only after every answer that counted has ceased to: that is what the witness has promised.
+    witness.gives_the_right_to(None);
+    for _ in 0..600 {
+        if catalog.machine().believed_timeline().is_none() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(catalog.machine().believed_timeline(), None, "a primary is believed that nobody vouches for");
+    split.new.promote();
+    split.old_goes_on().await;
+    witness.gives_the_right_to(Some(split.new.host()));
+    writers.more(100).await;
+    let written = writers.finish().await;
+    judge(&catalog, bucket, &written).await;
+    assert_eq!(catalog.machine().believed_timeline(), Some(2));
+}
+
+/// P4, where nobody vouches for a primary: as soon as another server is seen to write a later timeline, the old one is left, however alive it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL"]
+async fn a_later_timeline_anywhere_ends_the_belief_in_an_earlier_one() {
+    let (split, settings) = Split::prepare().await;
+    let catalog = gateway(settings);
+    let (bucket, session) = prepare(&catalog, Versioning::Unversioned).await;
+    catalog.put_version(put(bucket, session, "before", 1, WriteCondition::None)).await.expect("a write");
+    assert_eq!(catalog.machine().believed_timeline(), Some(1));
+    split.new.promote();
+    split.old_goes_on().await;
+    for _ in 0..600 {
+        if catalog.machine().believed_timeline() == Some(2) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(catalog.machine().believed_timeline(), Some(2), "a server is believed that was replaced");
+    catalog.put_version(put(bucket, session, "after", 1, WriteCondition::Absent)).await.expect("a write");
+    let everywhere = names(&catalog, bucket).await;
+    assert_eq!(everywhere.into_iter().collect::<Vec<_>>(), ["after", "before"]);
+    let find = "SELECT count(*) FROM catalog.current_versions WHERE key LIKE '%after'::bytea";
+    let counts = [split.new.connect().await, split.old.connect().await];
+    let mut found = Vec::new();
+    for server in &counts {
+        found.push(server.query_one(find, &[]).await.expect("a number").get::<_, i64>(0));
+    }
+    assert_eq!(found, [1, 0], "the write is on the server that was promoted");
 }

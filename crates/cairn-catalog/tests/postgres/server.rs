@@ -166,6 +166,11 @@ impl Server {
         ConnectionString::new(self.connection_text())
     }
 
+    /// What it is called in a connection string.
+    pub fn host(&self) -> String {
+        self.directory.path().join("home").display().to_string()
+    }
+
     /// Where it and another one listen.
     pub fn connection_with(&self, other: &Self) -> ConnectionString {
         let homes = [self, other].map(|server| server.directory.path().join("home").display().to_string());
