@@ -7,8 +7,9 @@
 use std::collections::BTreeMap;
 
 use cairn_types::{BlobId, BucketId, SessionId, UploadId};
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
+use super::settings::PostgresSettings;
 use crate::embedded::state::Command;
 use crate::{NewContent, SourceVersion, UploadName};
 
@@ -46,6 +47,20 @@ pub(super) struct Locks {
     is_shared: BTreeMap<i64, bool>,
 }
 
+/// What tells one schema's locks from another's in the same database.
+pub(super) fn seed(settings: &PostgresSettings) -> u64 {
+    xxh3_64(settings.schema.as_bytes())
+}
+
+/// The lock under which the number of the newest session changes.
+pub(super) fn new_session(settings: &PostgresSettings) -> i64 {
+    number(Of::NewSession, &[], seed(settings))
+}
+
+fn number(of: Of, name: &[u8], seed: u64) -> i64 {
+    xxh3_64_with_seed(name, seed.wrapping_add(of as u64)).cast_signed()
+}
+
 impl Locks {
     /// The locks of a command; `seed` tells one schema's locks from another's in the same database.
     pub(super) fn of(command: &Command, seed: u64) -> Self {
@@ -61,7 +76,7 @@ impl Locks {
 
     fn lock(&mut self, of: Of, name: &[u8], shared: bool) {
         // A number that two names have makes their commits wait for each other, and nothing else.
-        let id = xxh3_64_with_seed(name, self.seed.wrapping_add(of as u64)).cast_signed();
+        let id = number(of, name, self.seed);
         let here = self.is_shared.entry(id).or_insert(shared);
         *here = *here && shared;
     }

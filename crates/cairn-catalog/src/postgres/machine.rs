@@ -44,13 +44,31 @@ pub(super) struct Inner {
 impl PostgresMachine {
     /// Over a database whose schema is there (see [`super::migrate`]). Its heartbeat runs on the runtime that this is called in.
     pub fn new(settings: PostgresSettings, limits: Limits, clock: Arc<dyn Clock>) -> Self {
-        let lock_seed = xxhash_rust::xxh3::xxh3_64(settings.schema.as_bytes());
+        let lock_seed = super::locks::seed(&settings);
         Self { inner: Arc::new(Inner { pool: Pool::new(settings, clock), limits, lock_seed }) }
     }
 
     /// The timeline of the server that this gateway believes, for the moment (P4); `None`: no server counts, and requests wait.
     pub fn believed_timeline(&self) -> Option<i64> {
         self.inner.pool.believed()
+    }
+
+    /// Whether this catalog has forgotten what it had acknowledged, and no administrator has looked since (P5): it was restored from a backup, or a server
+    /// was promoted that lacked some of it. Until then no session counts as closed, so nothing is collected, and no chunk is moved.
+    pub async fn has_forgotten(&self) -> CatalogResult<bool> {
+        self.inner.has_forgotten(Instant::now() + self.inner.pool.settings().wait_max).await
+    }
+
+    /// To be called behind each restore (P5): notes that the catalog has forgotten what was acknowledged since the backup. Gateways that ran before the
+    /// restore and behind it notice by themselves; where all were stopped, nobody could.
+    pub async fn note_restored(&self) -> CatalogResult<()> {
+        let lock = super::locks::new_session(self.inner.pool.settings());
+        self.inner.change_identity("SELECT has_forgotten($1)", &[&lock]).await
+    }
+
+    /// An administrator has looked at what was forgotten: what nobody names may be collected again.
+    pub async fn note_reviewed(&self) -> CatalogResult<()> {
+        self.inner.change_identity("UPDATE identity SET reviewed = generation", &[]).await
     }
 
     /// Forgets lanes of connections that are gone. A gateway does so by itself every minute.
@@ -139,8 +157,62 @@ enum Attempt {
 }
 
 impl Inner {
+    async fn has_forgotten(&self, until: Instant) -> CatalogResult<bool> {
+        loop {
+            let connection = self.pool.take(false, until).await?;
+            let statement = connection.statement("SELECT generation > reviewed FROM identity").await;
+            let asked = match &statement {
+                Ok(statement) => connection.client().query_one(statement, &[]).await.map(|row| row.get(0)),
+                Err(_) => Ok(true),
+            };
+            match asked {
+                Ok(has_forgotten) if statement.is_ok() && self.pool.counts(&connection) => {
+                    self.pool.give_back(connection);
+                    return Ok(has_forgotten);
+                }
+                _ if Instant::now() >= until => return Err(CatalogError::Unavailable(NOT_PROVEN.to_owned())),
+                _ => tokio::time::sleep(std::time::Duration::from_millis(100)).await,
+            }
+        }
+    }
+
+    async fn change_identity(&self, text: &str, parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)]) -> CatalogResult<()> {
+        let connection = self.pool.take(true, Instant::now() + self.pool.settings().wait_max).await?;
+        connection.has_warned();
+        connection.client().execute(text, parameters).await.map_err(|error| as_error(error.into()))?;
+        if connection.has_warned() || !self.pool.counts(&connection) {
+            return Err(CatalogError::OutcomeUnknown(NOT_PROVEN.to_owned()));
+        }
+        self.pool.give_back(connection);
+        Ok(())
+    }
+
+    /// A view of sessions, in which none is closed while the catalog has forgotten something and nobody has looked (P5). Judged behind the view: whatever it was
+    /// read from was known to have forgotten before it was believed.
+    async fn unless_forgotten(&self, view: SessionView, until: Instant) -> CatalogResult<SessionView> {
+        if !self.has_forgotten(until).await? {
+            return Ok(view);
+        }
+        tracing::warn!(
+            "the catalog has forgotten what it had acknowledged: nothing is collected until an administrator has looked (P5)"
+        );
+        Ok(SessionView { newest: SessionId(0), ..view })
+    }
+
     async fn run(self: Arc<Self>, command: Command) -> CatalogResult<Outcome> {
         let until = Instant::now() + self.pool.settings().wait_max;
+        if let Command::MoveLocators(batch) = &command
+            && self.has_forgotten(until).await?
+        {
+            return Ok(Outcome::MoveLocators(vec![false; batch.moves.len()]));
+        }
+        match self.run_to_its_end(command, until).await? {
+            Outcome::CloseSilentSessions(view) => self.unless_forgotten(view, until).await.map(Outcome::CloseSilentSessions),
+            outcome => Ok(outcome),
+        }
+    }
+
+    async fn run_to_its_end(self: &Arc<Self>, command: Command, until: Instant) -> CatalogResult<Outcome> {
         if let Some(answer) = self.run_in_one_statement(&command, until).await {
             return answer;
         }
@@ -316,6 +388,13 @@ impl Inner {
 
     async fn look(self: Arc<Self>, query: Query) -> CatalogResult<Answer> {
         let until = Instant::now() + self.pool.settings().wait_max;
+        match self.look_to_its_end(query, until).await? {
+            Answer::Sessions(view) => self.unless_forgotten(view, until).await.map(Answer::Sessions),
+            answer => Ok(answer),
+        }
+    }
+
+    async fn look_to_its_end(&self, query: Query, until: Instant) -> CatalogResult<Answer> {
         let mut attempts = 0;
         loop {
             let connection = self.pool.take(false, until).await?;

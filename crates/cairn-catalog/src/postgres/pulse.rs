@@ -86,11 +86,14 @@ impl Pulse {
     pub(super) async fn beat_on(self: Arc<Self>, settings: PostgresSettings, clock: Arc<dyn Clock>) {
         let mut connection = None;
         let mut time: Option<CatalogTime> = None;
+        let mut kept_time = None;
         let mut forget_next = Instant::now() + FORGET_EVERY;
         while !self.is_over.load(Ordering::Acquire) {
             let next = Instant::now() + EVERY;
             // One that hangs is left to itself: the next one may find another server.
-            match tokio::time::timeout(COUNTS_FOR, self.beat(&settings, &*clock, &mut connection, &mut time)).await {
+            match tokio::time::timeout(COUNTS_FOR, self.beat(&settings, &*clock, &mut connection, &mut time, &mut kept_time))
+                .await
+            {
                 Ok(Ok(())) => {
                     *self.refused.lock() = None;
                     if Instant::now() >= forget_next {
@@ -121,6 +124,7 @@ impl Pulse {
         clock: &dyn Clock,
         kept: &mut Option<Connection>,
         time: &mut Option<CatalogTime>,
+        kept_time: &mut Option<u64>,
     ) -> Result<(), Failure> {
         // Taken out: what is dropped in the middle is not used again.
         let connection = match kept.take() {
@@ -129,7 +133,7 @@ impl Pulse {
         };
         let (sent, monotonic) = (Instant::now(), clock.monotonic());
         let proposed = time.as_mut().map_or(0, |time| time.advance(monotonic, clock.wall()));
-        let statement = connection.statement("SELECT * FROM beat($1)").await?;
+        let statement = connection.statement("SELECT * FROM beat($1, $2, $3)").await?;
         connection.has_warned();
         let witness = async {
             match &settings.witness {
@@ -139,7 +143,10 @@ impl Pulse {
             }
         };
         let proposed = proposed.cast_signed();
-        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 1] = [&proposed];
+        // What the last heartbeat that was acknowledged was told: no server that has everything acknowledged can be behind it (P5).
+        let known = kept_time.map_or(0, u64::cast_signed);
+        let lock = super::locks::new_session(settings);
+        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 3] = [&proposed, &known, &lock];
         let (row, right) = futures::join!(connection.client().query_one(&statement, &parameters), witness);
         let row = row?;
         if connection.has_warned() {
@@ -163,6 +170,7 @@ impl Pulse {
                 "synchronous_standby_names is empty: nothing is written any more, until this gateway is started again (P3)"
             );
         }
+        *kept_time = Some(unsigned(row.get(3)));
         *time = Some(CatalogTime::resume(unsigned(row.get(3)), monotonic));
         let writes_from = self.writes_from(timeline, Duration::from_millis(unsigned(age_ms.max(0))), sent);
         let incarnations: Vec<i64> = row.get(4);

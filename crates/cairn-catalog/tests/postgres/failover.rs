@@ -45,6 +45,8 @@ impl Writers {
                             Err(error) => panic!("{name}: {error}"),
                         }
                         count.send_modify(|count| *count += 1);
+                        // Some are under way at any time; what is written while others wait is judged one by one.
+                        tokio::time::sleep(Duration::from_millis(10)).await;
                     }
                     written
                 })

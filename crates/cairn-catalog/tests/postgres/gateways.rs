@@ -8,8 +8,8 @@ use bytes::Bytes;
 use cairn_catalog::postgres::{ConnectionString, PostgresCatalog, PostgresMachine, PostgresSettings, TlsSettings, migrate};
 use cairn_catalog::{
     Catalog, CatalogError, CatalogResult, CreateAccount, CreateBucket, CreateTenant, DeleteTarget, DeleteVersions, GetVersion,
-    Limits, ListObjects, ListScope, NewContent, OpenSession, PutVersion, RetireIncarnation, VersionAttributes, WriteCondition,
-    Written,
+    Limits, ListObjects, ListPosition, ListScope, NewContent, OpenSession, PutVersion, RetireIncarnation, VersionAttributes,
+    WriteCondition, Written,
 };
 use cairn_disk::Environment;
 use cairn_testkit::catalog_conformance::{attributes, key};
@@ -47,10 +47,16 @@ pub fn put(bucket: BucketId, session: SessionId, name: &str, number: u64, condit
 }
 
 pub async fn names(catalog: &PostgresCatalog, bucket: BucketId) -> BTreeSet<String> {
-    let scope = ListScope { bucket, prefix: String::new(), delimiter: None, limit: 10_000 };
-    let page = catalog.list_objects(ListObjects { scope, after: None }).await.expect("a listing");
-    assert!(!page.is_truncated);
-    cairn_testkit::catalog_conformance::names(&page.entries, |object| object.key.as_str().to_owned()).into_iter().collect()
+    let mut all = BTreeSet::new();
+    loop {
+        let scope = ListScope { bucket, prefix: String::new(), delimiter: None, limit: 10_000 };
+        let after = all.last().cloned().map(ListPosition::Key);
+        let page = catalog.list_objects(ListObjects { scope, after }).await.expect("a listing");
+        all.extend(cairn_testkit::catalog_conformance::names(&page.entries, |object| object.key.as_str().to_owned()));
+        if !page.is_truncated {
+            return all;
+        }
+    }
 }
 
 pub async fn current(catalog: &PostgresCatalog, bucket: BucketId, name: &str) -> CatalogResult<cairn_catalog::FoundVersion> {

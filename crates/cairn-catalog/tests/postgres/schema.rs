@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cairn_catalog::embedded::keyvalue::KeyValue;
 use cairn_catalog::postgres::migrate;
-use cairn_catalog::{Catalog, CatalogError, ListObjects, ListScope, WriteCondition};
+use cairn_catalog::{Catalog, CatalogError, CloseSilentSessions, ListObjects, ListScope, OpenSession, WriteCondition};
 use cairn_testkit::catalog_invariants::violations;
 use cairn_types::records::Versioning;
 
@@ -79,6 +79,53 @@ async fn finishes_what_nobody_waits_for() {
     assert!(names(&catalog, bucket).await.contains("last"));
     let rows = catalog.machine().rows().await.expect("the rows");
     assert_eq!(violations(crate::model_of(&rows).snapshot().as_ref()), Vec::<String>::new());
+}
+
+/// P5: a catalog that is set back, be it by a restore or by the promotion of a server that lacked some of it, is found out by any gateway that knew better. From
+/// then on no session counts as closed, so nothing is collected, and none is given again, until an administrator has looked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL"]
+async fn a_catalog_that_has_forgotten_collects_nothing() {
+    let server = server();
+    let settings = server.settings("forgetful");
+    migrate(&settings).await.expect("a schema");
+    let (one, other) = (gateway(settings.clone()), gateway(settings));
+    let (_, session) = prepare(&one, Versioning::Unversioned).await;
+    one.close_session(session).await.expect("a closing");
+    assert!(one.sessions().await.expect("a view").is_closed(session));
+    assert!(!other.machine().has_forgotten().await.expect("an answer"), "a new catalog has nothing to forget");
+    // As it was an hour ago, for whoever looks at it.
+    let observer = server.connect().await;
+    observer.batch_execute("UPDATE forgetful.clock SET catalog_ms = catalog_ms - 3600000").await.expect("an earlier time");
+    for _ in 0..600 {
+        if other.machine().has_forgotten().await.expect("an answer") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(other.machine().has_forgotten().await.expect("an answer"), "nobody has noticed");
+    let silent_for = Duration::from_hours(10_000);
+    for catalog in [&one, &other] {
+        assert!(!catalog.sessions().await.expect("a view").is_closed(session));
+        assert!(!catalog.close_silent_sessions(CloseSilentSessions { silent_for }).await.expect("a view").is_closed(session));
+    }
+    let next = one.open_session(OpenSession { gateway: "gateway".to_owned() }).await.expect("a session");
+    assert!(next.0 > session.0 + 1_000_000, "{next:?} may have been given already");
+    one.machine().note_reviewed().await.expect("a review");
+    assert!(other.sessions().await.expect("a view").is_closed(session));
+    // Where no gateway knew better, whoever restores says so.
+    other.machine().note_restored().await.expect("a note");
+    assert!(!one.sessions().await.expect("a view").is_closed(session));
+    one.machine().note_reviewed().await.expect("a review");
+    // A dump in another server: by that server's own name.
+    observer.batch_execute("UPDATE forgetful.identity SET system = system + 1").await.expect("another server");
+    for _ in 0..600 {
+        if one.machine().has_forgotten().await.expect("an answer") {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("nobody has noticed that the server is another one");
 }
 
 /// Not a test: how long the ways take that an operation may go, in this build on this machine.

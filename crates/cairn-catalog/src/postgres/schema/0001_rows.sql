@@ -13,6 +13,16 @@ CREATE TABLE clock (
 ) WITH (fillfactor = 10);
 INSERT INTO clock (catalog_ms) SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint;
 
+-- Whether this is still the catalog that it was (P5): by which server it was written, and how often it has forgotten what it had acknowledged. While an
+-- administrator has not looked at the last time, nothing is collected.
+CREATE TABLE identity (
+    single boolean PRIMARY KEY DEFAULT true CHECK (single),
+    system bigint NOT NULL,         -- the server's own identifier: another one where a dump was restored
+    generation bigint NOT NULL,
+    reviewed bigint NOT NULL
+);
+INSERT INTO identity (system, generation, reviewed) SELECT system_identifier, 1, 1 FROM pg_control_system();
+
 -- When each timeline of the server was first seen (P4). The one that the schema is made on has no predecessor that anybody could still believe.
 CREATE TABLE timelines (timeline bigint PRIMARY KEY, seen_at timestamptz NOT NULL);
 
@@ -129,17 +139,34 @@ CREATE FUNCTION timeline() RETURNS bigint LANGUAGE sql VOLATILE AS
     $$ SELECT ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::bigint $$;
 INSERT INTO timelines (timeline, seen_at) SELECT timeline(), '-infinity';
 
+-- Notes that this catalog has forgotten what it had acknowledged: it was restored, or a server was promoted that lacked some of it. Sessions and numbers that were given
+-- since are not given again.
+CREATE FUNCTION has_forgotten(new_session_lock bigint) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock(new_session_lock);
+    UPDATE identity i SET generation = i.generation + 1, system = (SELECT system_identifier FROM pg_control_system());
+    INSERT INTO meta AS m (key, value) VALUES ('session', int8send(1048576))
+        ON CONFLICT (key) DO UPDATE SET value = int8send(('x' || encode(m.value, 'hex'))::bit(64)::bigint + 1048576);
+    PERFORM setval('numbers', nextval('numbers') + 4096 * 1048576::bigint);
+END $$;
+
 -- A gateway's heartbeat: a commit that a primary without its standbys cannot have acknowledged (P4). Brings catalog time forward (T1).
--- Gives the zones' incarnations and the settings' epoch (R3), too.
+-- Gives the zones' incarnations and the settings' epoch (R3), too. `known_ms` is the time that this gateway's last heartbeat was told: a catalog in which it is
+-- earlier has forgotten a commit that was acknowledged (P5).
 CREATE FUNCTION beat(
-    proposed_ms bigint, OUT on_timeline bigint, OUT age_ms bigint, OUT has_standbys boolean, OUT catalog_ms bigint, OUT incarnations bigint[],
+    proposed_ms bigint, known_ms bigint, new_session_lock bigint, OUT on_timeline bigint, OUT age_ms bigint, OUT has_standbys boolean, OUT catalog_ms bigint, OUT incarnations bigint[],
     OUT epoch bigint
 )
 LANGUAGE plpgsql AS $$
 DECLARE
     first_seen timestamptz;
 BEGIN
-    UPDATE clock c SET catalog_ms = greatest(c.catalog_ms, proposed_ms) RETURNING c.catalog_ms INTO catalog_ms;
+    PERFORM FROM clock c WHERE c.catalog_ms < known_ms
+        UNION ALL SELECT FROM identity i, pg_control_system() s WHERE i.system <> s.system_identifier;
+    IF FOUND THEN
+        PERFORM has_forgotten(new_session_lock);
+    END IF;
+    UPDATE clock c SET catalog_ms = greatest(c.catalog_ms, proposed_ms, known_ms) RETURNING c.catalog_ms INTO catalog_ms;
     on_timeline := timeline();
     SELECT t.seen_at INTO first_seen FROM timelines t WHERE t.timeline = on_timeline;
     IF NOT FOUND THEN
