@@ -198,6 +198,40 @@ async fn settles_commits_whose_answer_is_lost() {
     }
 }
 
+/// P2: a write is on its way when its gateway is cut off, settles it as not done, and does it again. When it arrives after all, it is refused: it is
+/// done once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL"]
+async fn refuses_a_commit_that_arrives_behind_its_settlement() {
+    let server = server();
+    let settings = server.settings("late");
+    migrate(&settings).await.expect("a schema");
+    let proxy = Proxy::start(server.socket());
+    let through = PostgresSettings { connection: proxy.connection(), ..settings.clone() };
+    let (straight, late) = (gateway(settings), gateway(through));
+    let (bucket, session) = prepare(&straight, Versioning::Enabled).await;
+    let observer = server.connect().await;
+    let mut released = 0;
+    for round in 0..20_u64 {
+        late.put_version(put(bucket, session, "first", round, WriteCondition::None)).await.expect("a write that nothing cuts");
+        let name = format!("key {round}");
+        proxy.cut_after(0, Cut::Late);
+        let written = late.put_version(put(bucket, session, &name, round, WriteCondition::None)).await.expect("a write");
+        released += proxy.release().await;
+        // Until the server has done what arrived late: its connection ends behind it.
+        let busy = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND pid <> pg_backend_pid() AND query LIKE '%put_version%'";
+        while observer.query_one(busy, &[]).await.expect("an answer").get::<_, i64>(0) > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let found = current(&straight, bucket, &name).await.expect("a version").version.summary;
+        assert_eq!((found.sequence, found.id), (written.sequence, written.version_id), "round {round}");
+    }
+    assert!(released >= 10, "only {released} messages were late");
+    // Every connection but those of the gateways is gone, and with it whatever was late.
+    let usage = straight.usage(bucket).await.expect("usage");
+    assert_eq!((usage.objects, usage.noncurrent_versions), (21, 19), "a write was done twice");
+}
+
 /// P2, for what is a transaction of several messages: one after the other is cut, the COMMIT included.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs PostgreSQL"]

@@ -1,12 +1,13 @@
 //! The way between a gateway and its server, which breaks when it is told to.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cairn_catalog::postgres::ConnectionString;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 
@@ -17,13 +18,17 @@ pub enum Cut {
     Request,
     /// What the server answers: it has done what it was asked.
     Answer,
+    /// Neither, but the gateway is cut off: what it has sent stays on its way, until it is [released](Proxy::release).
+    Late,
 }
 
 struct State {
     server: PathBuf,
     /// Messages of gateways that go through before the next cut; negative: none comes.
     left: AtomicI64,
-    cuts_answer: AtomicBool,
+    kind: Mutex<Cut>,
+    /// What is on its way until it is released.
+    late: Mutex<Vec<(OwnedWriteHalf, Vec<u8>)>>,
     cuts: AtomicU64,
     /// How long answers are kept back.
     delay: Duration,
@@ -50,7 +55,8 @@ impl Proxy {
         let state = Arc::new(State {
             server,
             left: AtomicI64::new(-1),
-            cuts_answer: AtomicBool::new(false),
+            kind: Mutex::new(Cut::Request),
+            late: Mutex::default(),
             cuts: AtomicU64::new(0),
             delay,
             round_trips: AtomicU64::new(0),
@@ -71,13 +77,25 @@ impl Proxy {
 
     /// Cuts the connection over which the next message but so many goes.
     pub fn cut_after(&self, messages: u64, kind: Cut) {
-        self.state.cuts_answer.store(kind == Cut::Answer, Ordering::SeqCst);
+        *self.state.kind.lock().expect("a lock") = kind;
         self.state.left.store(i64::try_from(messages).expect("a small number"), Ordering::SeqCst);
     }
 
     /// Round trips so far: times that a connection's client sent after it was answered. Heartbeats are not counted.
     pub fn round_trips(&self) -> u64 {
         self.state.round_trips.load(Ordering::SeqCst)
+    }
+
+    /// Lets what is on its way arrive; says how much it is.
+    pub async fn release(&self) -> usize {
+        let late = std::mem::take(&mut *self.state.late.lock().expect("a lock"));
+        let count = late.len();
+        for (mut to_server, message) in late {
+            to_server.write_all(&message).await.expect("a server that still listens");
+            // The server does what it was asked before it sees that nobody is there any more.
+            to_server.shutdown().await.expect("an end");
+        }
+        count
     }
 
     /// Connections that were cut so far.
@@ -124,10 +142,16 @@ async fn carry(client: UnixStream, state: Arc<State>) {
         let is_last = state.left.fetch_sub(1, Ordering::SeqCst) == 0;
         if is_last {
             state.cuts.fetch_add(1, Ordering::SeqCst);
-            if !state.cuts_answer.load(Ordering::SeqCst) {
-                break;
+            let kind = *state.kind.lock().expect("a lock");
+            match kind {
+                Cut::Request => break,
+                Cut::Answer => drop(silence.send(true)),
+                Cut::Late => {
+                    state.late.lock().expect("a lock").push((to_server, sent.to_vec()));
+                    answers.abort();
+                    return;
+                }
             }
-            let _ = silence.send(true);
         }
         if to_server.write_all(buffer.get(..count).unwrap_or_default()).await.is_err() {
             break;

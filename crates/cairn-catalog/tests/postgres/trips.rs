@@ -20,7 +20,7 @@ use crate::proxy::Proxy;
 use crate::server::server;
 
 /// Attempts, of which the one with the fewest counts: the first prepares statements, and on a busy machine what is sent in one go may arrive in two.
-const ATTEMPTS: u64 = 6;
+const ATTEMPTS: u64 = 12;
 
 struct Trips {
     proxy: Proxy,
@@ -81,7 +81,7 @@ async fn waits_as_seldom_as_it_may() {
     let server = server();
     let settings = server.settings("trips");
     migrate(&settings).await.expect("a schema");
-    let proxy = Proxy::far(server.socket(), Duration::from_millis(10));
+    let proxy = Proxy::far(server.socket(), Duration::from_millis(4));
     let catalog = gateway(PostgresSettings { connection: proxy.connection(), ..settings });
     let (plain, session) = prepare(&catalog, Versioning::Unversioned).await;
     let mut trips = Trips { proxy, catalog: catalog.clone(), session, next_blob: 0, before: 0, wrong: Vec::new() };
