@@ -133,7 +133,7 @@ impl Pulse {
         };
         let (sent, monotonic) = (Instant::now(), clock.monotonic());
         let proposed = time.as_mut().map_or(0, |time| time.advance(monotonic, clock.wall()));
-        let statement = connection.statement("SELECT * FROM beat($1, $2, $3)").await?;
+        let statement = connection.statement("SELECT * FROM beat($1, $2, $3, $4)").await?;
         connection.has_warned();
         let witness = async {
             match &settings.witness {
@@ -146,7 +146,7 @@ impl Pulse {
         // What the last heartbeat that was acknowledged was told: no server that has everything acknowledged can be behind it (P5).
         let known = kept_time.map_or(0, u64::cast_signed);
         let lock = super::locks::new_session(settings);
-        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 3] = [&proposed, &known, &lock];
+        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 4] = [&connection.lane, &proposed, &known, &lock];
         let (row, right) = futures::join!(connection.client().query_one(&statement, &parameters), witness);
         let row = row?;
         if connection.has_warned() {

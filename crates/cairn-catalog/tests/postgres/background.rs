@@ -276,3 +276,22 @@ async fn lanes_that_nobody_uses_are_forgotten() {
     let usage = one.usage(bucket).await.expect("usage");
     assert_eq!((usage.objects, usage.noncurrent_versions), (41, 0));
 }
+
+/// Heartbeats of many gateways do not wait for each other: each of them waits for its standbys, and all of them together would take longer than a heartbeat counts.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL"]
+async fn heartbeats_do_not_wait_for_each_other() {
+    let server = server();
+    let settings = server.settings("heartbeats");
+    migrate(&settings).await.expect("a schema");
+    let catalog = gateway(settings);
+    let (bucket, session) = prepare(&catalog, Versioning::Unversioned).await;
+    // Another gateway's heartbeat, which its standbys keep waiting.
+    let another = server.connect().await;
+    another.batch_execute("BEGIN; UPDATE heartbeats.clock SET catalog_ms = catalog_ms + 1").await.expect("a heartbeat");
+    // Until no heartbeat from before counts.
+    tokio::time::sleep(Duration::from_millis(3500)).await;
+    let write = crate::gateways::put(bucket, session, "a", 1, WriteCondition::None);
+    catalog.put_version(write).await.expect("a write of a gateway whose heartbeats go on");
+    another.batch_execute("COMMIT").await.expect("an end");
+}

@@ -154,19 +154,30 @@ END $$;
 -- Gives the zones' incarnations and the settings' epoch (R3), too. `known_ms` is the time that this gateway's last heartbeat was told: a catalog in which it is
 -- earlier has forgotten a commit that was acknowledged (P5).
 CREATE FUNCTION beat(
-    proposed_ms bigint, known_ms bigint, new_session_lock bigint, OUT on_timeline bigint, OUT age_ms bigint, OUT has_standbys boolean, OUT catalog_ms bigint, OUT incarnations bigint[],
+    lane bigint, proposed_ms bigint, known_ms bigint, new_session_lock bigint, OUT on_timeline bigint, OUT age_ms bigint, OUT has_standbys boolean, OUT catalog_ms bigint, OUT incarnations bigint[],
     OUT epoch bigint
 )
 LANGUAGE plpgsql AS $$
 DECLARE
     first_seen timestamptz;
 BEGIN
+    -- What makes it a commit, and its own: heartbeats of many gateways do not wait for each other's standbys.
+    UPDATE lanes l SET used_ms = (SELECT c.catalog_ms FROM clock c) WHERE l.id = lane;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'this lane is forgotten' USING ERRCODE = 'CN002';
+    END IF;
     PERFORM FROM clock c WHERE c.catalog_ms < known_ms
         UNION ALL SELECT FROM identity i, pg_control_system() s WHERE i.system <> s.system_identifier;
     IF FOUND THEN
         PERFORM has_forgotten(new_session_lock);
     END IF;
-    UPDATE clock c SET catalog_ms = greatest(c.catalog_ms, proposed_ms, known_ms) RETURNING c.catalog_ms INTO catalog_ms;
+    -- Who finds another one at it leaves the time to that one.
+    PERFORM FROM clock c FOR UPDATE SKIP LOCKED;
+    IF FOUND THEN
+        UPDATE clock c SET catalog_ms = greatest(c.catalog_ms, proposed_ms, known_ms) RETURNING c.catalog_ms INTO catalog_ms;
+    ELSE
+        SELECT c.catalog_ms INTO catalog_ms FROM clock c;
+    END IF;
     on_timeline := timeline();
     SELECT t.seen_at INTO first_seen FROM timelines t WHERE t.timeline = on_timeline;
     IF NOT FOUND THEN
