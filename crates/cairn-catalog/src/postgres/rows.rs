@@ -422,3 +422,6 @@ pub(super) async fn in_order<T>(mut futures: Vec<BoxFuture<'_, T>>) -> Vec<T> {
     .await;
     answers.into_iter().flatten().collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -223,3 +223,43 @@ async fn a_later_timeline_anywhere_ends_the_belief_in_an_earlier_one() {
     }
     assert_eq!(found, [1, 0], "the write is on the server that was promoted");
 }
+
+/// P4: a primary crashes while a commit waits for its standby, and shows that commit when it is back, although no standby has it. Nobody reads it, for a fail-over could still
+/// take it back; and whoever wrote it is told so only when the standby has it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL"]
+async fn a_restarted_primary_shows_nothing_that_its_standby_lacks() {
+    let mut primary = Server::start();
+    let settings = primary.settings("catalog");
+    migrate(&settings).await.expect("a schema");
+    let mut standby = primary.standby();
+    let observer = primary.connect().await;
+    primary.set(&observer, "synchronous_standby_names", "ANY 1 (*)").await;
+    let patient = gateway(PostgresSettings { wait_max: Duration::from_secs(120), ..settings.clone() });
+    let (bucket, session) = prepare(&patient, Versioning::Unversioned).await;
+    standby.crash();
+    let write = {
+        let (patient, request) = (patient.clone(), put(bucket, session, "ghost", 1, WriteCondition::None));
+        tokio::spawn(async move { patient.put_version(request).await })
+    };
+    let waits = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND query LIKE '%put_version%')";
+    while !observer.query_one(waits, &[]).await.expect("an answer").get::<_, bool>(0) {
+        assert!(!write.is_finished(), "a write was acknowledged without a standby");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    primary.crash();
+    primary.restart();
+    let find = "SELECT count(*) FROM catalog.current_versions WHERE key LIKE '%ghost'::bytea";
+    let shown = primary.connect().await.query_one(find, &[]).await.expect("an answer").get::<_, i64>(0);
+    assert_eq!(shown, 1, "the server itself shows it, or this shows nothing");
+    let hasty = gateway(PostgresSettings { wait_max: Duration::from_secs(4), ..settings });
+    match current(&hasty, bucket, "ghost").await {
+        Err(CatalogError::Unavailable(_)) => {}
+        other => panic!("{other:?} was read, and no standby has it"),
+    }
+    assert!(!write.is_finished(), "a write was acknowledged that no standby has");
+    standby.restart();
+    let written = write.await.expect("a writer").expect("a write that the standby has now");
+    let found = current(&patient, bucket, "ghost").await.expect("a version").version.summary;
+    assert_eq!(found.sequence, written.sequence);
+}

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use cairn_catalog::embedded::keyvalue::KeyValue;
 use cairn_catalog::postgres::{ConnectionString, PostgresCatalog, PostgresMachine, PostgresSettings, TlsSettings, migrate};
 use cairn_catalog::{
     Catalog, CatalogError, CatalogResult, CreateAccount, CreateBucket, CreateTenant, DeleteTarget, DeleteVersions, GetVersion,
@@ -13,6 +14,7 @@ use cairn_catalog::{
 };
 use cairn_disk::Environment;
 use cairn_testkit::catalog_conformance::{attributes, key};
+use cairn_testkit::catalog_invariants::violations;
 use cairn_types::records::Versioning;
 use cairn_types::{AccountId, BucketId, Incarnation, SessionId, TenantId, ZoneIndex};
 use futures::future::join_all;
@@ -128,6 +130,49 @@ async fn no_conditional_write_is_lost() {
     }
 }
 
+/// Writers into one bucket do not wait for each other's commits: what is counted of a bucket stands in many rows, one for each connection. (Were it one, the writers of
+/// a bucket would wait for each other's standbys, one after the other.)
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL"]
+async fn writers_into_one_bucket_do_not_wait_for_each_other() {
+    let server = server();
+    let settings = server.settings("stripes");
+    migrate(&settings).await.expect("a schema");
+    let catalog = gateway(PostgresSettings { lock_wait_max: Duration::from_secs(60), ..settings });
+    let (bucket, session) = prepare(&catalog, Versioning::Unversioned).await;
+    let write = |name: String| {
+        let catalog = catalog.clone();
+        tokio::spawn(async move { catalog.put_version(put(bucket, session, &name, 1, WriteCondition::None)).await })
+    };
+    let observer = server.connect().await;
+    // Until several connections have written: they are kept, and used again.
+    let stripes = "SELECT count(*) FROM stripes.usage_deltas WHERE objects > 0";
+    for round in 0.. {
+        join_all((0..8).map(|writer| write(format!("{round}/{writer}")))).await;
+        if observer.query_one(stripes, &[]).await.expect("a number").get::<_, i64>(0) >= 4 {
+            break;
+        }
+    }
+    // The commit of one of them takes its time.
+    let slow = server.connect().await;
+    let one = "BEGIN; SELECT FROM stripes.usage_deltas WHERE objects > 0 ORDER BY stripe LIMIT 1 FOR UPDATE";
+    slow.batch_execute(one).await.expect("a row");
+    let mut writers: Vec<_> = (0..8).map(|writer| write(format!("beside/{writer}"))).collect();
+    while writers.iter().filter(|writer| !writer.is_finished()).count() > 1 {
+        // Where all wait for one row, this goes on until they give up, and fails below.
+        if writers.iter().all(tokio::task::JoinHandle::is_finished) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let waiting = writers.iter().filter(|writer| !writer.is_finished()).count();
+    slow.batch_execute("COMMIT").await.expect("an end");
+    assert!(waiting <= 1, "{waiting} of 8 waited for one");
+    for written in join_all(writers.drain(..)).await {
+        written.expect("a writer").expect("a write");
+    }
+}
+
 /// S2, P1: once a session is closed, nothing of it is committed any more, whatever was under way.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs PostgreSQL"]
@@ -230,6 +275,51 @@ async fn refuses_a_commit_that_arrives_behind_its_settlement() {
     // Every connection but those of the gateways is gone, and with it whatever was late.
     let usage = straight.usage(bucket).await.expect("usage");
     assert_eq!((usage.objects, usage.noncurrent_versions), (21, 19), "a write was done twice");
+}
+
+/// A gateway is gone in the middle of a transaction, without a word: the way to it is still open for all that the server knows. Its locks are there for ten
+/// seconds, not for ever; then it is settled as not done, and others go on. What arrives after that changes nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL, and waits for it"]
+async fn long_a_transaction_that_nobody_continues_lets_go() {
+    let server = server();
+    let settings = server.settings("abandoned_transaction");
+    migrate(&settings).await.expect("a schema");
+    let proxy = Proxy::start(server.socket());
+    let through = PostgresSettings { connection: proxy.connection(), ..settings.clone() };
+    let settings = PostgresSettings { lock_wait_max: Duration::from_secs(60), wait_max: Duration::from_secs(120), ..settings };
+    let (straight, late) = (gateway(settings), gateway(through));
+    let (bucket, session) = prepare(&straight, Versioning::Enabled).await;
+    let request = move || {
+        let target = DeleteTarget { key: key("a"), version_id: None, condition: WriteCondition::None };
+        DeleteVersions { bucket, targets: vec![target] }
+    };
+    late.put_version(put(bucket, session, "a", 1, WriteCondition::None)).await.expect("a write");
+    late.delete_versions(request()).await.expect("a marker that nothing cuts");
+    let mut held = false;
+    for _ in 0..10 {
+        // The second message has the rows and the COMMIT. A heartbeat may come in between.
+        let before = proxy.cuts();
+        proxy.cut_after(1, Cut::Late);
+        let catalog = late.clone();
+        let deletion = tokio::spawn(async move { catalog.delete_versions(request()).await });
+        let observer = server.connect().await;
+        let idle = "SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction'";
+        while proxy.cuts() == before {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        held = observer.query_one(idle, &[]).await.expect("a number").get::<_, i64>(0) > 0;
+        let write = put(bucket, session, "a", 2, WriteCondition::None);
+        straight.put_version(write).await.expect("a write of the same key by another gateway");
+        deletion.await.expect("a task").expect("an answer").pop().expect("one").expect("a marker");
+        proxy.release().await;
+        if held {
+            break;
+        }
+    }
+    assert!(held, "no transaction was left open");
+    let rows = straight.machine().rows().await.expect("the rows");
+    assert_eq!(violations(crate::model_of(&rows).snapshot().as_ref()), Vec::<String>::new());
 }
 
 /// P2, for what is a transaction of several messages: one after the other is cut, the COMMIT included.

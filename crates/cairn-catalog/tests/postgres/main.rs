@@ -18,10 +18,10 @@ use std::time::Duration;
 
 use cairn_catalog::embedded::keyvalue::model::Model;
 use cairn_catalog::embedded::keyvalue::{Applied, KeyValue, Write};
-use cairn_catalog::postgres::{PostgresCatalog, PostgresMachine, migrate};
+use cairn_catalog::postgres::{ConnectionString, PostgresCatalog, PostgresMachine, PostgresSettings, migrate};
 use cairn_catalog::{Catalog, Limits};
 use cairn_disk::Environment;
-use cairn_testkit::catalog_conformance::{self, Subject};
+use cairn_testkit::catalog_conformance::{self, Subject, World, objects};
 use cairn_testkit::catalog_invariants::violations;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -77,6 +77,44 @@ impl Subject for OnPostgres {
     fn close(&self) -> BoxFuture<'_, ()> {
         async move { assert_eq!(self.violations().await, Vec::<String>::new()) }.boxed()
     }
+}
+
+/// R2: in a database whose text is ordered as people order it, keys are still in the order of their bytes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL"]
+async fn orders_keys_by_their_bytes_whatever_the_locale() {
+    let server = server();
+    let make =
+        "CREATE DATABASE elsewhere TEMPLATE template0 ENCODING 'UTF8' LOCALE_PROVIDER icu ICU_LOCALE 'de-CH' LOCALE 'C.UTF-8'";
+    let observer = server.connect().await;
+    observer.batch_execute(make).await.expect("a database");
+    let connection = server.connection_text().replace("dbname=postgres", "dbname=elsewhere");
+    let ordered = "SELECT string_agg(letter, '' ORDER BY letter) FROM unnest(ARRAY['b', 'a', 'B', 'ä']) AS letter";
+    let (there, driver) = tokio_postgres::connect(&connection, tokio_postgres::NoTls).await.expect("a connection");
+    tokio::spawn(driver);
+    let order: String = there.query_one(ordered, &[]).await.expect("an order").get(0);
+    assert_eq!(order, "aäbB", "this database orders text by its bytes, and shows nothing");
+    let make = || {
+        async {
+            let schema = format!("catalog_{}", NEXT_SCHEMA.fetch_add(1, Ordering::SeqCst));
+            let connection = ConnectionString::new(connection.clone());
+            let settings = PostgresSettings { connection, ..server.settings(&schema) };
+            migrate(&settings).await.expect("a schema");
+            let machine = PostgresMachine::new(settings, Limits::default(), Environment::real().clock);
+            OnPostgres { server: server.clone(), schema, catalog: Arc::new(PostgresCatalog::new(machine)) }
+        }
+        .boxed()
+    };
+    let subject = make().await;
+    objects::rolls_folders_up(&World::new(&subject).await).await;
+    let subject = make().await;
+    let world = World::new(&subject).await;
+    for name in ["b", "B", "a", "ä", "a b", "a-b", "ab", "Z", "z", "\u{10ffff}", "~"] {
+        world.put(name, 1, "text").await;
+    }
+    let mut expected = vec!["b", "B", "a", "ä", "a b", "a-b", "ab", "Z", "z", "\u{10ffff}", "~"];
+    expected.sort_unstable();
+    assert_eq!(world.object_names("", None).await, expected);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

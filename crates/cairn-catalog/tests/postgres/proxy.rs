@@ -91,9 +91,10 @@ impl Proxy {
         let late = std::mem::take(&mut *self.state.late.lock().expect("a lock"));
         let count = late.len();
         for (mut to_server, message) in late {
-            to_server.write_all(&message).await.expect("a server that still listens");
-            // The server does what it was asked before it sees that nobody is there any more.
-            to_server.shutdown().await.expect("an end");
+            // The server does what it was asked before it sees that nobody is there any more; it may have stopped listening.
+            if to_server.write_all(&message).await.is_ok() {
+                let _ = to_server.shutdown().await;
+            }
         }
         count
     }

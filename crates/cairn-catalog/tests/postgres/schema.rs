@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use cairn_catalog::embedded::keyvalue::KeyValue;
-use cairn_catalog::postgres::migrate;
-use cairn_catalog::{Catalog, CatalogError, CloseSilentSessions, ListObjects, ListScope, OpenSession, WriteCondition};
+use cairn_catalog::postgres::{ConnectionString, PostgresSettings, migrate};
+use cairn_catalog::{Catalog, CatalogError, CloseSilentSessions, ListObjects, ListScope, OpenSession, Reap, WriteCondition};
 use cairn_testkit::catalog_invariants::violations;
 use cairn_types::records::Versioning;
 
@@ -126,6 +126,34 @@ async fn a_catalog_that_has_forgotten_collects_nothing() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     panic!("nobody has noticed that the server is another one");
+}
+
+/// The service's role is an ordinary one, which owns its schema and nothing else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL"]
+async fn needs_no_superuser() {
+    let server = server();
+    let observer = server.connect().await;
+    let make = "CREATE ROLE ordinary LOGIN; GRANT CREATE ON DATABASE postgres TO ordinary";
+    observer.batch_execute(make).await.expect("a role");
+    let connection = ConnectionString::new(server.connection_text().replace("user=cairn", "user=ordinary"));
+    let settings = PostgresSettings { connection, ..server.settings("ordinary") };
+    migrate(&settings).await.expect("a schema");
+    let owner = "SELECT rolsuper FROM pg_namespace n JOIN pg_roles r ON r.oid = n.nspowner WHERE nspname = 'ordinary'";
+    assert!(!observer.query_one(owner, &[]).await.expect("an owner").get::<_, bool>(0));
+    let catalog = gateway(settings);
+    let (bucket, session) = prepare(&catalog, Versioning::Enabled).await;
+    for number in 0..3 {
+        catalog.put_version(put(bucket, session, "a", number, WriteCondition::None)).await.expect("a write");
+    }
+    assert!(names(&catalog, bucket).await.contains("a"));
+    catalog.reap(Reap { limit: 10 }).await.expect("a round");
+    catalog.machine().forget_lanes().await.expect("a round");
+    catalog.machine().note_restored().await.expect("a note");
+    assert!(catalog.machine().has_forgotten().await.expect("an answer"));
+    catalog.machine().note_reviewed().await.expect("a review");
+    catalog.close_session(session).await.expect("a closing");
+    assert!(catalog.sessions().await.expect("a view").is_closed(session));
 }
 
 /// Not a test: how long the ways take that an operation may go, in this build on this machine.

@@ -108,22 +108,41 @@ impl Server {
     }
 
     fn serve(directory: tempfile::TempDir, home: &Path, more: &[String]) -> Self {
+        let log = std::fs::File::create(directory.path().join("log")).expect("a log");
+        let process = Self::spawn(home, more, log);
+        let port = more.iter().find_map(|option| option.strip_prefix("port=")).unwrap_or("5432");
+        let server = Self { directory, process };
+        server.wait(home, port);
+        server
+    }
+
+    /// Starts it again, after a crash.
+    pub fn restart(&mut self) {
+        let home = self.directory.path().join("home");
+        let _ = self.process.wait();
+        let mut log = std::fs::OpenOptions::new();
+        self.process = Self::spawn(&home, &[], log.append(true).open(self.directory.path().join("log")).expect("a log"));
+        self.wait(&home, "5432");
+    }
+
+    fn spawn(home: &Path, more: &[String], log: std::fs::File) -> Child {
         let mut serve = program(home, "postgres");
         // A crash of the machine is not what is tested here: what is not synced costs no time.
         serve.args(["-D", "data", "-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=200"]);
         serve.arg("-k").arg(home).args(more);
-        serve.stderr(std::fs::File::create(directory.path().join("log")).expect("a log"));
-        let port = more.iter().find_map(|option| option.strip_prefix("port=")).unwrap_or("5432");
-        let process = serve.spawn().expect("postgres");
-        let server = Self { directory, process };
+        serve.stderr(log);
+        serve.spawn().expect("postgres")
+    }
+
+    fn wait(&self, home: &Path, port: &str) {
         for _ in 0..600 {
             let mut ask = program(home, "pg_isready");
             if ask.arg("-h").arg(home).args(["-p", port]).status().is_ok_and(|status| status.success()) {
-                return server;
+                return;
             }
             std::thread::sleep(Duration::from_millis(100));
         }
-        panic!("PostgreSQL does not start");
+        panic!("PostgreSQL does not start: {}", self.log());
     }
 
     /// What it has written into its log.

@@ -1,0 +1,30 @@
+use std::sync::Arc;
+
+use futures::FutureExt;
+use parking_lot::Mutex;
+
+use super::*;
+
+/// P2: a COMMIT that went out before a statement would commit a part. What is sent is sent when a future is first polled.
+#[tokio::test]
+async fn sends_in_order_and_drops_none() {
+    let sent = Arc::new(Mutex::new(Vec::new()));
+    let futures: Vec<BoxFuture<'_, Result<usize, usize>>> = (0..100_usize)
+        .map(|number| {
+            let sent = sent.clone();
+            async move {
+                sent.lock().push(number);
+                // Answers come in any order, some at once.
+                for _ in 0..(number * 7) % 11 {
+                    tokio::task::yield_now().await;
+                }
+                if number % 3 == 0 { Err(number) } else { Ok(number) }
+            }
+            .boxed()
+        })
+        .collect();
+    let answers = in_order(futures).await;
+    assert_eq!(*sent.lock(), (0..100).collect::<Vec<_>>());
+    let expected = (0..100).map(|number| if number % 3 == 0 { Err(number) } else { Ok(number) });
+    assert_eq!(answers, expected.collect::<Vec<_>>(), "an error of one leaves the others their answers");
+}
