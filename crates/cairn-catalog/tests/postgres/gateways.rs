@@ -367,16 +367,25 @@ async fn does_not_take_a_local_commit_for_a_durable_one() {
     let (bucket, session) = prepare(&catalog, Versioning::Unversioned).await;
     let observer = server.connect().await;
     server.set(&observer, "synchronous_standby_names", "ANY 1 (nobody)").await;
-    let writer = catalog.clone();
-    let write = tokio::spawn(async move { writer.put_version(put(bucket, session, "a", 1, WriteCondition::None)).await });
     let waiting = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND query LIKE '%put_version%'";
+    let write = || {
+        let writer = catalog.clone();
+        tokio::spawn(async move { writer.put_version(put(bucket, session, "a", 1, WriteCondition::None)).await })
+    };
+    let (mut task, mut early) = (write(), 0);
     let pid = loop {
         if let Some(row) = observer.query_opt(waiting, &[]).await.expect("an answer") {
             break row.get::<_, i32>(0);
         }
-        assert!(!write.is_finished(), "a write did not wait for its standbys: {:?}", write.await);
+        if task.is_finished() {
+            // The server's processes learn of a setting one by one.
+            early += 1;
+            assert!(early < 100, "writes do not wait for their standbys: {:?}", task.await);
+            task = write();
+        }
         tokio::time::sleep(Duration::from_millis(10)).await;
     };
+    let write = task;
     observer.execute("SELECT pg_cancel_backend($1)", &[&pid]).await.expect("an answer");
     // The commit stands on this server alone. The gateway leaves that connection, and waits for a server that acknowledges.
     loop {

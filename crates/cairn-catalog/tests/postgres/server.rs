@@ -213,10 +213,12 @@ impl Server {
         loop {
             let now = client.query_one("SELECT current_setting($1)", &[&name]).await.expect("a setting");
             if now.get::<_, String>(0) == value {
-                return;
+                break;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+        // Whether commits wait at all is told to all by the checkpointer, once it has heard of the change: it looks before it does what it is asked.
+        client.batch_execute("CHECKPOINT").await.expect("a checkpoint");
     }
 
     /// Settings for a catalog in a schema of its own.
