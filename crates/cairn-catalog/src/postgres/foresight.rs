@@ -55,6 +55,12 @@ impl Foreseen {
         self.point(tables::SESSIONS, tables::session_key(session));
     }
 
+    /// All that are open, and the number of the newest.
+    fn sessions(&mut self) {
+        self.beginning(tables::SESSIONS, &[], 2048);
+        self.point(tables::META, Bytes::from_static(tables::META_SESSION));
+    }
+
     fn current(&mut self, bucket: BucketId, key: &ObjectKey) {
         self.point(tables::CURRENT, tables::current_key(bucket, key.as_bytes()));
     }
@@ -184,6 +190,7 @@ pub(super) fn of_command(command: &Command) -> Foreseen {
             all.zones();
             all.blobs(request.confirmed.iter().map(|(blob, _)| *blob));
         }
+        Command::CloseSilentSessions(_) => all.sessions(),
         Command::OpenSession(_) => all.point(tables::META, Bytes::from_static(tables::META_SESSION)),
         Command::HeartbeatSession(session) | Command::CloseSession(session) => all.session(*session),
         Command::TakeLease(request) => {
@@ -252,10 +259,7 @@ pub(super) fn of_query(query: &Query, limits: &Limits) -> Foreseen {
         }
         Query::Blobs(ids) => all.blobs(ids.iter().copied()),
         Query::Named(places) => all.blobs(places.iter().map(|place| place.chunk.blob)),
-        Query::Sessions(()) => {
-            all.beginning(tables::SESSIONS, &[], 2048);
-            all.point(tables::META, Bytes::from_static(tables::META_SESSION));
-        }
+        Query::Sessions(()) => all.sessions(),
         Query::Zones(()) => all.zones(),
         Query::SettingsEpoch(()) => all.point(tables::META, Bytes::from_static(tables::META_EPOCH)),
         Query::Tenant(tenant) => all.point(tables::TENANTS, tables::tenant_key(*tenant)),

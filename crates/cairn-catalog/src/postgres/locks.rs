@@ -215,8 +215,8 @@ impl Locks {
             }
             Command::ReleaseLease(request) => self.exclusive(Of::Lease, request.name.as_bytes()),
             Command::CloseSession(session) => self.close(*session),
-            // Those that are silent are added by whoever has looked for them.
-            Command::CloseSilentSessions(_) => {}
+            // Its answer is which sessions are closed, so none is opened meanwhile. Those that are silent are added by whoever has looked for them.
+            Command::CloseSilentSessions(_) => self.shared(Of::NewSession, &[]),
             Command::RetireIncarnation(_) | Command::AdvanceRebuild(_) => self.exclusive(Of::Zones, &[]),
             Command::CreateTenant(_)
             | Command::AdoptTenant(_)

@@ -277,6 +277,44 @@ async fn lanes_that_nobody_uses_are_forgotten() {
     assert_eq!((usage.objects, usage.noncurrent_versions), (41, 0));
 }
 
+/// S4: a session that is opened while somebody looks at all of them is not closed. Its gateway writes chunks that nothing names yet, and who takes it for
+/// closed deletes them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL"]
+async fn no_view_takes_a_session_for_closed_that_was_just_opened() {
+    let server = server();
+    let settings = server.settings("just_opened");
+    migrate(&settings).await.expect("a schema");
+    // Between two questions of the same command there is time to open a session.
+    let proxy = crate::proxy::Proxy::far(server.socket(), Duration::from_millis(20));
+    let far = gateway(PostgresSettings { connection: proxy.connection(), ..settings.clone() });
+    let opener = gateway(settings);
+    let is_over = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let opened = tokio::spawn({
+        let is_over = is_over.clone();
+        async move {
+            let mut opened = Vec::new();
+            while !is_over.load(std::sync::atomic::Ordering::SeqCst) {
+                opened.push(opener.open_session(OpenSession { gateway: "gateway".to_owned() }).await.expect("a session"));
+            }
+            opened
+        }
+    });
+    let mut views = Vec::new();
+    for _ in 0..5 {
+        let close = CloseSilentSessions { silent_for: Duration::from_hours(10_000) };
+        views.push(far.close_silent_sessions(close).await.expect("a view"));
+        views.push(far.sessions().await.expect("a view"));
+    }
+    is_over.store(true, std::sync::atomic::Ordering::SeqCst);
+    let opened = opened.await.expect("a task");
+    assert!(views.last().expect("a view").newest > views.first().expect("a view").newest, "nothing was opened meanwhile");
+    for view in &views {
+        let closed: Vec<_> = opened.iter().filter(|session| view.is_closed(**session)).collect();
+        assert!(closed.is_empty(), "{closed:?} are open, and closed by a view whose newest is {:?}", view.newest);
+    }
+}
+
 /// Heartbeats of many gateways do not wait for each other: each of them waits for its standbys, and all of them together would take longer than a heartbeat counts.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs PostgreSQL"]

@@ -101,13 +101,15 @@ pub(super) fn leases(reader: &(impl StateReader + ?Sized)) -> CatalogResult<Vec<
         .collect()
 }
 
-/// Which sessions are open.
+/// Which sessions are open. Reads the newest number before the sessions: where both come from different moments, a session that was opened in between is above
+/// it, and not taken for closed.
 pub(super) fn view(reader: &(impl StateReader + ?Sized)) -> CatalogResult<SessionView> {
+    let newest = SessionId(meta(reader, META_SESSION)?);
     let open = rows_beginning(reader, SESSIONS, &[])
         .map(|row| {
             let (key, value) = row?;
             Ok((SessionId(read_number(&key)?), SessionRecord::decode(&value)?))
         })
         .collect::<CatalogResult<_>>()?;
-    Ok(SessionView { open, newest: SessionId(meta(reader, META_SESSION)?) })
+    Ok(SessionView { open, newest })
 }
