@@ -201,7 +201,11 @@ impl Locks {
                 self.session(batch.session);
                 self.shared(Of::Zones, &[]);
             }
-            Command::MoveLocators(_) | Command::ClearLocators(_) | Command::ConfirmDeletions(_) => self.shared(Of::Zones, &[]),
+            Command::MoveLocators(batch) => {
+                self.session(batch.session);
+                self.shared(Of::Zones, &[]);
+            }
+            Command::ClearLocators(_) | Command::ConfirmDeletions(_) => self.shared(Of::Zones, &[]),
             Command::Reap(_) => {
                 self.shared(Of::Reaping, &[]);
                 self.shared(Of::Zones, &[]);
@@ -241,3 +245,6 @@ impl Locks {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
