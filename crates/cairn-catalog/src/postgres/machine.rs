@@ -63,12 +63,22 @@ impl PostgresMachine {
     /// restore and behind it notice by themselves; where all were stopped, nobody could.
     pub async fn note_restored(&self) -> CatalogResult<()> {
         let lock = super::locks::new_session(self.inner.pool.settings());
-        self.inner.change_identity("SELECT has_forgotten($1)", &[&lock]).await
+        self.inner.change_identity("SELECT has_forgotten($1)", &[&lock]).await.map(|_| ())
     }
 
-    /// An administrator has looked at what was forgotten: what nobody names may be collected again.
-    pub async fn note_reviewed(&self) -> CatalogResult<()> {
-        self.inner.change_identity("UPDATE identity SET reviewed = generation", &[]).await
+    /// How often this catalog has forgotten something, and up to which of these times an administrator has looked.
+    pub async fn generations(&self) -> CatalogResult<Generations> {
+        self.inner.generations(Instant::now() + self.inner.pool.settings().wait_max).await
+    }
+
+    /// An administrator has looked at what was forgotten up to this [generation](Generations::now): what nobody names may be collected again. What was forgotten since,
+    /// he has not seen: that is to be looked at, too.
+    pub async fn note_reviewed(&self, generation: i64) -> CatalogResult<()> {
+        let note = "UPDATE identity SET reviewed = greatest(reviewed, $1) WHERE generation >= $1";
+        match self.inner.change_identity(note, &[&generation]).await? {
+            0 => Err(CatalogError::Refused("the catalog has not forgotten anything so often".to_owned())),
+            _ => Ok(()),
+        }
     }
 
     /// Forgets lanes of connections that are gone. A gateway does so by itself every minute.
@@ -100,6 +110,15 @@ impl PostgresMachine {
         inner.pool.give_back(connection);
         Ok(all)
     }
+}
+
+/// See [`PostgresMachine::generations`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Generations {
+    /// Rises whenever the catalog is found to have forgotten something.
+    pub now: i64,
+    /// The one that an administrator has looked at.
+    pub reviewed: i64,
 }
 
 impl StateMachine for PostgresMachine {
@@ -158,17 +177,22 @@ enum Attempt {
 
 impl Inner {
     async fn has_forgotten(&self, until: Instant) -> CatalogResult<bool> {
+        let Generations { now, reviewed } = self.generations(until).await?;
+        Ok(now > reviewed)
+    }
+
+    async fn generations(&self, until: Instant) -> CatalogResult<Generations> {
         loop {
             let connection = self.pool.take(false, until).await?;
-            let statement = connection.statement("SELECT generation > reviewed FROM identity").await;
-            let asked = match &statement {
-                Ok(statement) => connection.client().query_one(statement, &[]).await.map(|row| row.get(0)),
-                Err(_) => Ok(true),
+            let ask = async {
+                let statement = connection.statement("SELECT generation, reviewed FROM identity").await?;
+                let row = connection.client().query_one(&statement, &[]).await?;
+                Ok::<_, Failure>(Generations { now: row.get(0), reviewed: row.get(1) })
             };
-            match asked {
-                Ok(has_forgotten) if statement.is_ok() && self.pool.counts(&connection) => {
+            match ask.await {
+                Ok(generations) if self.pool.counts(&connection) => {
                     self.pool.give_back(connection);
-                    return Ok(has_forgotten);
+                    return Ok(generations);
                 }
                 _ if Instant::now() >= until => return Err(CatalogError::Unavailable(NOT_PROVEN.to_owned())),
                 _ => tokio::time::sleep(std::time::Duration::from_millis(100)).await,
@@ -176,15 +200,23 @@ impl Inner {
         }
     }
 
-    async fn change_identity(&self, text: &str, parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)]) -> CatalogResult<()> {
+    /// Says how many rows were changed, or answered.
+    async fn change_identity(&self, text: &str, parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)]) -> CatalogResult<u64> {
         let connection = self.pool.take(true, Instant::now() + self.pool.settings().wait_max).await?;
         connection.has_warned();
-        connection.client().execute(text, parameters).await.map_err(|error| as_error(error.into()))?;
+        let changed = match connection.client().execute(text, parameters).await {
+            Ok(changed) => changed,
+            // It is its own commit: where nobody has refused it, it may have happened.
+            Err(error) if error.as_db_error().is_none() => {
+                return Err(CatalogError::OutcomeUnknown(super::failure::describe(&error)));
+            }
+            Err(error) => return Err(as_error(error.into())),
+        };
         if connection.has_warned() || !self.pool.counts(&connection) {
             return Err(CatalogError::OutcomeUnknown(NOT_PROVEN.to_owned()));
         }
         self.pool.give_back(connection);
-        Ok(())
+        Ok(changed)
     }
 
     /// A view of sessions, in which none is closed while the catalog has forgotten something and nobody has looked (P5). Judged behind the view: whatever it was

@@ -26,7 +26,7 @@ mod settings;
 mod tls;
 mod writes;
 
-pub use machine::PostgresMachine;
+pub use machine::{Generations, PostgresMachine};
 pub use migrate::migrate;
 pub use settings::{ConnectionString, PostgresSettings, Replication, Witness};
 pub use tls::TlsSettings;

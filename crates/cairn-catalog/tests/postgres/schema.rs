@@ -111,12 +111,20 @@ async fn a_catalog_that_has_forgotten_collects_nothing() {
     }
     let next = one.open_session(OpenSession { gateway: "gateway".to_owned() }).await.expect("a session");
     assert!(next.0 > session.0 + 1_000_000, "{next:?} may have been given already");
-    one.machine().note_reviewed().await.expect("a review");
+    let seen = one.machine().generations().await.expect("generations").now;
+    one.machine().note_reviewed(seen).await.expect("a review");
     assert!(other.sessions().await.expect("a view").is_closed(session));
     // Where no gateway knew better, whoever restores says so.
     other.machine().note_restored().await.expect("a note");
     assert!(!one.sessions().await.expect("a view").is_closed(session));
-    one.machine().note_reviewed().await.expect("a review");
+    // What was looked at is what was there to be seen: not what was forgotten meanwhile, nor what has yet to be.
+    one.machine().note_reviewed(seen).await.expect("the same review");
+    assert!(!one.sessions().await.expect("a view").is_closed(session), "collected, and nobody has looked");
+    let now = one.machine().generations().await.expect("generations").now;
+    assert!(one.machine().note_reviewed(now + 1).await.is_err(), "somebody has looked at what has yet to happen");
+    assert!(!one.sessions().await.expect("a view").is_closed(session), "collected, and nobody has looked");
+    one.machine().note_reviewed(now).await.expect("a review");
+    assert!(one.sessions().await.expect("a view").is_closed(session));
     // A dump in another server: by that server's own name.
     observer.batch_execute("UPDATE forgetful.identity SET system = system + 1").await.expect("another server");
     for _ in 0..600 {
@@ -151,7 +159,8 @@ async fn needs_no_superuser() {
     catalog.machine().forget_lanes().await.expect("a round");
     catalog.machine().note_restored().await.expect("a note");
     assert!(catalog.machine().has_forgotten().await.expect("an answer"));
-    catalog.machine().note_reviewed().await.expect("a review");
+    let now = catalog.machine().generations().await.expect("generations").now;
+    catalog.machine().note_reviewed(now).await.expect("a review");
     catalog.close_session(session).await.expect("a closing");
     assert!(catalog.sessions().await.expect("a view").is_closed(session));
 }
