@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::columns::{BlobColumns, attributes, blob_columns, encode, signed, unsigned};
 use super::failure::Failure;
 use super::locks::Locks;
-use super::machine::{Inner, NOT_PROVEN, Settled};
+use super::machine::{Inner, Settled};
 use super::pool::Taken;
 use super::rows::{Parameters, USAGE_STRIPES};
 use crate::embedded::state::blobs::{RELEASE_AT_ONCE_EXTENTS_MAX, new_record};
@@ -61,31 +61,21 @@ impl Inner {
                 Err(error) => return Some(Err(error)),
             };
             let (lane, number) = (connection.lane, connection.next_number());
-            let ended = tokio::select! {
-                biased;
-                ended = run(&connection, &hot, &locks, number) => ended,
-                () = self.pool.no_longer_counts(&connection) => Err(Failure::Unknown(NOT_PROVEN.to_owned())),
-            };
-            let counts = self.pool.counts(&connection);
-            let failure = match ended {
-                // What a server acknowledges that may be a thing of the past, those who do so with it may throw away.
-                Ok(Ended::Done(done)) if done.is_changed && !counts => Failure::Unknown(NOT_PROVEN.to_owned()),
-                Ok(Ended::OtherCase) => {
+            let failure = match self.pool.counted(&connection, run(&connection, &hot, &locks, number)).await {
+                Ok(Ok(Ended::OtherCase)) => {
                     self.pool.give_back(connection);
                     return None;
                 }
-                Ok(Ended::Done(done)) => {
+                Ok(Ok(Ended::Done(done))) => {
                     self.pool.give_back(connection);
-                    if !counts {
-                        continue;
-                    }
                     return Some(answer(command, done));
                 }
-                Err(failure) => failure,
+                Ok(Err(failure)) => failure,
+                // What a server acknowledges that may be a thing of the past, those who do so with it may throw away.
+                Err(reason) => Failure::Unknown(reason.to_owned()),
             };
             self.leave(connection, &failure).await;
             match failure {
-                Failure::Answer(_) if !counts => {}
                 Failure::Answer(error) => return Some(Err(error)),
                 Failure::Again(_) | Failure::Gone(_) => {}
                 Failure::Unknown(reason) => {

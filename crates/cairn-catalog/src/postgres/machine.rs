@@ -16,6 +16,7 @@ use super::foresight::{self, Foreseen};
 use super::known::Known;
 use super::locks::Locks;
 use super::pool::{Pool, Taken};
+use super::pulse::NOT_PROVEN;
 use super::rows::{Fetches, Parameters, Prepared, Purpose, fetch_missing, in_order};
 use super::settings::PostgresSettings;
 use super::writes::{commit, statements};
@@ -25,8 +26,6 @@ use crate::{CatalogError, CatalogFuture, CatalogResult, CloseSilentSessions, Con
 
 /// Attempts of a command that others keep getting in the way of.
 const ATTEMPTS_MAX: u32 = 16;
-/// Why an answer was thrown away.
-pub(super) const NOT_PROVEN: &str = "the catalog database has not proven lately that it is the primary (P4)";
 /// Evaluations of one command: each learns something, so more are a bug.
 const EVALUATIONS_MAX: u32 = 4096;
 
@@ -85,7 +84,9 @@ impl PostgresMachine {
     pub async fn forget_lanes(&self) -> CatalogResult<u64> {
         let until = Instant::now() + self.inner.pool.settings().wait_max;
         let connection = self.inner.pool.take(true, until).await?;
-        let forgotten = connection.forget_lanes().await.map_err(|error| as_error(error.into()))?;
+        let forgotten = self.inner.pool.counted(&connection, connection.forget_lanes()).await;
+        let forgotten = forgotten.map_err(|reason| CatalogError::Unavailable(reason.to_owned()))?;
+        let forgotten = forgotten.map_err(|error| as_error(error.into()))?;
         self.inner.pool.give_back(connection);
         Ok(unsigned(forgotten))
     }
@@ -106,7 +107,8 @@ impl PostgresMachine {
             connection.client().batch_execute("COMMIT").await?;
             Ok::<_, Failure>(())
         };
-        result.await.map_err(as_error)?;
+        let read = inner.pool.counted(&connection, result).await;
+        read.map_err(|reason| CatalogError::Unavailable(reason.to_owned()))?.map_err(as_error)?;
         inner.pool.give_back(connection);
         Ok(all)
     }
@@ -189,8 +191,8 @@ impl Inner {
                 let row = connection.client().query_one(&statement, &[]).await?;
                 Ok::<_, Failure>(Generations { now: row.get(0), reviewed: row.get(1) })
             };
-            match ask.await {
-                Ok(generations) if self.pool.counts(&connection) => {
+            match self.pool.counted(&connection, ask).await {
+                Ok(Ok(generations)) => {
                     self.pool.give_back(connection);
                     return Ok(generations);
                 }
@@ -204,7 +206,8 @@ impl Inner {
     async fn change_identity(&self, text: &str, parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)]) -> CatalogResult<u64> {
         let connection = self.pool.take(true, Instant::now() + self.pool.settings().wait_max).await?;
         connection.has_warned();
-        let changed = match connection.client().execute(text, parameters).await {
+        let executed = self.pool.counted(&connection, connection.client().execute(text, parameters)).await;
+        let changed = match executed.map_err(|reason| CatalogError::OutcomeUnknown(reason.to_owned()))? {
             Ok(changed) => changed,
             // It is its own commit: where nobody has refused it, it may have happened.
             Err(error) if error.as_db_error().is_none() => {
@@ -212,8 +215,8 @@ impl Inner {
             }
             Err(error) => return Err(as_error(error.into())),
         };
-        if connection.has_warned() || !self.pool.counts(&connection) {
-            return Err(CatalogError::OutcomeUnknown(NOT_PROVEN.to_owned()));
+        if connection.has_warned() {
+            return Err(CatalogError::OutcomeUnknown("the database warned while it committed".to_owned()));
         }
         self.pool.give_back(connection);
         Ok(changed)
@@ -283,32 +286,23 @@ impl Inner {
         let number = connection.next_number();
         // What it answers where it is committed; there as soon as a COMMIT may be on its way.
         let mut committing = None;
-        let transacted = tokio::select! {
-            biased;
-            transacted = self.transact(&connection, command, locks, number, &mut committing) => transacted,
-            () = self.pool.no_longer_counts(&connection) => Err(match &committing {
-                Some(_) => Failure::Unknown(NOT_PROVEN.to_owned()),
-                None => Failure::Gone(NOT_PROVEN.to_owned()),
-            }),
-        };
-        let transacted = match transacted {
-            // What such a one acknowledges, those who do so with it may throw away.
-            Ok(Transacted::Done(_)) if !self.pool.counts(&connection) => Err(Failure::Unknown(NOT_PROVEN.to_owned())),
-            transacted => transacted,
-        };
+        let transact = self.transact(&connection, command, locks, number, &mut committing);
+        let transacted = self.pool.counted(&connection, transact).await;
+        // What a server acknowledges or judges that may be a thing of the past, those who do so with it may throw away.
+        let transacted = transacted.unwrap_or_else(|reason| {
+            Err(match &committing {
+                Some(_) => Failure::Unknown(reason.to_owned()),
+                None => Failure::Gone(reason.to_owned()),
+            })
+        });
         match transacted {
             Ok(transacted) => {
-                let attempt = match transacted {
-                    // A judgement of a server that may be a thing of the past.
-                    Transacted::Refused(_) | Transacted::Unchanged(_) if !self.pool.counts(&connection) => {
-                        Attempt::Again(NOT_PROVEN.to_owned())
-                    }
+                self.pool.give_back(connection);
+                Ok(match transacted {
                     Transacted::Refused(error) => Attempt::Answered(Err(error)),
                     Transacted::Done(outcome) | Transacted::Unchanged(outcome) => Attempt::Answered(Ok(outcome)),
                     Transacted::OtherLocks => Attempt::Again("more sessions have fallen silent".to_owned()),
-                };
-                self.pool.give_back(connection);
-                Ok(attempt)
+                })
             }
             Err(failure) => {
                 let lane = connection.lane;
@@ -328,7 +322,8 @@ impl Inner {
     pub(super) async fn leave(&self, connection: Taken, failure: &Failure) {
         match failure {
             Failure::Again(_) | Failure::Answer(_) => {
-                if connection.client().batch_execute("ROLLBACK").await.is_ok() {
+                let rolled_back = self.pool.counted(&connection, connection.client().batch_execute("ROLLBACK")).await;
+                if matches!(rolled_back, Ok(Ok(()))) {
                     self.pool.give_back(connection);
                 }
             }
@@ -386,11 +381,9 @@ impl Inner {
     pub(super) async fn settle(&self, lane: i64, number: i64, until: Instant) -> Option<Settled> {
         loop {
             let connection = self.pool.take(true, until).await.ok()?;
-            let fenced = tokio::select! {
-                biased;
-                fenced = fence(&connection, lane, number) => fenced,
-                () = self.pool.no_longer_counts(&connection) => Err(Failure::Gone(NOT_PROVEN.to_owned())),
-            };
+            // "Done" of a server that was replaced meanwhile would be thrown away with it.
+            let fenced = self.pool.counted(&connection, fence(&connection, lane, number)).await;
+            let fenced = fenced.unwrap_or_else(|reason| Err(Failure::Gone(reason.to_owned())));
             match fenced {
                 Ok(settled) => {
                     self.pool.give_back(connection);
@@ -436,18 +429,11 @@ impl Inner {
                     Some(answer) => Ok(answer),
                 }
             };
-            let looked = tokio::select! {
-                biased;
-                looked = look => looked,
-                () = self.pool.no_longer_counts(&connection) => Err(Failure::Gone(NOT_PROVEN.to_owned())),
-            };
-            match looked {
+            let looked = self.pool.counted(&connection, look).await;
+            match looked.unwrap_or_else(|reason| Err(Failure::Gone(reason.to_owned()))) {
                 Ok(answer) => {
-                    let counts = self.pool.counts(&connection);
                     self.pool.give_back(connection);
-                    if counts {
-                        return answer;
-                    }
+                    return answer;
                 }
                 Err(failure) => {
                     self.leave(connection, &failure).await;

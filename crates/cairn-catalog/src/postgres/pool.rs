@@ -57,14 +57,10 @@ impl Pool {
         self.pulse.believed()
     }
 
-    /// Whether what came over this connection just now counts (P4).
-    pub(super) fn counts(&self, connection: &Connection) -> bool {
-        self.pulse.counts(connection.timeline)
-    }
-
-    /// Ends when what comes over this connection no longer counts: a server that is cut off may keep an answer back for ever.
-    pub(super) async fn no_longer_counts(&self, connection: &Connection) {
-        self.pulse.no_longer_counts(connection.timeline).await;
+    /// What is answered over this connection, if it counts (P4); else why it does not. Whatever is asked of a server goes through here, so that nobody forgets to ask
+    /// behind the answer: see [`Pulse::counted`].
+    pub(super) async fn counted<T>(&self, connection: &Connection, asked: impl Future<Output = T>) -> Result<T, &'static str> {
+        self.pulse.counted(connection.timeline, asked).await
     }
 
     /// What the last heartbeat said of the settings (R3).

@@ -35,6 +35,9 @@ const FORGET_EVERY: Duration = Duration::from_mins(1);
 /// How long a timeline must have been there before it is written on.
 const NO_WRITES_FOR: Duration = Duration::from_secs(5);
 
+/// Why an answer was thrown away.
+pub(super) const NOT_PROVEN: &str = "the catalog database has not proven lately that it is the primary (P4)";
+
 /// A heartbeat that came back.
 #[derive(Debug, Clone, Copy)]
 struct Beat {
@@ -242,13 +245,23 @@ impl Pulse {
         self.last.borrow().filter(|beat| beat.sent.elapsed() < COUNTS_FOR).map(|beat| beat.timeline)
     }
 
-    /// Whether what came over a connection of this timeline just now counts.
-    pub(super) fn counts(&self, timeline: i64) -> bool {
+    /// What is answered over a connection of this timeline, if that counts both while it is waited for (a server that is cut off may keep an answer back for ever)
+    /// and behind the answer: in a process that stood still, an answer is there, and so is the end of the belief, and the answer may be one that the
+    /// server gave when another one had been promoted.
+    pub(super) async fn counted<T>(&self, timeline: i64, asked: impl Future<Output = T>) -> Result<T, &'static str> {
+        let answered = tokio::select! {
+            biased;
+            answered = asked => answered,
+            () = self.no_longer_counts(timeline) => return Err(NOT_PROVEN),
+        };
+        if self.counts(timeline) { Ok(answered) } else { Err(NOT_PROVEN) }
+    }
+
+    fn counts(&self, timeline: i64) -> bool {
         self.last.borrow().is_some_and(|beat| beat.timeline == timeline && beat.sent.elapsed() < COUNTS_FOR)
     }
 
-    /// Ends when this timeline counts no more.
-    pub(super) async fn no_longer_counts(&self, timeline: i64) {
+    async fn no_longer_counts(&self, timeline: i64) {
         let mut beats = self.last.subscribe();
         loop {
             let beat = *beats.borrow_and_update();
@@ -302,3 +315,6 @@ async fn forget_lanes(kept: &mut Option<Connection>) {
         Err(_) => {}
     }
 }
+
+#[cfg(test)]
+mod tests;
