@@ -1,6 +1,6 @@
 //! What goes wrong with a statement, and what it means for the commit that it was part of.
 
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{Severity, SqlState};
 
 use crate::CatalogError;
 
@@ -30,6 +30,11 @@ impl From<tokio_postgres::Error> for Failure {
 }
 
 impl Failure {
+    /// For a statement that is its own commit, or is followed by one that is on its way already.
+    pub(super) fn of_commit(error: &tokio_postgres::Error) -> Self {
+        if is_refusal(error) { Self::of_refused(error) } else { Self::Unknown(describe(error)) }
+    }
+
     /// For statements before the commit: their transaction is over, or ends with their connection.
     pub(super) fn of_refused(error: &tokio_postgres::Error) -> Self {
         let Some(report) = error.as_db_error() else {
@@ -61,6 +66,14 @@ impl Failure {
             }
         }
     }
+}
+
+/// Whether the server itself says that what it was asked has not happened. What ends the connection (FATAL, PANIC) and what speaks of one (class 08) proves nothing: poolers
+/// and proxies say so of a server that they have lost, whatever that has committed. By the field that is never translated.
+fn is_refusal(error: &tokio_postgres::Error) -> bool {
+    error
+        .as_db_error()
+        .is_some_and(|report| report.parsed_severity() == Some(Severity::Error) && !report.code().code().starts_with("08"))
 }
 
 /// Whether the server is no longer one that commits: it stops, starts, or has become a standby.

@@ -289,8 +289,7 @@ async fn run(connection: &Taken, hot: &Hot, locks: &Locks, number: i64) -> Resul
     let row = match connection.client().query_one(&statement, &parameters).await {
         Ok(row) => row,
         Err(error) if error.code().is_some_and(|code| code.code() == OTHER_CASE) => return Ok(Ended::OtherCase),
-        Err(error) if error.as_db_error().is_some() => return Err(Failure::of_refused(&error)),
-        Err(error) => return Err(Failure::Unknown(super::failure::describe(&error))),
+        Err(error) => return Err(Failure::of_commit(&error)),
     };
     if connection.has_warned() {
         return Err(Failure::Unknown("the database warned while it committed".to_owned()));

@@ -257,10 +257,7 @@ pub(super) async fn commit(prepared: &Prepared, connection: &Connection) -> Resu
     for answer in statements {
         if let Err(error) = answer {
             // A COMMIT behind a statement that the server refused rolls back, and reports success. Where the connection broke, who knows.
-            return Err(match error.as_db_error() {
-                Some(_) => Failure::of_refused(error),
-                None => Failure::Unknown(super::failure::describe(error)),
-            });
+            return Err(Failure::of_commit(error));
         }
     }
     if let Err(error) = commit {

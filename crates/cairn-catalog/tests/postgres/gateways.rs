@@ -226,7 +226,7 @@ async fn settles_commits_whose_answer_is_lost() {
         let (straight, cut) = (gateway(settings), gateway(through));
         let (bucket, session) = prepare(&straight, versioning).await;
         for round in 0..60_u64 {
-            let kind = if round % 2 == 0 { Cut::Answer } else { Cut::Request };
+            let kind = [Cut::Answer, Cut::Request, Cut::Fatal][usize::try_from(round % 3).expect("a small number")];
             // So that what is cut is the write, not the opening of a connection.
             let first = put(bucket, session, "first", round, WriteCondition::None);
             let before = cut.put_version(first).await.expect("a write that nothing cuts").sequence;
@@ -334,7 +334,7 @@ async fn settles_transactions_whose_answer_is_lost() {
     let (straight, cut) = (gateway(settings), gateway(through));
     let (bucket, session) = prepare(&straight, Versioning::Enabled).await;
     for round in 0..60_u64 {
-        let kind = if round % 2 == 0 { Cut::Answer } else { Cut::Request };
+        let kind = [Cut::Answer, Cut::Request, Cut::Fatal][usize::try_from(round % 3).expect("a small number")];
         // So that what is cut is the transaction, not the opening of a connection.
         let first = put(bucket, session, &format!("key {round}"), round, WriteCondition::None);
         cut.put_version(first).await.expect("a write that nothing cuts");

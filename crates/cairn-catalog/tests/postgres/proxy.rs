@@ -18,6 +18,8 @@ pub enum Cut {
     Request,
     /// What the server answers: it has done what it was asked.
     Answer,
+    /// What the server answers, and something between the two says in its place that the server is gone, as a pooler does.
+    Fatal,
     /// Neither, but the gateway is cut off: what it has sent stays on its way, until it is [released](Proxy::release).
     Late,
 }
@@ -111,7 +113,7 @@ async fn carry(client: UnixStream, state: Arc<State>) {
     let (mut from_server, mut to_server) = server.into_split();
     let (silence, mut is_silent) = watch::channel(false);
     let was_answered = Arc::new(AtomicBool::new(true));
-    let (answered, delay) = (was_answered.clone(), state.delay);
+    let (answered, delay, shared) = (was_answered.clone(), state.delay, state.clone());
     let answers = tokio::spawn(async move {
         let mut buffer = vec![0; 64 * 1024];
         while let Ok(count) = from_server.read(&mut buffer).await {
@@ -120,6 +122,11 @@ async fn carry(client: UnixStream, state: Arc<State>) {
             }
             // Once an answer is to be lost, nothing goes back any more; the first byte that would says that the server has done it.
             if *is_silent.borrow_and_update() {
+                if *shared.kind.lock().expect("a lock") == Cut::Fatal {
+                    let fields = b"SFATAL\0VFATAL\0C08P01\0Mserver conn crashed?\0\0";
+                    let length = u32::try_from(fields.len() + 4).expect("a short text").to_be_bytes();
+                    let _ = to_client.write_all(&[b"E".as_slice(), &length, fields].concat()).await;
+                }
                 break;
             }
             tokio::time::sleep(delay).await;
@@ -146,7 +153,7 @@ async fn carry(client: UnixStream, state: Arc<State>) {
             let kind = *state.kind.lock().expect("a lock");
             match kind {
                 Cut::Request => break,
-                Cut::Answer => drop(silence.send(true)),
+                Cut::Answer | Cut::Fatal => drop(silence.send(true)),
                 Cut::Late => {
                     state.late.lock().expect("a lock").push((to_server, sent.to_vec()));
                     answers.abort();

@@ -125,6 +125,10 @@ pub(super) fn commit_content(
 fn commit_blob(transaction: &mut Transaction<'_>, session: SessionId, new: NewBlob) -> CatalogResult<(BlobId, u64)> {
     let id = new.id;
     if blob(transaction, id)?.is_some() {
+        if id.session == session {
+            // Most likely by this very commit, whose first answer was lost: its chunks are named, and nobody is to discard them.
+            return Err(CatalogError::OutcomeUnknown(format!("blob {id:?} is known already, by the same session")));
+        }
         return Err(CatalogError::Refused(format!("blob {id:?} is known already")));
     }
     let record = new_record(transaction.limits(), session, new, &incarnations(transaction)?)?;
