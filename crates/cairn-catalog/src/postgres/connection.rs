@@ -48,6 +48,13 @@ const LANE_KEPT: Duration = Duration::from_hours(1);
 /// A connection that has not committed for so long is not used to commit any more. Catalog time runs ahead of a clock by an hour a day at most.
 const LANE_USED_WITHIN: Duration = Duration::from_mins(30);
 
+/// How long what was sent may stay without an acknowledgement of the network.
+const TCP_USER_TIMEOUT: Duration = Duration::from_secs(10);
+/// When a quiet connection is asked first whether the other end is there, how often, and how many times in vain.
+const KEEPALIVES_IDLE: Duration = Duration::from_secs(10);
+const KEEPALIVES_INTERVAL: Duration = Duration::from_secs(5);
+const KEEPALIVES_RETRIES: u32 = 3;
+
 /// Set by every connection for itself. Nothing may end a COMMIT that waits for its standbys: it would stand on this server alone, for all to see. So timeouts of
 /// statements, of transactions (from PostgreSQL 17 on) and the look whether the client is still there are off, whatever the operator's settings are. A
 /// transaction in which nothing is asked is one of a gateway that is gone: others wait for its locks.
@@ -228,6 +235,7 @@ fn host_of(config: &Config) -> String {
 pub(super) fn hosts(settings: &PostgresSettings) -> Result<Vec<Config>, Failure> {
     let refused = || CatalogError::Refused("the connection string of the catalog database is not one".to_owned());
     let all: Config = settings.connection.reveal().parse().map_err(|_| refused())?;
+    let is_set = |name| settings.connection.reveal().contains(name);
     let (names, addresses, ports) = (all.get_hosts(), all.get_hostaddrs(), all.get_ports());
     let count = names.len().max(addresses.len());
     let mut hosts = Vec::with_capacity(count);
@@ -268,7 +276,11 @@ pub(super) fn hosts(settings: &PostgresSettings) -> Result<Vec<Config>, Failure>
             .ssl_mode(ssl_mode)
             .channel_binding(all.get_channel_binding())
             .keepalives(all.get_keepalives())
-            .keepalives_idle(all.get_keepalives_idle())
+            // A flow that a firewall has forgotten is given up within seconds, not after a quarter of an hour; what the operator says stands above that.
+            .tcp_user_timeout(all.get_tcp_user_timeout().copied().unwrap_or(TCP_USER_TIMEOUT))
+            .keepalives_idle(if is_set("keepalives_idle") { all.get_keepalives_idle() } else { KEEPALIVES_IDLE })
+            .keepalives_interval(all.get_keepalives_interval().unwrap_or(KEEPALIVES_INTERVAL))
+            .keepalives_retries(all.get_keepalives_retries().unwrap_or(KEEPALIVES_RETRIES))
             .connect_timeout(settings.connect_wait_max)
             .target_session_attrs(TargetSessionAttrs::ReadWrite);
         hosts.push(config);
@@ -294,3 +306,6 @@ async fn first<T>(attempts: impl Iterator<Item = impl Future<Output = Result<T, 
 pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
+
+#[cfg(test)]
+mod tests;

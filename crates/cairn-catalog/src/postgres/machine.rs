@@ -107,7 +107,7 @@ impl PostgresMachine {
             connection.client().batch_execute("COMMIT").await?;
             Ok::<_, Failure>(())
         };
-        let read = inner.pool.counted(&connection, result).await;
+        let read = inner.pool.counted_at_last(&connection, result).await;
         read.map_err(|reason| CatalogError::Unavailable(reason.to_owned()))?.map_err(as_error)?;
         inner.pool.give_back(connection);
         Ok(all)

@@ -23,6 +23,9 @@ use crate::{CatalogError, CatalogResult, ConfirmedSettings};
 /// How long to wait before the hosts are asked again, where none takes writes.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
+/// Why an answer was not waited for any longer.
+const TOO_LATE: &str = "the catalog database does not answer over this connection";
+
 pub(super) struct Pool {
     settings: PostgresSettings,
     pulse: Arc<Pulse>,
@@ -57,9 +60,21 @@ impl Pool {
         self.pulse.believed()
     }
 
-    /// What is answered over this connection, if it counts (P4); else why it does not. Whatever is asked of a server goes through here, so that nobody forgets to ask
-    /// behind the answer: see [`Pulse::counted`].
+    /// What is answered over this connection within an attempt's time, if it counts (P4); else why it does not. Whatever is asked of a server goes through here, so that
+    /// nobody forgets to ask behind the answer: see [`Pulse::counted`]. Heartbeats go over a connection of their own: they say nothing of a flow that is gone.
     pub(super) async fn counted<T>(&self, connection: &Connection, asked: impl Future<Output = T>) -> Result<T, &'static str> {
+        match tokio::time::timeout(self.settings.attempt_max(), self.counted_at_last(connection, asked)).await {
+            Ok(counted) => counted,
+            Err(_) => Err(TOO_LATE),
+        }
+    }
+
+    /// The same, of what may take as long as it likes.
+    pub(super) async fn counted_at_last<T>(
+        &self,
+        connection: &Connection,
+        asked: impl Future<Output = T>,
+    ) -> Result<T, &'static str> {
         self.pulse.counted(connection.timeline, asked).await
     }
 

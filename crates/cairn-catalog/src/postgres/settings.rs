@@ -89,6 +89,13 @@ impl PostgresSettings {
     }
 }
 
+impl PostgresSettings {
+    /// How long one attempt waits for its answer: for a lock that others have, and for a server that is slow. Then its connection is left, and what was asked is settled.
+    pub(super) fn attempt_max(&self) -> Duration {
+        self.lock_wait_max.saturating_add(Duration::from_secs(5))
+    }
+}
+
 impl std::fmt::Debug for PostgresSettings {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter

@@ -243,6 +243,34 @@ async fn settles_commits_whose_answer_is_lost() {
     }
 }
 
+/// A flow is silently gone while heartbeats go over another one: its requests are not held by it for as long as the kernel likes. A write is settled, a read asked again,
+/// and places in the pool are free again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL"]
+async fn a_flow_that_is_gone_holds_nobody() {
+    let server = server();
+    let settings = server.settings("flow");
+    migrate(&settings).await.expect("a schema");
+    let proxy = Proxy::start(server.socket());
+    let (lock_wait_max, wait_max) = (Duration::from_millis(100), Duration::from_secs(120));
+    // One place: whoever keeps it stops all others.
+    let through = PostgresSettings { connection: proxy.connection(), connections_max: 1, lock_wait_max, wait_max, ..settings };
+    let catalog = gateway(through);
+    let (bucket, session) = prepare(&catalog, Versioning::Unversioned).await;
+    catalog.put_version(put(bucket, session, "a", 1, WriteCondition::None)).await.expect("a write");
+    // Heartbeats send, too, and one of them may be cut in its place: then another time.
+    for round in 0..3 {
+        proxy.cut_after(0, Cut::Flow);
+        let name = format!("key {round}");
+        let write = catalog.put_version(put(bucket, session, &name, 1, WriteCondition::Absent));
+        let written = tokio::time::timeout(Duration::from_secs(100), write).await.expect("nobody is told").expect("a write");
+        let read =
+            tokio::time::timeout(Duration::from_secs(100), current(&catalog, bucket, &name)).await.expect("nobody is told");
+        assert_eq!(read.expect("a version").version.summary.sequence, written.sequence);
+    }
+    assert_eq!(proxy.cuts(), 3);
+}
+
 /// P2: a write is on its way when its gateway is cut off, settles it as not done, and does it again. When it arrives after all, it is refused: it is
 /// done once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

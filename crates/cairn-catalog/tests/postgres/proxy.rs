@@ -20,6 +20,8 @@ pub enum Cut {
     Answer,
     /// What the server answers, and something between the two says in its place that the server is gone, as a pooler does.
     Fatal,
+    /// What the server answers, and nobody is told: the flow is gone, its ends stand.
+    Flow,
     /// Neither, but the gateway is cut off: what it has sent stays on its way, until it is [released](Proxy::release).
     Late,
 }
@@ -121,6 +123,9 @@ async fn carry(client: UnixStream, state: Arc<State>) {
                 break;
             }
             // Once an answer is to be lost, nothing goes back any more; the first byte that would says that the server has done it.
+            if *is_silent.borrow_and_update() && *shared.kind.lock().expect("a lock") == Cut::Flow {
+                continue;
+            }
             if *is_silent.borrow_and_update() {
                 if *shared.kind.lock().expect("a lock") == Cut::Fatal {
                     let fields = b"SFATAL\0VFATAL\0C08P01\0Mserver conn crashed?\0\0";
@@ -153,7 +158,7 @@ async fn carry(client: UnixStream, state: Arc<State>) {
             let kind = *state.kind.lock().expect("a lock");
             match kind {
                 Cut::Request => break,
-                Cut::Answer | Cut::Fatal => drop(silence.send(true)),
+                Cut::Answer | Cut::Fatal | Cut::Flow => drop(silence.send(true)),
                 Cut::Late => {
                     state.late.lock().expect("a lock").push((to_server, sent.to_vec()));
                     answers.abort();
