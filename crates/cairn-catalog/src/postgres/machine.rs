@@ -241,7 +241,7 @@ impl Inner {
         {
             return Ok(Outcome::MoveLocators(vec![false; batch.moves.len()]));
         }
-        match self.run_to_its_end(command, until).await? {
+        match Box::pin(self.run_to_its_end(command, until)).await? {
             Outcome::CloseSilentSessions(view) => self.unless_forgotten(view, until).await.map(Outcome::CloseSilentSessions),
             outcome => Ok(outcome),
         }
@@ -286,7 +286,7 @@ impl Inner {
         let number = connection.next_number();
         // What it answers where it is committed; there as soon as a COMMIT may be on its way.
         let mut committing = None;
-        let transact = self.transact(&connection, command, locks, number, &mut committing);
+        let transact = Box::pin(self.transact(&connection, command, locks, number, &mut committing));
         let transacted = self.pool.counted(&connection, transact).await;
         // What a server acknowledges or judges that may be a thing of the past, those who do so with it may throw away.
         let transacted = transacted.unwrap_or_else(|reason| {
