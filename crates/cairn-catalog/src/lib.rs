@@ -95,6 +95,11 @@ pub trait Catalog: Send + Sync + 'static {
     /// The bounds that this engine works within.
     fn limits(&self) -> &Limits;
 
+    /// Whether other processes may write to this catalog, too: then sessions that are found open at a start may be theirs (L10 does not hold).
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     // -- versions ---------------------------------------------------------------------------------------------------------------------
 
     /// Makes a version the current one of its key, as the bucket's versioning prescribes: it replaces the `null` version unless versioning is

@@ -77,8 +77,10 @@ impl Blob {
 pub struct SessionView {
     /// Sessions that are open, in rising order.
     pub open: Vec<SessionId>,
-    /// The highest session ever opened.
+    /// The highest session ever opened; 0 of a catalog that may lack something that it had acknowledged (P5).
     pub newest: SessionId,
+    /// How often the catalog has forgotten something that it had acknowledged (P5): a view speaks of its own generation only.
+    pub generation: u64,
 }
 
 impl SessionView {
@@ -147,6 +149,10 @@ pub trait BlobCatalog: Send + Sync + 'static {
     /// The current incarnations.
     fn incarnations(&self) -> BoxFuture<'_, PortResult<Incarnations>>;
 
+    /// How often the catalog has forgotten something that it had acknowledged: it was restored, or a server was promoted that lacked it (P5). Whatever was judged by an earlier generation
+    /// is to be judged again.
+    fn generation(&self) -> BoxFuture<'_, PortResult<u64>>;
+
     // -- sessions -----------------------------------------------------------------------------------------------------------------
 
     /// Opens a session with an id above all before it, in every database, durably on return (S1).
@@ -184,7 +190,8 @@ pub trait BlobCatalog: Send + Sync + 'static {
     /// A catalog that was restored and not looked at since answers an error (P5): what is moved is deleted where it was, and nobody knows yet which of
     /// the places that are named there are.
     fn move_locators(&self, session: SessionId, moves: Vec<MoveLocator>) -> BoxFuture<'_, PortResult<Vec<bool>>>;
-    /// For each place in `zone`, whether any blob, condemned or not, names this chunk by this very place: locator and incarnation.
+    /// For each place in `zone`, whether any blob, condemned or not, names this chunk by this very place: locator and incarnation. A catalog that may lack something, and
+    /// that nobody has looked at since, says so of all: what is not named may have been (P5).
     fn named(&self, zone: ZoneIndex, places: Vec<(ChunkId, Replica)>) -> BoxFuture<'_, PortResult<Vec<bool>>>;
 
     // -- condemned blobs ----------------------------------------------------------------------------------------------------------

@@ -129,7 +129,7 @@ mod tests {
     const WEEK: Duration = Duration::from_secs(7 * 24 * 3_600);
 
     fn view(open: &[u64], newest: u64) -> SessionView {
-        SessionView { open: open.iter().copied().map(SessionId).collect(), newest: SessionId(newest) }
+        SessionView { open: open.iter().copied().map(SessionId).collect(), newest: SessionId(newest), generation: 0 }
     }
 
     fn at(seconds: u64) -> Duration {

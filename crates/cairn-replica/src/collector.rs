@@ -8,6 +8,9 @@
 //! 3. the catalog is asked which of the page's copies *whose writer's session is closed in that view* are named by that very place;
 //! 4. those that are not are deleted (B7: by locator and chunk id).
 //!
+//! A catalog that has forgotten what it acknowledged (P5) has another *generation*. Views and sweeps of an earlier one are dropped, and nothing is deleted on an answer that may be of a later
+//! one than the view: the generation is asked for behind the names.
+//!
 //! A zone that is away, or a catalog that does not answer, ends the page: nothing is collected. A sweep goes on from the last page that a zone
 //! has listed, in the same life of it. One that did not come to its end, or could not delete something, counts for nothing and is made again.
 
@@ -75,6 +78,8 @@ pub struct CollectorProgress {
 /// A sweep of one zone under way.
 struct Sweep {
     scope: Scope,
+    /// The generation of the catalog in whose view it began.
+    generation: u64,
     /// The life of the zone that is swept; another one starts over.
     incarnation: Option<Incarnation>,
     from: Option<Bytes>,
@@ -93,6 +98,8 @@ struct ZoneState {
 #[derive(Default)]
 struct State {
     views: Views,
+    /// Of the catalog that these views are of.
+    generation: u64,
     zones: PerZone<ZoneState>,
 }
 
@@ -114,6 +121,16 @@ enum Paged {
     Later,
     /// The zone does not list any more from there: the sweep is given up.
     GivenUp,
+}
+
+/// What has become of a page's garbage.
+enum Judged {
+    /// There was none, or it is gone.
+    AllGone,
+    /// Some of it could not be deleted.
+    SomeStay,
+    /// The catalog has forgotten something since the view was taken (P5): nobody knows whether it is garbage.
+    OfAnotherGeneration,
 }
 
 impl Collector {
@@ -139,10 +156,10 @@ impl Collector {
     /// that is away is passed over until the next look.
     pub async fn tick(&self) -> PortResult<bool> {
         let mut state = self.state.lock().await;
-        let State { views, zones } = &mut *state;
+        let State { views, generation, zones } = &mut *state;
         let is_going_on = |zone: &ZoneState| zone.sweep.as_ref().is_some_and(|sweep| !sweep.paused);
         if !zones.iter().any(is_going_on) {
-            self.look(views, zones).await?;
+            self.look(views, generation, zones).await?;
         }
         for (zone, ZoneState { swept, sweep: under_way }) in ZoneIndex::ALL.into_iter().zip(zones.iter_mut()) {
             let Some(sweep) = under_way.as_mut().filter(|sweep| !sweep.paused) else { continue };
@@ -163,8 +180,14 @@ impl Collector {
     }
 
     /// Closes dead sessions (S2: before anything is looked for), and begins the sweeps that are due.
-    async fn look(&self, views: &mut Views, zones: &mut PerZone<ZoneState>) -> PortResult<()> {
+    async fn look(&self, views: &mut Views, generation: &mut u64, zones: &mut PerZone<ZoneState>) -> PortResult<()> {
         let view = self.replicator.catalog.close_dead_sessions().await?;
+        if view.generation != *generation {
+            // What was closed, and what was swept for, is another catalog's.
+            *generation = view.generation;
+            *views = Views::default();
+            *zones = PerZone::default();
+        }
         let now = self.replicator.zones.now();
         views.seen(view, now);
         let ripe = views.ripe(now, self.config.late_after);
@@ -175,7 +198,14 @@ impl Collector {
                 continue;
             }
             let scope = swept.scope(&ripe, now, self.config.whole_after);
-            *sweep = scope.map(|scope| Sweep { scope, incarnation: None, from: None, failed: false, paused: false });
+            *sweep = scope.map(|scope| Sweep {
+                scope,
+                generation: *generation,
+                incarnation: None,
+                from: None,
+                failed: false,
+                paused: false,
+            });
         }
         Ok(())
     }
@@ -208,22 +238,24 @@ impl Collector {
             }
         };
         self.progress.lock().listed += page.found.len() as u64;
-        if !self.judge(&sweep.scope, zone, incarnation, page.found).await? {
-            sweep.failed = true;
+        match self.judge(sweep, zone, incarnation, page.found).await? {
+            Judged::AllGone => {}
+            Judged::SomeStay => sweep.failed = true,
+            Judged::OfAnotherGeneration => return Ok(Paged::GivenUp),
         }
         sweep.from = page.next;
         Ok(if sweep.from.is_some() { Paged::More } else { Paged::Last })
     }
 
     /// Deletes what is garbage of a page; says whether all of it went.
-    async fn judge(&self, scope: &Scope, zone: ZoneIndex, incarnation: Incarnation, listed: Vec<Found>) -> PortResult<bool> {
-        let mut candidates: Vec<Found> = listed.into_iter().filter(|found| self.covers(scope, found)).collect();
+    async fn judge(&self, sweep: &Sweep, zone: ZoneIndex, incarnation: Incarnation, listed: Vec<Found>) -> PortResult<Judged> {
+        let mut candidates: Vec<Found> = listed.into_iter().filter(|found| self.covers(&sweep.scope, found)).collect();
         if candidates.is_empty() {
-            return Ok(true);
+            return Ok(Judged::AllGone);
         }
         if self.replicator.refresh_incarnations().await?.get(zone.get()) != Some(&incarnation) {
             // The catalog does not know this life of the zone (yet). It could not name anything in it either, but what is odd is left alone.
-            return Ok(false);
+            return Ok(Judged::SomeStay);
         }
         // The sessions of all of these were closed before this question: whatever the answer does not name will never be named.
         let places = candidates.iter().map(|found| (found.id, Replica { incarnation, locator: found.locator.clone() })).collect();
@@ -234,7 +266,14 @@ impl Collector {
             let view = self.replicator.catalog.close_dead_sessions().await?;
             candidates.retain(|found| view.is_closed(found.session));
         }
-        Ok(self.delete(zone, incarnation, candidates).await)
+        if candidates.is_empty() {
+            return Ok(Judged::AllGone);
+        }
+        // Behind the names: generations only rise, so they were of this one, too.
+        if self.replicator.catalog.generation().await? != sweep.generation {
+            return Ok(Judged::OfAnotherGeneration);
+        }
+        Ok(if self.delete(zone, incarnation, candidates).await { Judged::AllGone } else { Judged::SomeStay })
     }
 
     fn covers(&self, scope: &Scope, found: &Found) -> bool {

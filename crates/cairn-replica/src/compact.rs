@@ -7,7 +7,8 @@
 //! 2. the copy is read and verified (B1);
 //! 3. it is written again under this gateway's open session, which the collector leaves alone for as long (S1, S2);
 //! 4. one commit names the new place in the old one's stead, if the record names the old one still (B4). The loser's copy is deleted;
-//! 5. after a while, for readers who hold the record as it was, the new copy is read back, and only where it is good the old one is deleted (B7).
+//! 5. after a while, for readers who hold the record as it was, the new copy is read back, and only where it is good, and the catalog still names something else than the old one, in
+//!    the same generation (P5), that is deleted (B7).
 //!
 //! Each zone is gone through by itself, so that one that hangs, or has much to do, holds no other up.
 //!
@@ -93,6 +94,8 @@ struct Old {
     from: Replica,
     /// The one that was named in its stead, to be read back first; `None` where that is not to be waited for.
     to: Option<(Replica, ChunkShape)>,
+    /// The generation of the catalog that named it.
+    generation: u64,
     /// How often the zone has refused to delete it.
     refused: u32,
 }
@@ -345,9 +348,9 @@ impl CompactionWorker {
             return Ok(());
         }
         match self.ask(unsettled.session, &unsettled.moves).await {
-            Ok(answers) => {
+            Ok((generation, answers)) => {
                 // What is refused now may have been made before, or may yet be: neither copy is deleted, the sweep finds the one that is not named.
-                self.named(state, unsettled.moves, answers, |_| {});
+                self.named(state, unsettled.moves, generation, answers, |_| {});
                 Ok(())
             }
             Err(error) => {
@@ -363,9 +366,11 @@ impl CompactionWorker {
         }
     }
 
-    async fn ask(&self, session: SessionId, moves: &[Moved]) -> PortResult<Vec<bool>> {
+    /// The answers, and a generation of the catalog that they are of, or of one before it: whatever was forgotten since shows.
+    async fn ask(&self, session: SessionId, moves: &[Moved]) -> PortResult<(u64, Vec<bool>)> {
         let moves = moves.iter().map(|moved| moved.move_.clone()).collect();
-        self.replicator.catalog.move_locators(session, moves).await
+        let generation = self.replicator.catalog.generation().await?;
+        Ok((generation, self.replicator.catalog.move_locators(session, moves).await?))
     }
 
     /// Names the new copies in the stead of the old ones. What lost goes; where the outcome is not known, neither does, and it is asked for again
@@ -380,9 +385,9 @@ impl CompactionWorker {
             }
         }
         match self.ask(session.id(), &moves).await {
-            Ok(answers) => {
+            Ok((generation, answers)) => {
                 let lost = |MoveLocator { zone, to, chunk, .. }| self.replicator.delete_soon(zone, to, chunk);
-                self.named(state, moves, answers, lost);
+                self.named(state, moves, generation, answers, lost);
                 Ok(())
             }
             Err(error) => {
@@ -394,7 +399,7 @@ impl CompactionWorker {
     }
 
     /// Takes up what the catalog has answered.
-    fn named(&self, state: &mut State, moves: Vec<Moved>, answers: Vec<bool>, lost: impl Fn(MoveLocator)) {
+    fn named(&self, state: &mut State, moves: Vec<Moved>, generation: u64, answers: Vec<bool>, lost: impl Fn(MoveLocator)) {
         let due = self.replicator.zones.now() + self.config.linger;
         let mut progress = self.progress.lock();
         for (Moved { move_, shape }, is_named) in moves.into_iter().zip(answers) {
@@ -402,7 +407,7 @@ impl CompactionWorker {
                 progress.moved += 1;
                 progress.bytes_moved += shape.stored_length();
                 let MoveLocator { chunk: id, from, to, .. } = move_;
-                state.waiting.push_back(Old { due, id, from, to: Some((to, shape)), refused: 0 });
+                state.waiting.push_back(Old { due, id, from, to: Some((to, shape)), generation, refused: 0 });
             } else {
                 progress.refused += 1;
                 lost(move_);
@@ -410,17 +415,27 @@ impl CompactionWorker {
         }
     }
 
-    /// Deletes some old copies whose time has come. Nothing names them, and nothing ever will again: they were named, and no copy is named twice.
-    /// Says whether more are due.
+    /// Deletes some old copies whose time has come. Nothing names them, and nothing ever will again, for they were named, and no copy is named twice: unless the catalog has forgotten that
+    /// they were moved (P5), so it is asked. Says whether more are due.
     async fn delete_due(&self, state: &mut State, zone: ZoneIndex) -> bool {
         let zones = &self.replicator.zones;
         let Some(life) = zones.incarnation(zone) else { return false };
         let now = zones.now();
         let count = state.waiting.iter().take(DELETES_MAX).take_while(|old| old.due <= now).count();
-        let some: Vec<Old> = state.waiting.drain(..count).collect();
-        let (mut ready, mut later) = (Vec::new(), Vec::new());
         // What was in another life of the zone went with it.
-        for mut old in some.into_iter().filter(|old| old.from.incarnation == life) {
+        let some: Vec<Old> = state.waiting.drain(..count).filter(|old| old.from.incarnation == life).collect();
+        let (mut ready, mut later) = (Vec::new(), Vec::new());
+        let let_go = match self.let_go(zone, &some).await {
+            Ok(let_go) => let_go,
+            Err(error) => {
+                tracing::debug!(%error, %zone, "whether chunks that were moved are named anew is not known");
+                let due = zones.now() + self.config.linger;
+                state.waiting.extend(some.into_iter().map(|old| Old { due, ..old }));
+                return false;
+            }
+        };
+        // What is not let go of is named again, or nobody knows: the collector's sweep finds it, if it is garbage.
+        for (mut old, _) in some.into_iter().zip(let_go).filter(|(_, is_let_go)| *is_let_go) {
             if self.is_replaced(zone, &mut old).await { ready.push(old) } else { later.push(old) }
         }
         let targets: Vec<(Locator, ChunkId)> = ready.iter().map(|old| (old.from.locator.clone(), old.id)).collect();
@@ -442,6 +457,23 @@ impl CompactionWorker {
         let more = later.is_empty() && count == DELETES_MAX;
         state.waiting.extend(later.into_iter().map(|old| Old { due, ..old }));
         more
+    }
+
+    /// Which of these old copies the catalog has let go of, as far as it has forgotten nothing since it did.
+    async fn let_go(&self, zone: ZoneIndex, some: &[Old]) -> PortResult<Vec<bool>> {
+        if some.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (records, _) = self.records(some.iter().map(|old| old.id.blob).collect()).await?;
+        // Behind the records: generations only rise, so they were of this one, too.
+        let generation = self.replicator.catalog.generation().await?;
+        let is_let_go = |old: &Old| {
+            let chunk = records.get(&old.id.blob).and_then(|blob| blob.chunk(old.id.ordinal));
+            let names_another =
+                chunk.and_then(|chunk| chunk.replicas.get(zone.get())).is_some_and(|named| named.as_ref() != Some(&old.from));
+            old.generation == generation && names_another
+        };
+        Ok(some.iter().map(is_let_go).collect())
     }
 
     /// Whether the copy that was named in the stead of this one is good, or nothing names that one any more: read whole and verified just now (B1).

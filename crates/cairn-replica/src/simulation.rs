@@ -16,6 +16,7 @@ mod catalog;
 mod checker;
 mod compaction;
 mod drivers;
+mod forgetting;
 mod gateway;
 mod world;
 mod zone;

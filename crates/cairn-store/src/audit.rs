@@ -163,7 +163,11 @@ impl AuditRun {
 
     async fn sessions(&self) -> PortResult<SessionView> {
         let view = bounded(self.core.config.catalog_deadline, self.core.catalog.sessions()).await.map_err(port_error)?;
-        Ok(SessionView { open: view.open.into_iter().map(|(id, _)| id).collect(), newest: view.newest })
+        Ok(SessionView {
+            open: view.open.into_iter().map(|(id, _)| id).collect(),
+            newest: view.newest,
+            generation: view.generation,
+        })
     }
 
     /// Puts a question until it is answered, within bounds.

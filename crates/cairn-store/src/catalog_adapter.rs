@@ -137,6 +137,10 @@ impl BlobCatalog for CatalogAdapter {
         Box::pin(async { Ok(self.call(self.catalog.zones()).await?.incarnations()) })
     }
 
+    fn generation(&self) -> BoxFuture<'_, PortResult<u64>> {
+        Box::pin(async { Ok(self.call(self.catalog.zones()).await?.generation) })
+    }
+
     fn open_session(&self) -> BoxFuture<'_, PortResult<SessionId>> {
         Box::pin(async {
             let request = OpenSession { gateway: self.gateway.clone() };
@@ -156,7 +160,8 @@ impl BlobCatalog for CatalogAdapter {
         Box::pin(async {
             let request = CloseSilentSessions { silent_for: self.session_silence_max };
             let view = self.call(self.catalog.close_silent_sessions(request)).await?;
-            Ok(SessionView { open: view.open.into_iter().map(|(session, _)| session).collect(), newest: view.newest })
+            let open = view.open.into_iter().map(|(session, _)| session).collect();
+            Ok(SessionView { open, newest: view.newest, generation: view.generation })
         })
     }
 

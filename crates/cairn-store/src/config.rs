@@ -16,7 +16,8 @@ use cairn_replica::zones::ZonesConfig;
 pub struct StoreConfig {
     /// This gateway's name in the list of sessions, for people.
     pub gateway: String,
-    /// Whether no other process can write (L10): sessions that are found open at the start are then of dead processes, and closed at once.
+    /// Whether no other process can write (L10): sessions that are found open at the start are then of dead processes, and closed at once. Of no account where the
+    /// catalog is shared.
     pub sole_writer: bool,
     /// How long a request waits for a quorum of zones, for a session or for the catalog, before it is told to try again.
     pub patience: Duration,

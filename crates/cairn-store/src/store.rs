@@ -127,6 +127,8 @@ impl Store {
     pub fn start(parts: StoreParts) -> Arc<Self> {
         let StoreParts { catalog, zones, random, keys, mut config } = parts;
         let limits = catalog.limits();
+        // The sessions that it would close may be other gateways'.
+        config.sole_writer &= !catalog.is_shared();
         // S4 and B5 are about one and the same grace.
         config.replicator.garbage_grace = limits.garbage_grace;
         config.replicator.blob_chunks_max = config.replicator.blob_chunks_max.min(limits.blob_chunks_max);

@@ -2,9 +2,11 @@
 
 mod common;
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use cairn_catalog::embedded::state::Command;
+use cairn_catalog::{Catalog, OpenSession};
 use cairn_store::api::{ObjectStore, StoreError};
 use cairn_types::TenantId;
 use common::faulty_catalog::Fault;
@@ -176,4 +178,18 @@ async fn a_catalog_too_slow_to_confirm_lets_nobody_in() {
     assert!(began.elapsed() <= Duration::from_secs(32), "{:?}", began.elapsed());
     world.faults.heal();
     assert!(world.store.access_key("root").await.unwrap().is_some());
+}
+
+/// L10: at its start a store closes the sessions that it finds, for its earlier processes had them. Where the catalog is shared they are other gateways', whatever the configuration says.
+#[tokio::test(start_paused = true)]
+async fn the_sessions_of_other_gateways_are_left_alone() {
+    for is_shared in [false, true] {
+        let mut world = World::new().await;
+        let other = world.catalog.open_session(OpenSession { gateway: "other".to_owned() }).await.unwrap();
+        world.faults.is_shared.store(is_shared, Ordering::SeqCst);
+        assert!(world.config.sole_writer, "the default is for one process");
+        world.restart();
+        world.put("key", &sample(MIB, 1)).await.unwrap();
+        assert_eq!(world.catalog.sessions().await.unwrap().is_closed(other), !is_shared);
+    }
 }

@@ -218,8 +218,10 @@ pub struct CloseSilentSessions {
 pub struct SessionView {
     /// Those that are open, in rising order.
     pub open: Vec<(SessionId, SessionRecord)>,
-    /// The highest ever opened.
+    /// The highest ever opened; 0 while the catalog may lack something that it had acknowledged, and no administrator has looked (P5): none is closed then.
     pub newest: SessionId,
+    /// How often the catalog has forgotten something (P5). What was closed in a view of one generation may be open in the next.
+    pub generation: u64,
 }
 
 impl SessionView {
@@ -236,6 +238,8 @@ impl SessionView {
 pub struct ZoneView {
     /// One record each.
     pub zones: [ZoneRecord; ZONE_COUNT],
+    /// How often the catalog has forgotten something that it had acknowledged (P5). What was judged in one generation is judged anew in the next.
+    pub generation: u64,
 }
 
 impl ZoneView {

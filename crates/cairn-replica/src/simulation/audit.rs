@@ -22,7 +22,7 @@ fn audit(bench: &Bench, config: AuditConfig) -> Audit {
 /// The sessions, none of which is closed by looking.
 fn sessions(bench: &Bench) -> Ready<PortResult<SessionView>> {
     let tables = bench.catalog.0.tables.lock();
-    ready(Ok(SessionView { open: tables.open.keys().copied().collect(), newest: tables.newest }))
+    ready(Ok(SessionView { open: tables.open.keys().copied().collect(), newest: tables.newest, generation: 0 }))
 }
 
 async fn run(bench: &Bench, audit: &Audit) -> AuditFindings {

@@ -54,6 +54,9 @@ pub(super) struct Tables {
     pub rebuilds: BTreeMap<ZoneIndex, BlobId>,
     pub open: BTreeMap<SessionId, Instant>,
     pub newest: SessionId,
+    /// How often it was set back, and whether nobody has looked since (P5).
+    pub generation: u64,
+    pub may_lack: bool,
 }
 
 pub(super) struct Shared {
@@ -309,10 +312,15 @@ impl BlobCatalog for SimCatalog {
         }))
     }
 
+    fn generation(&self) -> BoxFuture<'_, PortResult<u64>> {
+        Box::pin(self.ask(|tables| tables.generation))
+    }
+
     fn close_dead_sessions(&self) -> BoxFuture<'_, PortResult<SessionView>> {
         Box::pin(self.ask(|tables| {
             tables.open.retain(|_, heard| heard.elapsed() < SILENCE);
-            SessionView { open: tables.open.keys().copied().collect(), newest: tables.newest }
+            let newest = if tables.may_lack { SessionId(0) } else { tables.newest };
+            SessionView { open: tables.open.keys().copied().collect(), newest, generation: tables.generation }
         }))
     }
 
@@ -437,6 +445,9 @@ impl BlobCatalog for SimCatalog {
             places
                 .into_iter()
                 .map(|(id, replica)| {
+                    if tables.may_lack {
+                        return true;
+                    }
                     let chunk = tables.blobs.get(&id.blob).and_then(|row| row.content.chunks.get(id.ordinal as usize));
                     chunk.is_some_and(|chunk| chunk.replicas[zone.get()].as_ref() == Some(&replica))
                 })

@@ -96,6 +96,9 @@ impl BlobCatalog for FarCatalog {
     fn incarnations(&self) -> BoxFuture<'_, PortResult<Incarnations>> {
         Box::pin(self.1.through(self.0.incarnations()))
     }
+    fn generation(&self) -> BoxFuture<'_, PortResult<u64>> {
+        Box::pin(self.1.through(self.0.generation()))
+    }
     fn open_session(&self) -> BoxFuture<'_, PortResult<SessionId>> {
         Box::pin(self.1.through(self.0.open_session()))
     }

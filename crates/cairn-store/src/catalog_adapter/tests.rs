@@ -81,9 +81,12 @@ fn sessions_are_opened_kept_and_closed() {
         let session = port.open_session().await.unwrap();
         assert!(port.heartbeat(session).await.unwrap());
         tokio::time::sleep(Duration::from_secs(29)).await;
-        assert_eq!(port.close_dead_sessions().await.unwrap(), SessionView { open: vec![session], newest: session });
+        assert_eq!(
+            port.close_dead_sessions().await.unwrap(),
+            SessionView { open: vec![session], newest: session, generation: 0 }
+        );
         tokio::time::sleep(Duration::from_secs(1)).await;
-        assert_eq!(port.close_dead_sessions().await.unwrap(), SessionView { open: Vec::new(), newest: session });
+        assert_eq!(port.close_dead_sessions().await.unwrap(), SessionView { open: Vec::new(), newest: session, generation: 0 });
         assert!(!port.heartbeat(session).await.unwrap());
     });
 }

@@ -1,6 +1,7 @@
 //! A catalog that is busy, away or hangs, and whose answers get lost.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use cairn_catalog::embedded::state::{Answer, Command, EmbeddedCatalog, InMemoryCatalog, Outcome, Query, StateMachine};
@@ -31,6 +32,8 @@ type Which = Box<dyn Fn(&Command) -> bool + Send + Sync>;
 pub struct Faults {
     commands: Mutex<Option<(Fault, Which, u32)>>,
     queries: Mutex<Option<Fault>>,
+    /// Whether other processes may write, too.
+    pub is_shared: AtomicBool,
 }
 
 impl Faults {
@@ -88,6 +91,10 @@ async fn fail<T>(fault: Fault) -> Result<T, CatalogError> {
 impl StateMachine for FaultyMachine {
     fn limits(&self) -> &Limits {
         self.inner.machine().limits()
+    }
+
+    fn is_shared(&self) -> bool {
+        self.faults.is_shared.load(Ordering::SeqCst)
     }
 
     fn submit(&self, command: Command) -> CatalogFuture<'_, Outcome> {

@@ -107,7 +107,15 @@ pub async fn closes_silent_sessions(world: &World<'_>) {
     let view = world.catalog.close_silent_sessions(CloseSilentSessions { silent_for: minute }).await.unwrap();
     assert_eq!(view.open.iter().map(|(id, record)| (*id, record.gateway.as_str())).collect::<Vec<_>>(), [(second, "second")]);
     assert!(view.is_closed(world.session));
-    let view = world.catalog.close_silent_sessions(CloseSilentSessions { silent_for: Duration::ZERO }).await.unwrap();
+    let all = world.catalog.close_silent_sessions(CloseSilentSessions { silent_for: Duration::ZERO }).await;
+    let view = if world.catalog.is_shared() {
+        // They are other processes', for all that anybody knows (L10).
+        assert!(matches!(all, Err(CatalogError::Refused(_))), "{all:?}");
+        world.subject.pass(minute).await;
+        world.catalog.close_silent_sessions(CloseSilentSessions { silent_for: minute }).await.unwrap()
+    } else {
+        all.unwrap()
+    };
     assert_eq!((view.open.len(), view.newest), (0, second));
     // Ids are never given again.
     let third = world.catalog.open_session(OpenSession { gateway: "third".to_owned() }).await.unwrap();

@@ -406,6 +406,10 @@ fn without_places(
 /// See [`crate::Catalog::move_locators`] (B4).
 pub(super) fn move_locators(transaction: &mut Transaction<'_>, batch: MoveLocatorsBatch) -> CatalogResult<Vec<bool>> {
     super::sessions::check_open(transaction, batch.session)?;
+    if super::sessions::may_lack(transaction)? {
+        let why = "nothing is moved until an administrator has looked at what the catalog may have forgotten (P5)";
+        return Err(CatalogError::Unavailable(why.to_owned()));
+    }
     let incarnations = incarnations(transaction)?;
     batch
         .moves

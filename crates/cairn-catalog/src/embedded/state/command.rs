@@ -206,7 +206,10 @@ pub fn answer(reader: &dyn StateReader, limits: &Limits, now: CatalogTime, query
         Query::BlobPage(request) => Answer::BlobPage(queries::blob_page(reader, page, &request)?),
         Query::IncompleteBlobs(request) => Answer::IncompleteBlobs(queries::incomplete(reader, page, &request)?),
         Query::Named(places) => {
-            Answer::Named(places.iter().map(|place| blobs::names(reader, place)).collect::<CatalogResult<_>>()?)
+            // What is not named may have been, by what was forgotten (P5).
+            let may_lack = sessions::may_lack(reader)?;
+            let names = |place| if may_lack { Ok(true) } else { blobs::names(reader, place) };
+            Answer::Named(places.iter().map(names).collect::<CatalogResult<_>>()?)
         }
         Query::CondemnedBlobs(request) => Answer::CondemnedBlobs(queries::condemned(reader, page, time()?, &request)?),
         Query::Sessions(()) => Answer::Sessions(sessions::view(reader)?),

@@ -36,6 +36,11 @@ pub trait StateMachine: Send + Sync + 'static {
     /// Answers a question from a state that has every command that was answered before (R1).
     fn ask(&self, query: Query) -> CatalogFuture<'_, Answer>;
 
+    /// See [`Catalog::is_shared`].
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     /// The last confirmation of the settings' epoch that it has in memory (R3).
     fn confirmed_settings(&self) -> Option<ConfirmedSettings> {
         None
@@ -83,6 +88,10 @@ macro_rules! forward {
 impl<Machine: StateMachine> Catalog for EmbeddedCatalog<Machine> {
     fn limits(&self) -> &Limits {
         self.machine.limits()
+    }
+
+    fn is_shared(&self) -> bool {
+        self.machine.is_shared()
     }
 
     fn confirm_settings(&self, since: tokio::time::Instant) -> CatalogFuture<'_, ConfirmedSettings> {

@@ -9,7 +9,7 @@ use cairn_types::codec::Record;
 use cairn_types::records::{LeaseRecord, SessionRecord};
 
 use super::reader::{StateReader, record, rows_beginning};
-use super::tables::{LEASES, META_SESSION, SESSIONS, read_number, session_key};
+use super::tables::{LEASES, META_FORGOTTEN, META_GENERATION, META_SESSION, SESSIONS, read_number, session_key};
 use super::transaction::{Transaction, meta};
 use crate::{
     CatalogError, CatalogResult, CloseSilentSessions, LEASE_NAME_LENGTH_MAX, OpenSession, ReleaseLease, SessionView, TakeLease,
@@ -102,14 +102,20 @@ pub(super) fn leases(reader: &(impl StateReader + ?Sized)) -> CatalogResult<Vec<
 }
 
 /// Which sessions are open. Reads the newest number before the sessions: where both come from different moments, a session that was opened in between is above
-/// it, and not taken for closed.
+/// it, and not taken for closed. Of a catalog that may lack something none is closed (P5).
 pub(super) fn view(reader: &(impl StateReader + ?Sized)) -> CatalogResult<SessionView> {
-    let newest = SessionId(meta(reader, META_SESSION)?);
+    let generation = meta(reader, META_GENERATION)?;
+    let newest = if may_lack(reader)? { SessionId(0) } else { SessionId(meta(reader, META_SESSION)?) };
     let open = rows_beginning(reader, SESSIONS, &[])
         .map(|row| {
             let (key, value) = row?;
             Ok((SessionId(read_number(&key)?), SessionRecord::decode(&value)?))
         })
         .collect::<CatalogResult<_>>()?;
-    Ok(SessionView { open, newest })
+    Ok(SessionView { open, newest, generation })
+}
+
+/// Whether the catalog may lack something that it had acknowledged, and no administrator has looked (P5).
+pub(super) fn may_lack(reader: &(impl StateReader + ?Sized)) -> CatalogResult<bool> {
+    Ok(meta(reader, META_FORGOTTEN)? != 0)
 }

@@ -79,6 +79,10 @@ pub const META_TIME: &[u8] = b"time";
 pub const META_EPOCH: &[u8] = b"epoch";
 /// In [`META`]: the highest session ever opened (S1).
 pub const META_SESSION: &[u8] = b"session";
+/// In [`META`]: how often the catalog has forgotten something that it had acknowledged (P5). Nobody writes it but an engine that can.
+pub const META_GENERATION: &[u8] = b"generation";
+/// In [`META`]: not 0 while the catalog may lack something that it had acknowledged, and no administrator has looked (P5).
+pub const META_FORGOTTEN: &[u8] = b"forgotten";
 
 /// All tables, for checkers.
 pub const ALL: [Table; 29] = [

@@ -8,12 +8,12 @@ use cairn_types::{BlobId, SessionId, ZoneIndex};
 
 use super::blobs::{incarnations, write_blob};
 use super::reader::{StateReader, record};
-use super::tables::{BLOBS, ZONES, blob_key, read_blob_key, zone_key};
-use super::transaction::Transaction;
+use super::tables::{BLOBS, META_GENERATION, ZONES, blob_key, read_blob_key, zone_key};
+use super::transaction::{Transaction, meta};
 use crate::{AdvanceRebuild, CatalogError, CatalogResult, RebuildProgress, RetireIncarnation, ZoneView};
 
 pub(super) fn view(reader: &(impl StateReader + ?Sized)) -> CatalogResult<ZoneView> {
-    let mut view = ZoneView::default();
+    let mut view = ZoneView { generation: meta(reader, META_GENERATION)?, ..ZoneView::default() };
     for (zone, place) in ZoneIndex::ALL.into_iter().zip(&mut view.zones) {
         *place = zone_record(reader, zone)?;
     }
