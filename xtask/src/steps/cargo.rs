@@ -73,7 +73,7 @@ pub fn postgres(context: &mut Context<'_>) -> anyhow::Result<Counts> {
         "--no-fail-fast",
         "--",
         "--ignored",
-        "--test-threads=2",
+        "--test-threads=4",
     ]);
     command.arg("--skip=measures_");
     if !context.long {

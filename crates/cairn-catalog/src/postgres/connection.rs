@@ -8,6 +8,7 @@
 //!   waiting for its standbys says so by a warning, in the language of its operator, and then reports success.
 
 use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -17,26 +18,53 @@ use futures::future::poll_fn;
 use futures::stream::FuturesUnordered;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 use tokio_postgres::error::Severity;
 use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Statement};
 
 use super::failure::{Failure, describe};
-use super::settings::{PostgresSettings, Replication};
+use super::pulse::Pulse;
+use super::settings::{Life, Place, PostgresSettings, Primary, Replication};
 use crate::CatalogError;
+
+/// What goes over one socket. Dropped, the socket is closed, whatever is outstanding: a server that hangs would keep what reads from it for ever.
+pub(super) struct Line {
+    client: Client,
+    warned: Arc<AtomicBool>,
+    driver: AbortHandle,
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+/// A way to one server: a host of the connection string, and one of its addresses.
+#[derive(Clone)]
+pub(super) struct Way {
+    pub place: Place,
+    config: Config,
+}
+
+/// Which server may be at the other end.
+pub(super) enum Wanted<'a> {
+    /// This one.
+    Only(Life),
+    /// Any that nobody speaks against.
+    AnyThat(&'a Pulse),
+}
 
 /// An open connection with its lane.
 pub(super) struct Connection {
-    client: Client,
+    line: Line,
     statements: Mutex<HashMap<String, Statement>>,
-    warned: Arc<AtomicBool>,
     /// Which row of `lanes` names this connection's commits.
     pub lane: i64,
-    /// The timeline that its server writes. A server that changes it restarts first, which ends the connection.
-    pub timeline: i64,
-    /// Which of the hosts it leads to.
-    pub host: String,
+    /// The server that it leads to. One that changes its timeline restarts first, which ends the connection.
+    pub primary: Arc<Primary>,
     /// The number of the last commit that was begun.
     last_number: i64,
     /// When its lane was used last.
@@ -65,67 +93,68 @@ const SETTINGS: &str = "SET synchronous_commit = 'on'; SET client_min_messages =
     SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'; SET jit = off; SET plan_cache_mode = 'force_generic_plan'; \
     SET standard_conforming_strings = on";
 
-impl Connection {
-    /// Opens a connection without looking at what it leads to: to make the schema.
-    pub(super) async fn open_bare(settings: &PostgresSettings) -> Result<(Client, Arc<AtomicBool>), Failure> {
-        first(hosts(settings)?.into_iter().map(|host| Self::open_host(settings, host))).await
-    }
+/// The life of the server that answers, as columns.
+pub(super) const LIFE: &str = "(SELECT system_identifier FROM pg_control_system()), \
+    CASE WHEN NOT pg_is_in_recovery() THEN ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::bigint END, \
+    (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint";
 
-    /// Asks all hosts at once, and takes the first whose server commits this connection's lane. Asked one after the other, an old primary that lets
-    /// connections in and acknowledges nothing would keep the new one from being found.
-    pub(super) async fn open(settings: &PostgresSettings) -> Result<Self, Failure> {
-        first(hosts(settings)?.into_iter().map(|host| Self::open_on(settings, host))).await
-    }
-
-    /// Asks a host, over a connection that is kept, whether it is a primary, and on which timeline: `None` for a standby.
-    pub(super) async fn look(
-        kept: &mut Option<Client>,
-        settings: &PostgresSettings,
-        host: &Config,
-    ) -> Result<Option<i64>, Failure> {
-        // Taken out: what is dropped in the middle is not used again.
-        let client = if let Some(client) = kept.take() {
-            client
-        } else {
-            let mut config = host.clone();
-            config.target_session_attrs(TargetSessionAttrs::Any);
-            Self::open_host(settings, config).await?.0
-        };
-        let look = "SELECT CASE WHEN NOT pg_is_in_recovery() THEN \
-                    ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::bigint END";
-        let timeline = client.query_one(look, &[]).await?.get(0);
-        *kept = Some(client);
-        Ok(timeline)
-    }
-
-    async fn open_host(settings: &PostgresSettings, config: Config) -> Result<(Client, Arc<AtomicBool>), Failure> {
+impl Line {
+    /// Opens one without looking at what it leads to: to make the schema, and to look.
+    pub(super) async fn open(settings: &PostgresSettings, config: &Config) -> Result<Self, Failure> {
         let warned = Arc::new(AtomicBool::new(false));
         let failed = |error: tokio_postgres::Error| Failure::Gone(format!("no server that takes writes: {}", describe(&error)));
-        let client = if let Some(tls) = &settings.tls {
+        let (client, driver) = if let Some(tls) = &settings.tls {
             let (client, connection) = config.connect(tls.clone()).await.map_err(failed)?;
-            tokio::spawn(drive(connection, warned.clone()));
-            client
+            (client, tokio::spawn(drive(connection, warned.clone())))
         } else {
             let (client, connection) = config.connect(NoTls).await.map_err(failed)?;
-            tokio::spawn(drive(connection, warned.clone()));
-            client
+            (client, tokio::spawn(drive(connection, warned.clone())))
         };
+        let line = Self { client, warned, driver: driver.abort_handle() };
         let lock_wait_ms = settings.lock_wait_max.as_millis();
         let schema = quoted(&settings.schema);
-        client
+        line.client
             .batch_execute(&format!("{SETTINGS}; SET lock_timeout = {lock_wait_ms}; SET search_path = {schema}, pg_temp"))
             .await?;
-        Ok((client, warned))
+        Ok(line)
     }
 
-    /// Opens a connection, looks at where it leads, and commits its lane.
-    async fn open_on(settings: &PostgresSettings, config: Config) -> Result<Self, Failure> {
-        let host = host_of(&config);
-        let (client, warned) = Self::open_host(settings, config).await?;
-        let row = client
+    /// Opens one to a server on which the schema may be changed.
+    pub(super) async fn open_to_change(settings: &PostgresSettings, way: Way) -> Result<Self, Failure> {
+        let line = Self::open(settings, &way.config).await?;
+        let life = line.life().await?.ok_or_else(|| Failure::Gone("the catalog database is a standby".to_owned()))?;
+        super::pulse::ask_witness(settings, &Primary { place: way.place, life }).await?;
+        line.check(settings).await?;
+        // Of what was before.
+        line.has_warned();
+        Ok(line)
+    }
+
+    /// Statements go over this.
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Whether the server has warned since this was asked last.
+    pub(super) fn has_warned(&self) -> bool {
+        self.warned.swap(false, Ordering::AcqRel)
+    }
+
+    /// Which server this leads to; `None`: a standby.
+    async fn life(&self) -> Result<Option<Life>, Failure> {
+        let row = self.client.query_one(&format!("SELECT {LIFE}"), &[]).await?;
+        let timeline: Option<i64> = row.get(1);
+        Ok(timeline.map(|timeline| Life { system: row.get(0), timeline, started_us: row.get(2) }))
+    }
+
+    /// Whether the server keeps what it acknowledges, by its settings.
+    pub(super) async fn check(&self, settings: &PostgresSettings) -> Result<(), Failure> {
+        let row = self
+            .client
             .query_one(
                 "SELECT current_setting('server_version_num')::int, pg_is_in_recovery(), current_setting('fsync') = 'on', \
-                 current_setting('full_page_writes') = 'on', current_setting('synchronous_standby_names') <> ''",
+                 current_setting('full_page_writes') = 'on', current_setting('synchronous_standby_names') <> '', \
+                 pg_has_role(current_user, 'pg_read_all_stats', 'USAGE')",
                 &[],
             )
             .await?;
@@ -143,19 +172,63 @@ impl Connection {
             if !row.get::<_, bool>(4) {
                 return refuse("acknowledges alone: synchronous_standby_names is empty (P3)");
             }
+            if !row.get::<_, bool>(5) {
+                return refuse("does not say what its standbys have: GRANT pg_read_all_stats to this role (P3)");
+            }
         }
-        let row =
-            client.query_one("INSERT INTO lanes (used_ms) SELECT catalog_ms FROM clock RETURNING id, timeline()", &[]).await?;
-        let (lane, timeline) = (row.get(0), row.get(1));
-        if warned.load(Ordering::Acquire) {
+        Ok(())
+    }
+
+    /// Asks over a line that is kept whether its server is a primary, and which.
+    pub(super) async fn look(kept: &mut Option<Self>, settings: &PostgresSettings, way: &Way) -> Result<Option<Life>, Failure> {
+        // Taken out: what is dropped in the middle is not used again.
+        let line = if let Some(line) = kept.take() {
+            line
+        } else {
+            let mut config = way.config.clone();
+            config.target_session_attrs(TargetSessionAttrs::Any);
+            Self::open(settings, &config).await?
+        };
+        let life = line.life().await?;
+        *kept = Some(line);
+        Ok(life)
+    }
+}
+
+impl Connection {
+    /// Opens a connection over the first of a host's addresses that leads to a server that is wanted.
+    pub(super) async fn open(settings: &PostgresSettings, host: &Config, wanted: Wanted<'_>) -> Result<Self, Failure> {
+        let ways = ways(settings, host).await?;
+        first(ways.into_iter().map(|way| Self::open_on(settings, way, &wanted))).await
+    }
+
+    /// Opens a connection, looks at where it leads, and commits its lane.
+    pub(super) async fn open_on(settings: &PostgresSettings, way: Way, wanted: &Wanted<'_>) -> Result<Self, Failure> {
+        let line = Line::open(settings, &way.config).await?;
+        let life = line.life().await?.ok_or_else(|| Failure::Gone("the catalog database is a standby".to_owned()))?;
+        let primary = Primary { place: way.place, life };
+        // Before the lane: one that is known to be replaced would else win every race against the one that has replaced it and is farther away.
+        match wanted {
+            Wanted::Only(wanted) if *wanted == life => {}
+            Wanted::Only(_) => return Err(Failure::Gone("another server answers there".to_owned())),
+            Wanted::AnyThat(pulse) => pulse.admit(settings, &primary).await?,
+        }
+        line.check(settings).await?;
+        let insert = format!("INSERT INTO lanes (used_ms) SELECT catalog_ms FROM clock RETURNING id, {LIFE}");
+        let row = line.client.query_one(&insert, &[]).await?;
+        let lane = row.get(0);
+        if row.get::<_, i64>(1) != life.system || row.get::<_, Option<i64>>(2) != Some(life.timeline) {
+            return Err(Failure::Gone("the timeline has changed under a connection".to_owned()));
+        }
+        if line.has_warned() {
             return Err(Failure::Gone("the catalog database has committed without its standbys".to_owned()));
         }
-        Ok(Self { client, statements: Mutex::default(), warned, lane, timeline, host, last_number: 0, used: Instant::now() })
+        Ok(Self { line, statements: Mutex::default(), lane, primary: Arc::new(primary), last_number: 0, used: Instant::now() })
     }
 
     /// Statements go over this.
     pub(super) fn client(&self) -> &Client {
-        &self.client
+        &self.line.client
     }
 
     /// A number for the next commit of this lane.
@@ -167,12 +240,12 @@ impl Connection {
 
     /// Whether the server has warned since this was asked last.
     pub(super) fn has_warned(&self) -> bool {
-        self.warned.swap(false, Ordering::AcqRel)
+        self.line.has_warned()
     }
 
     /// Whether it can be used again.
     pub(super) fn is_open(&self) -> bool {
-        !self.client.is_closed()
+        !self.line.client.is_closed()
     }
 
     /// Whether its lane may have been forgotten: nothing can be committed with it then.
@@ -184,7 +257,7 @@ impl Connection {
     pub(super) async fn forget_lanes(&self) -> Result<i64, tokio_postgres::Error> {
         let statement = self.statement("SELECT forget_lanes($1)").await?;
         let kept_ms = i64::try_from(LANE_KEPT.as_millis()).unwrap_or(i64::MAX);
-        Ok(self.client.query_one(&statement, &[&kept_ms]).await?.get(0))
+        Ok(self.line.client.query_one(&statement, &[&kept_ms]).await?.get(0))
     }
 
     /// A statement, prepared once in the connection's life.
@@ -192,7 +265,7 @@ impl Connection {
         if let Some(statement) = self.statements.lock().get(text) {
             return Ok(statement.clone());
         }
-        let statement = self.client.prepare(text).await?;
+        let statement = self.line.client.prepare(text).await?;
         self.statements.lock().insert(text.to_owned(), statement.clone());
         Ok(statement)
     }
@@ -220,18 +293,70 @@ where
     }
 }
 
-/// What a host is called in the connection string.
-fn host_of(config: &Config) -> String {
-    match (config.get_hosts().first(), config.get_hostaddrs().first()) {
+/// Where a host is, but for its address.
+fn place_of(config: &Config) -> Place {
+    let host = match (config.get_hosts().first(), config.get_hostaddrs().first()) {
         (Some(Host::Tcp(name)), _) => name.clone(),
         #[cfg(unix)]
         (Some(Host::Unix(path)), _) => path.display().to_string(),
         (None, Some(address)) => address.to_string(),
         (None, None) => String::new(),
-    }
+    };
+    Place { host, port: config.get_ports().first().copied().unwrap_or(5432), address: None }
 }
 
-/// A way to each of the hosts.
+/// The ways to a host: one for each of its addresses, so that it is known which of them a server is at. A name may lead to several servers, and to another one tomorrow.
+pub(super) async fn ways(settings: &PostgresSettings, host: &Config) -> Result<Vec<Way>, Failure> {
+    let place = place_of(host);
+    let with = |address: Option<IpAddr>| {
+        let mut config = host.clone();
+        if let Some(address) = address.filter(|_| host.get_hostaddrs().is_empty()) {
+            config.hostaddr(address);
+        }
+        Way { place: Place { address: address.map(|address| SocketAddr::new(address, place.port)), ..place.clone() }, config }
+    };
+    if let Some(address) = host.get_hostaddrs().first() {
+        return Ok(vec![with(Some(*address))]);
+    }
+    if let Some(Host::Tcp(name)) = host.get_hosts().first() {
+        let unknown = || Failure::Gone("the name of a host of the catalog database leads nowhere".to_owned());
+        let found = tokio::time::timeout(settings.connect_wait_max, tokio::net::lookup_host((name.as_str(), place.port))).await;
+        let mut addresses: Vec<IpAddr> =
+            found.map_err(|_| unknown())?.map_err(|_| unknown())?.map(|address| address.ip()).collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        return if addresses.is_empty() {
+            Err(unknown())
+        } else {
+            Ok(addresses.into_iter().map(|address| with(Some(address))).collect())
+        };
+    }
+    Ok(vec![with(None)])
+}
+
+/// The way to a place where a server was found.
+pub(super) fn way_to(settings: &PostgresSettings, place: &Place) -> Result<Way, Failure> {
+    let is_there = |host: &Config| {
+        let Place { host, port, .. } = place_of(host);
+        host == place.host && port == place.port
+    };
+    let mut config = hosts(settings)?
+        .into_iter()
+        .find(is_there)
+        .ok_or_else(|| Failure::Gone("a host of the catalog database is no more".to_owned()))?;
+    if let Some(address) = place.address.filter(|_| config.get_hostaddrs().is_empty()) {
+        config.hostaddr(address.ip());
+    }
+    Ok(Way { place: place.clone(), config })
+}
+
+/// Whether a host may be more than one server: a name may.
+pub(super) fn may_be_several(host: &Config) -> bool {
+    host.get_hostaddrs().is_empty()
+        && matches!(host.get_hosts().first(), Some(Host::Tcp(name)) if name.parse::<IpAddr>().is_err())
+}
+
+/// The hosts of the connection string.
 pub(super) fn hosts(settings: &PostgresSettings) -> Result<Vec<Config>, Failure> {
     let refused = || CatalogError::Refused("the connection string of the catalog database is not one".to_owned());
     let all: Config = settings.connection.reveal().parse().map_err(|_| refused())?;
@@ -289,7 +414,7 @@ pub(super) fn hosts(settings: &PostgresSettings) -> Result<Vec<Config>, Failure>
 }
 
 /// The first that succeeds; else why, what an administrator has to settle before all others.
-async fn first<T>(attempts: impl Iterator<Item = impl Future<Output = Result<T, Failure>>>) -> Result<T, Failure> {
+pub(super) async fn first<T>(attempts: impl Iterator<Item = impl Future<Output = Result<T, Failure>>>) -> Result<T, Failure> {
     let mut attempts: FuturesUnordered<_> = attempts.collect();
     let mut failure = Failure::Gone("no host is named".to_owned());
     while let Some(attempt) = attempts.next().await {

@@ -44,6 +44,8 @@ impl Failure {
         match code.code() {
             // take_locks: somebody's settings would make a snapshot older than its locks; begin_commit: this lane's commits were settled as not done.
             "CN001" | "CN002" => return Self::Gone(text),
+            // The session's number was given again.
+            "CN004" => return Self::Answer(CatalogError::SessionClosed),
             _ => {}
         }
         match code {

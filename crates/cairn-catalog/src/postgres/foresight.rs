@@ -55,8 +55,18 @@ impl Foreseen {
         self.point(tables::SESSIONS, tables::session_key(session));
     }
 
+    fn forgotten(&mut self) {
+        self.point(tables::META, Bytes::from_static(tables::META_FORGOTTEN));
+    }
+
+    fn generation(&mut self) {
+        self.point(tables::META, Bytes::from_static(tables::META_GENERATION));
+    }
+
     /// All that are open, and the number of the newest.
     fn sessions(&mut self) {
+        self.forgotten();
+        self.generation();
         self.beginning(tables::SESSIONS, &[], 2048);
         self.point(tables::META, Bytes::from_static(tables::META_SESSION));
     }
@@ -178,6 +188,7 @@ pub(super) fn of_command(command: &Command) -> Foreseen {
             all.blobs(batch.additions.iter().map(|addition| addition.blob));
         }
         Command::MoveLocators(batch) => {
+            all.forgotten();
             all.session(batch.session);
             all.zones();
             all.blobs(batch.moves.iter().map(|moved| moved.chunk.blob));
@@ -258,9 +269,15 @@ pub(super) fn of_query(query: &Query, limits: &Limits) -> Foreseen {
             all.point(tables::MANIFESTS, tables::owner_key(request.manifest));
         }
         Query::Blobs(ids) => all.blobs(ids.iter().copied()),
-        Query::Named(places) => all.blobs(places.iter().map(|place| place.chunk.blob)),
+        Query::Named(places) => {
+            all.forgotten();
+            all.blobs(places.iter().map(|place| place.chunk.blob));
+        }
         Query::Sessions(()) => all.sessions(),
-        Query::Zones(()) => all.zones(),
+        Query::Zones(()) => {
+            all.generation();
+            all.zones();
+        }
         Query::SettingsEpoch(()) => all.point(tables::META, Bytes::from_static(tables::META_EPOCH)),
         Query::Tenant(tenant) => all.point(tables::TENANTS, tables::tenant_key(*tenant)),
         Query::Account(account) => all.point(tables::ACCOUNTS, tables::account_key(*account)),

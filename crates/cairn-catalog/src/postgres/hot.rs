@@ -46,6 +46,7 @@ struct Done {
 /// How a statement ended.
 enum Ended {
     Done(Done),
+    Refused(CatalogError),
     OtherCase,
 }
 
@@ -67,14 +68,28 @@ impl Inner {
                     return None;
                 }
                 Ok(Ok(Ended::Done(done))) => {
+                    if done.is_changed {
+                        self.pool.acknowledged(lane, number);
+                    }
                     self.pool.give_back(connection);
                     return Some(answer(command, done));
+                }
+                // It judged, and wrote nothing: there is no transaction to be rolled back.
+                Ok(Ok(Ended::Refused(error))) => {
+                    self.pool.give_back(connection);
+                    return Some(Err(error));
                 }
                 Ok(Err(failure)) => failure,
                 // What a server acknowledges that may be a thing of the past, those who do so with it may throw away.
                 Err(reason) => Failure::Unknown(reason.to_owned()),
             };
-            self.leave(connection, &failure).await;
+            match &failure {
+                // The statement was its own transaction: there is nothing to be rolled back.
+                Failure::Again(_) | Failure::Answer(CatalogError::Busy(_) | CatalogError::OutOfSpace(_)) => {
+                    self.pool.give_back(connection);
+                }
+                _ => self.leave(connection, &failure).await,
+            }
             match failure {
                 Failure::Answer(error) => return Some(Err(error)),
                 Failure::Again(_) | Failure::Gone(_) => {}
@@ -143,6 +158,7 @@ impl Inner {
                     Box::new(upload_key(upload.bucket, upload.key.as_bytes(), owner).to_vec()),
                     Box::new(nonce.to_vec()),
                     Box::new(session_key(request.session).to_vec()),
+                    Box::new(self.sessions.lock().lane(request.session)),
                     Box::new(part_key(cairn_types::records::ManifestId(owner), request.part_number).to_vec()),
                     Box::new(signed(blobs.length)),
                     Box::new(part.encode().to_vec()),
@@ -196,10 +212,10 @@ impl Inner {
     }
 
     /// What a version has beside its bytes.
-    #[allow(clippy::unused_self, reason = "beside `target`")]
     fn version(&self, parameters: &mut Parameters, session: cairn_types::SessionId, attributes_of: &VersionAttributes) {
         let class = encode(&attributes_of.storage_class).first().map_or(0, |byte| i16::from(*byte));
         parameters.push(Box::new(session_key(session).to_vec()));
+        parameters.push(Box::new(self.sessions.lock().lane(session)));
         parameters.push(Box::new(encode(&attributes_of.etag)));
         parameters.push(Box::new(attributes_of.checksum.as_ref().map(encode)));
         parameters.push(Box::new(class));
@@ -304,11 +320,11 @@ async fn run(connection: &Taken, hot: &Hot, locks: &Locks, number: i64) -> Resul
             kept: row.get::<_, Option<i16>>(3).unwrap_or_default(),
             length: number(4).unwrap_or_default(),
         })),
-        2 => Err(CatalogError::NoSuchBucket.into()),
-        3 => Err(CatalogError::SessionClosed.into()),
-        4 => Err(CatalogError::PreconditionFailed.into()),
-        5 => Err(CatalogError::NoSuchKey.into()),
-        6 => Err(CatalogError::SourceChanged.into()),
+        2 => Ok(Ended::Refused(CatalogError::NoSuchBucket)),
+        3 => Ok(Ended::Refused(CatalogError::SessionClosed)),
+        4 => Ok(Ended::Refused(CatalogError::PreconditionFailed)),
+        5 => Ok(Ended::Refused(CatalogError::NoSuchKey)),
+        6 => Ok(Ended::Refused(CatalogError::SourceChanged)),
         _ => Err(CatalogError::Damaged("a write has no such status".to_owned()).into()),
     }
 }

@@ -74,6 +74,11 @@ impl Locks {
         self.is_shared.iter().map(|(id, shared)| (*id, *shared)).unzip()
     }
 
+    /// Whether these keep everybody out who writes blobs.
+    pub(super) fn are_for_one(&self) -> bool {
+        self.is_shared.get(&number(Of::Zones, &[], self.seed)) == Some(&false)
+    }
+
     fn lock(&mut self, of: Of, name: &[u8], shared: bool) {
         // A number that two names have makes their commits wait for each other, and nothing else.
         let id = number(of, name, self.seed);

@@ -1,12 +1,14 @@
 //! The state machine on rows in PostgreSQL: commands as transactions, questions as snapshots.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use cairn_disk::Clock;
 use cairn_types::records::SessionRecord;
 use cairn_types::{CatalogTime, Now, SessionId, WallTime};
 use futures::future::BoxFuture;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 use tokio_postgres::{Row, Statement};
 
@@ -18,6 +20,7 @@ use super::locks::Locks;
 use super::pool::{Pool, Taken};
 use super::pulse::NOT_PROVEN;
 use super::rows::{Fetches, Parameters, Prepared, Purpose, fetch_missing, in_order};
+use super::sessions::Sessions;
 use super::settings::PostgresSettings;
 use super::writes::{commit, statements};
 use crate::embedded::state::reader::{Overlay, Table, Write};
@@ -28,6 +31,8 @@ use crate::{CatalogError, CatalogFuture, CatalogResult, CloseSilentSessions, Con
 const ATTEMPTS_MAX: u32 = 16;
 /// Evaluations of one command: each learns something, so more are a bug.
 const EVALUATIONS_MAX: u32 = 4096;
+/// The pause behind which an exclusive lock is asked for again that others would have to wait behind: see [`BEGIN_ALONE`].
+const ALONE_PAUSE: Duration = Duration::from_millis(300);
 
 /// [`StateMachine`] on PostgreSQL.
 pub struct PostgresMachine {
@@ -38,24 +43,32 @@ pub(super) struct Inner {
     pub pool: Pool,
     pub limits: Limits,
     pub lock_seed: u64,
+    /// Those that this gateway has opened.
+    pub sessions: Mutex<Sessions>,
 }
 
 impl PostgresMachine {
     /// Over a database whose schema is there (see [`super::migrate`]). Its heartbeat runs on the runtime that this is called in.
     pub fn new(settings: PostgresSettings, limits: Limits, clock: Arc<dyn Clock>) -> Self {
         let lock_seed = super::locks::seed(&settings);
-        Self { inner: Arc::new(Inner { pool: Pool::new(settings, clock), limits, lock_seed }) }
+        Self { inner: Arc::new(Inner { pool: Pool::new(settings, clock), limits, lock_seed, sessions: Mutex::default() }) }
+    }
+
+    /// The server that this gateway believes, for the moment (P4); `None`: none counts, and requests wait.
+    pub fn believed_primary(&self) -> Option<super::settings::Primary> {
+        self.inner.pool.believed().map(|primary| (*primary).clone())
     }
 
     /// The timeline of the server that this gateway believes, for the moment (P4); `None`: no server counts, and requests wait.
     pub fn believed_timeline(&self) -> Option<i64> {
-        self.inner.pool.believed()
+        self.inner.pool.believed().map(|primary| primary.life.timeline)
     }
 
-    /// Whether this catalog has forgotten what it had acknowledged, and no administrator has looked since (P5): it was restored from a backup, or a server
-    /// was promoted that lacked some of it. Until then no session counts as closed, so nothing is collected, and no chunk is moved.
+    /// Whether this catalog may lack something that it had acknowledged, and no administrator has looked since (P5): it was restored from a backup, or a server
+    /// was promoted that lacked some of it, or of which nobody could say whether it does. Until then no session counts as closed, so nothing is collected, and no chunk is moved.
     pub async fn has_forgotten(&self) -> CatalogResult<bool> {
-        self.inner.has_forgotten(Instant::now() + self.inner.pool.settings().wait_max).await
+        let Generations { now, reviewed, unattested } = self.generations().await?;
+        Ok(now > reviewed || unattested.is_some())
     }
 
     /// To be called behind each restore (P5): notes that the catalog has forgotten what was acknowledged since the backup. Gateways that ran before the
@@ -70,11 +83,12 @@ impl PostgresMachine {
         self.inner.generations(Instant::now() + self.inner.pool.settings().wait_max).await
     }
 
-    /// An administrator has looked at what was forgotten up to this [generation](Generations::now): what nobody names may be collected again. What was forgotten since,
+    /// An administrator has looked at what these say: what nobody names may be collected again. What was forgotten since, and what was promoted since,
     /// he has not seen: that is to be looked at, too.
-    pub async fn note_reviewed(&self, generation: i64) -> CatalogResult<()> {
-        let note = "UPDATE identity SET reviewed = greatest(reviewed, $1) WHERE generation >= $1";
-        match self.inner.change_identity(note, &[&generation]).await? {
+    pub async fn note_reviewed(&self, seen: Generations) -> CatalogResult<()> {
+        let timeline = seen.unattested.unwrap_or(0);
+        let note = "SELECT FROM note_reviewed($1, $2) AS is_noted WHERE is_noted";
+        match self.inner.change_identity(note, &[&seen.now, &timeline]).await? {
             0 => Err(CatalogError::Refused("the catalog has not forgotten anything so often".to_owned())),
             _ => Ok(()),
         }
@@ -121,11 +135,17 @@ pub struct Generations {
     pub now: i64,
     /// The one that an administrator has looked at.
     pub reviewed: i64,
+    /// The latest of the timelines of which no gateway could say that it has what the one before it had acknowledged.
+    pub unattested: Option<i64>,
 }
 
 impl StateMachine for PostgresMachine {
     fn limits(&self) -> &Limits {
         &self.inner.limits
+    }
+
+    fn is_shared(&self) -> bool {
+        true
     }
 
     fn confirmed_settings(&self) -> Option<ConfirmedSettings> {
@@ -178,18 +198,17 @@ enum Attempt {
 }
 
 impl Inner {
-    async fn has_forgotten(&self, until: Instant) -> CatalogResult<bool> {
-        let Generations { now, reviewed } = self.generations(until).await?;
-        Ok(now > reviewed)
-    }
-
     async fn generations(&self, until: Instant) -> CatalogResult<Generations> {
         loop {
             let connection = self.pool.take(false, until).await?;
             let ask = async {
-                let statement = connection.statement("SELECT generation, reviewed FROM identity").await?;
+                let statement = connection
+                    .statement(
+                        "SELECT generation, reviewed, (SELECT max(timeline) FROM timelines WHERE NOT attested) FROM identity",
+                    )
+                    .await?;
                 let row = connection.client().query_one(&statement, &[]).await?;
-                Ok::<_, Failure>(Generations { now: row.get(0), reviewed: row.get(1) })
+                Ok::<_, Failure>(Generations { now: row.get(0), reviewed: row.get(1), unattested: row.get(2) })
             };
             match self.pool.counted(&connection, ask).await {
                 Ok(Ok(generations)) => {
@@ -222,28 +241,16 @@ impl Inner {
         Ok(changed)
     }
 
-    /// A view of sessions, in which none is closed while the catalog has forgotten something and nobody has looked (P5). Judged behind the view: whatever it was
-    /// read from was known to have forgotten before it was believed.
-    async fn unless_forgotten(&self, view: SessionView, until: Instant) -> CatalogResult<SessionView> {
-        if !self.has_forgotten(until).await? {
-            return Ok(view);
-        }
-        tracing::warn!(
-            "the catalog has forgotten what it had acknowledged: nothing is collected until an administrator has looked (P5)"
-        );
-        Ok(SessionView { newest: SessionId(0), ..view })
-    }
-
     async fn run(self: Arc<Self>, command: Command) -> CatalogResult<Outcome> {
         let until = Instant::now() + self.pool.settings().wait_max;
-        if let Command::MoveLocators(batch) = &command
-            && self.has_forgotten(until).await?
-        {
-            return Ok(Outcome::MoveLocators(vec![false; batch.moves.len()]));
+        if let Command::CloseSilentSessions(CloseSilentSessions { silent_for: Duration::ZERO }) = &command {
+            return Err(CatalogError::Refused("other gateways have sessions, too: nobody closes them all".to_owned()));
         }
-        match Box::pin(self.run_to_its_end(command, until)).await? {
-            Outcome::CloseSilentSessions(view) => self.unless_forgotten(view, until).await.map(Outcome::CloseSilentSessions),
-            outcome => Ok(outcome),
+        let if_another = super::sessions::if_another(&command);
+        match Box::pin(self.run_to_its_end(command, until)).await {
+            // Its number was given again: to whoever asks, it is closed, and the other one is none of his business.
+            Err(CatalogError::SessionClosed) if if_another.is_some() => if_another.ok_or(CatalogError::SessionClosed),
+            answer => answer,
         }
     }
 
@@ -260,7 +267,16 @@ impl Inner {
                     locks.close(session);
                 }
             }
-            match self.attempt(&command, &locks, until).await? {
+            let attempt = match self.attempt(&command, &locks, until).await {
+                // Others would wait behind whoever waits for this one: he asks again.
+                Err(CatalogError::Busy(reason)) if locks.are_for_one() && Instant::now() + ALONE_PAUSE < until => {
+                    last = reason;
+                    tokio::time::sleep(ALONE_PAUSE).await;
+                    continue;
+                }
+                attempt => attempt?,
+            };
+            match attempt {
                 Attempt::Answered(answer) => return answer,
                 Attempt::Again(reason) => {
                     attempts += 1;
@@ -270,7 +286,10 @@ impl Inner {
                     let Unsettled { lane, number, outcome, reason } = *unsettled;
                     tracing::warn!(lane, number, reason, "a commit's outcome is unknown");
                     match self.settle(lane, number, until).await {
-                        Some(settled) if settled.is_done => return Ok(outcome),
+                        Some(settled) if settled.is_done => {
+                            self.sessions.lock().note(&outcome, lane);
+                            return Ok(outcome);
+                        }
                         Some(_) => last = reason,
                         None => return Err(CatalogError::OutcomeUnknown(reason)),
                     }
@@ -297,6 +316,10 @@ impl Inner {
         });
         match transacted {
             Ok(transacted) => {
+                if let Transacted::Done(outcome) = &transacted {
+                    self.pool.acknowledged(connection.lane, number);
+                    self.sessions.lock().note(outcome, connection.lane);
+                }
                 self.pool.give_back(connection);
                 Ok(match transacted {
                     Transacted::Refused(error) => Attempt::Answered(Err(error)),
@@ -321,14 +344,15 @@ impl Inner {
     /// After a failure: a connection whose transaction the server has refused is rolled back and kept, every other is closed.
     pub(super) async fn leave(&self, connection: Taken, failure: &Failure) {
         match failure {
+            // Nobody knows why, and it may be so for good over this connection.
+            Failure::Answer(CatalogError::Unavailable(_)) => {}
             Failure::Again(_) | Failure::Answer(_) => {
                 let rolled_back = self.pool.counted(&connection, connection.client().batch_execute("ROLLBACK")).await;
                 if matches!(rolled_back, Ok(Ok(()))) {
                     self.pool.give_back(connection);
                 }
             }
-            // Others that lead to the same server are no better, most likely.
-            Failure::Gone(_) | Failure::Unknown(_) => self.pool.drop_idle(),
+            Failure::Gone(_) | Failure::Unknown(_) => self.pool.drop_failed(connection),
         }
     }
 
@@ -342,7 +366,18 @@ impl Inner {
         committing: &mut Option<Outcome>,
     ) -> Result<Transacted, Failure> {
         let mut known = Known::default();
-        let now = begin(connection, locks, number, foresight::of_command(command), &mut known).await?;
+        let mut foreseen = foresight::of_command(command);
+        self.suspend(&mut known, &mut foreseen);
+        let session = super::sessions::of(command)
+            .and_then(|session| Some((tables::session_key(session).to_vec(), self.sessions.lock().lane(session)?)));
+        let (now, steady) = begin(connection, locks, number, session, foreseen, &mut known).await?;
+        let mut command = command.clone();
+        if let Command::CloseSilentSessions(CloseSilentSessions { silent_for }) = &mut command
+            && steady < *silent_for
+        {
+            // Nobody was heard of for a while, and not for want of beating hearts: a fail-over, most likely. Each is given the time to be heard again.
+            *silent_for = Duration::MAX;
+        }
         known.learn(tables::META, Bytes::from_static(tables::META_TIME), Some(tables::number_value(now.catalog.0)));
         for _ in 0..EVALUATIONS_MAX {
             let sequenced = sequence(&known, &Overlay::default(), &self.limits, now, command.clone());
@@ -386,6 +421,9 @@ impl Inner {
             let fenced = fenced.unwrap_or_else(|reason| Err(Failure::Gone(reason.to_owned())));
             match fenced {
                 Ok(settled) => {
+                    if settled.is_some_and(|settled| settled.is_done) {
+                        self.pool.acknowledged(lane, number);
+                    }
                     self.pool.give_back(connection);
                     // A lane that is gone can commit nothing any more, and nobody knows what it did.
                     return settled;
@@ -411,15 +449,17 @@ impl Inner {
         Ok(view.into_iter().filter(|(_, record)| is_silent(record)).map(|(session, _)| session).collect())
     }
 
-    async fn look(self: Arc<Self>, query: Query) -> CatalogResult<Answer> {
-        let until = Instant::now() + self.pool.settings().wait_max;
-        match self.look_to_its_end(query, until).await? {
-            Answer::Sessions(view) => self.unless_forgotten(view, until).await.map(Answer::Sessions),
-            answer => Ok(answer),
+    /// While nobody sees to it that a primary that was replaced acknowledges nothing, whatever it acknowledged and lost would look like garbage.
+    fn suspend(&self, known: &mut Known, foreseen: &mut Foreseen) {
+        if !self.pool.settings().is_watched() {
+            let name = Bytes::from_static(tables::META_FORGOTTEN);
+            foreseen.points.remove(&(tables::META, name.clone()));
+            known.learn(tables::META, name, Some(tables::number_value(1)));
         }
     }
 
-    async fn look_to_its_end(&self, query: Query, until: Instant) -> CatalogResult<Answer> {
+    async fn look(self: Arc<Self>, query: Query) -> CatalogResult<Answer> {
+        let until = Instant::now() + self.pool.settings().wait_max;
         let mut attempts = 0;
         loop {
             let connection = self.pool.take(false, until).await?;
@@ -453,11 +493,13 @@ impl Inner {
         let mut known = Known::default();
         // What can be foreseen is asked for in a snapshot of one round trip. Where that was not all, in one that stays open.
         for is_foreseen in [true, false] {
-            let Foreseen { points, ranges } = foresight::of_query(query, &self.limits);
+            let mut foreseen = foresight::of_query(query, &self.limits);
+            known = Known::default();
+            self.suspend(&mut known, &mut foreseen);
+            let Foreseen { points, ranges } = foreseen;
             if is_foreseen && points.is_empty() && ranges.is_empty() {
                 continue;
             }
-            known = Known::default();
             let fetches = Fetches::of(points, ranges, Purpose::Read, &mut known)?;
             let end = is_foreseen.then_some("COMMIT");
             send(connection, BEGIN_SNAPSHOT, None, fetches, end, &mut known).await?;
@@ -501,20 +543,39 @@ fn as_error(failure: Failure) -> CatalogError {
 }
 
 const BEGIN_COMMIT: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
+/// Of what locks the zones for itself: while it waits for somebody who has them (a gateway that was stopped, say), all who come later wait behind it. So it does not wait for long.
+const BEGIN_ALONE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL lock_timeout = '200ms'";
 const BEGIN_SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
-/// Begins a commit: names it, takes its locks, says what time it is (T1), and reads what it will be judged by, behind the locks: all in one round
-/// trip.
-async fn begin(connection: &Taken, locks: &Locks, number: i64, foreseen: Foreseen, known: &mut Known) -> Result<Now, Failure> {
+/// Begins a commit: names it, takes its locks, says what time it is (T1) and for how long that has gone on without a step, and reads what it will be judged by, behind the locks: all in one
+/// round trip. `session`: its key, and the lane that it was opened over.
+async fn begin(
+    connection: &Taken,
+    locks: &Locks,
+    number: i64,
+    session: Option<(Vec<u8>, i64)>,
+    foreseen: Foreseen,
+    known: &mut Known,
+) -> Result<(Now, Duration), Failure> {
     // What was warned of before is of no concern to this commit.
     connection.has_warned();
     let (ids, are_shared) = locks.arguments();
     let fetches = Fetches::of(foreseen.points, foreseen.ranges, Purpose::Write, known)?;
-    let named = connection.statement("SELECT * FROM begin_commit($1, $2, $3, $4)").await?;
-    let parameters: Parameters = vec![Box::new(connection.lane), Box::new(number), Box::new(ids), Box::new(are_shared)];
-    let rows = send(connection, BEGIN_COMMIT, Some((named, parameters)), fetches, None, known).await?;
+    let named = connection.statement("SELECT * FROM begin_commit($1, $2, $3, $4, $5, $6)").await?;
+    let (session, session_lane) = session.unzip();
+    let parameters: Parameters = vec![
+        Box::new(connection.lane),
+        Box::new(number),
+        Box::new(ids),
+        Box::new(are_shared),
+        Box::new(session),
+        Box::new(session_lane),
+    ];
+    let begin = if locks.are_for_one() { BEGIN_ALONE } else { BEGIN_COMMIT };
+    let rows = send(connection, begin, Some((named, parameters)), fetches, None, known).await?;
     let row = rows.first().ok_or_else(|| CatalogError::Damaged("a commit has not begun".to_owned()))?;
-    Ok(Now { catalog: CatalogTime(unsigned(row.get(0))), wall: WallTime(unsigned(row.get(1))) })
+    let now = Now { catalog: CatalogTime(unsigned(row.get(0))), wall: WallTime(unsigned(row.get(1))) };
+    Ok((now, Duration::from_millis(unsigned(row.get::<_, i64>(2).max(0)))))
 }
 
 /// Sends all of them before the first is answered, in their order: a beginning, a statement, what fetches, an end. Gives the statement's rows.

@@ -3,7 +3,7 @@
 //! Migrations only add: a version of the program serves on the schema of the next one, so gateways are replaced one by one. What a version no
 //! longer needs goes with the version after it.
 
-use super::connection::{Connection, quoted};
+use super::connection::{Line, first, hosts, quoted, ways};
 use super::failure::{Failure, describe};
 use super::settings::PostgresSettings;
 use crate::{CatalogError, CatalogResult};
@@ -17,10 +17,11 @@ const LOCK: i64 = 0x6361_6972_6e00_0001;
 /// Makes the schema, or brings it to this program's version. Errors: [`CatalogError::Refused`] where it is of a later version than this
 /// program can serve on.
 pub async fn migrate(settings: &PostgresSettings) -> CatalogResult<()> {
-    let (client, _) = Connection::open_bare(settings).await.map_err(|failure| match failure {
+    let line = open(settings).await.map_err(|failure| match failure {
         Failure::Answer(error) => error,
         Failure::Again(reason) | Failure::Gone(reason) | Failure::Unknown(reason) => CatalogError::Unavailable(reason),
     })?;
+    let client = line.client();
     let failed = |error: tokio_postgres::Error| {
         CatalogError::Unavailable(format!("the schema of the catalog database could not be made: {}", describe(&error)))
     };
@@ -48,5 +49,17 @@ pub async fn migrate(settings: &PostgresSettings) -> CatalogResult<()> {
             .batch_execute(&format!("INSERT INTO migrations (version) VALUES ({}); COMMIT", newest + 1))
             .await
             .map_err(failed)?;
+        if line.has_warned() {
+            return Err(CatalogError::OutcomeUnknown("the database has changed the schema without its standbys".to_owned()));
+        }
     }
+}
+
+/// The first server that takes writes, keeps what it acknowledges, and is not known to be replaced.
+async fn open(settings: &PostgresSettings) -> Result<Line, Failure> {
+    let host = |host| async move {
+        let ways = ways(settings, &host).await?;
+        first(ways.into_iter().map(|way| Line::open_to_change(settings, way))).await
+    };
+    first(hosts(settings)?.into_iter().map(host)).await
 }

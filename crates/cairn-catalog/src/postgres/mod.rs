@@ -13,6 +13,7 @@ mod columns;
 mod connection;
 mod failure;
 mod foresight;
+mod hearts;
 mod hot;
 mod known;
 mod locks;
@@ -22,13 +23,16 @@ mod pool;
 mod pulse;
 mod reads;
 mod rows;
+mod sessions;
 mod settings;
+mod timekeeper;
 mod tls;
+mod told;
 mod writes;
 
 pub use machine::{Generations, PostgresMachine};
 pub use migrate::migrate;
-pub use settings::{ConnectionString, PostgresSettings, Replication, Witness};
+pub use settings::{ConnectionString, Life, Place, PostgresSettings, Primary, Replication, Witness};
 pub use tls::TlsSettings;
 
 /// The catalog on PostgreSQL.

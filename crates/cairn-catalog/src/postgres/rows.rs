@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use cairn_types::codec::Record;
@@ -55,6 +57,7 @@ pub(super) enum Place {
     Manifests,
     Parts,
     Uploads,
+    Sessions,
     Zones,
 }
 
@@ -76,7 +79,7 @@ pub(super) fn place(table: Table) -> CatalogResult<Place> {
         tables::ABANDONED => Place::Plain("abandoned"),
         tables::COMPLETED => Place::Plain("completed"),
         tables::COMPLETED_DUE => Place::Plain("completed_due"),
-        tables::SESSIONS => Place::Plain("sessions"),
+        tables::SESSIONS => Place::Sessions,
         tables::ZONES => Place::Zones,
         tables::TENANTS => Place::Plain("tenants"),
         tables::TENANT_NAMES => Place::Plain("tenant_names"),
@@ -103,7 +106,7 @@ fn usage_sums() -> String {
 fn read(place: &Place, row: &Row) -> CatalogResult<(Bytes, Bytes)> {
     let key = |column: usize| Bytes::copy_from_slice(row.get(column));
     Ok(match place {
-        Place::Plain(_) | Place::Buckets | Place::Meta | Place::Uploads | Place::Zones => (key(0), key(1)),
+        Place::Plain(_) | Place::Buckets | Place::Meta | Place::Uploads | Place::Sessions | Place::Zones => (key(0), key(1)),
         Place::Manifests => {
             let content = ManifestRecord::decode(&key(2))?;
             (key(0), ManifestRecord { references: unsigned(row.get(1)), ..content }.encode())
@@ -158,6 +161,7 @@ pub(super) fn source(place: &Place) -> (String, &'static str) {
         Place::Plain(name) => ("key, value".to_owned(), name),
         Place::Buckets => ("key, value".to_owned(), "buckets"),
         Place::Uploads => ("key, value".to_owned(), "uploads"),
+        Place::Sessions => ("key, value".to_owned(), "sessions"),
         Place::Zones => ("key, value".to_owned(), "zones"),
         Place::Manifests => ("key, refs, content".to_owned(), "manifests"),
         Place::Parts => ("key, sequence, written_ms, modified_ms, length, content".to_owned(), "parts"),
@@ -315,6 +319,8 @@ fn number_text(key: &[u8], purpose: Purpose) -> Option<&'static str> {
         // The block's first number is the one behind this. Asked for under the key's lock, so it is above all that the key has (R2).
         tables::META_SEQUENCE if purpose == Purpose::Write => Some("SELECT nextval('numbers') - 1"),
         tables::META_SEQUENCE => Some("SELECT last_value + 4095 FROM numbers"),
+        tables::META_GENERATION => Some("SELECT generation FROM identity"),
+        tables::META_FORGOTTEN => Some("SELECT may_lack()"),
         _ => None,
     }
 }
@@ -421,6 +427,29 @@ pub(super) async fn in_order<T>(mut futures: Vec<BoxFuture<'_, T>>) -> Vec<T> {
     })
     .await;
     answers.into_iter().flatten().collect()
+}
+
+/// The same, with a COMMIT behind all of them, which is not sent where one of them could not be: what was sent before it is not to be committed without it. (A statement whose parameters
+/// cannot be encoded fails at its first poll, and sends nothing.)
+pub(super) async fn in_order_and_commit<'a, T: Send + 'a, E: Send + 'a>(
+    statements: Vec<BoxFuture<'a, Result<T, E>>>,
+    commit: BoxFuture<'a, Result<T, E>>,
+) -> (Vec<Result<T, E>>, Option<Result<T, E>>) {
+    let has_failed = Arc::new(AtomicBool::new(false));
+    let mut all: Vec<BoxFuture<'a, Option<Result<T, E>>>> = Vec::with_capacity(statements.len() + 1);
+    for statement in statements {
+        let has_failed = Arc::clone(&has_failed);
+        all.push(Box::pin(async move {
+            let answer = statement.await;
+            has_failed.fetch_or(answer.is_err(), Ordering::AcqRel);
+            Some(answer)
+        }));
+    }
+    // Polled for the first time when each of them has been polled once, and no second time.
+    all.push(Box::pin(async move { if has_failed.load(Ordering::Acquire) { None } else { Some(commit.await) } }));
+    let mut answers = in_order(all).await;
+    let commit = answers.pop().flatten();
+    (answers.into_iter().flatten().collect(), commit)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What an operator says about the database.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,12 +18,52 @@ pub enum Replication {
     Waived,
 }
 
+/// Where a server was reached.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// The host, as the connection string calls it. A name may lead to one server now and to another one in a minute.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// The other end of the very connection that is asked about; `None` for a socket of this machine.
+    pub address: Option<SocketAddr>,
+}
+
+/// The life of a server from its start to its end. Numbers of timelines are told apart by servers that have seen each other's history, and by no others: two that were promoted without
+/// knowing of each other have one number, and started at different moments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Life {
+    /// The cluster's identifier (`pg_control_system`).
+    pub system: i64,
+    /// The timeline that it writes.
+    pub timeline: i64,
+    /// When the server was started, by its own clock: microseconds since 1970 (`pg_postmaster_start_time`).
+    pub started_us: i64,
+}
+
+/// A server that writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Primary {
+    /// Where it was reached.
+    pub place: Place,
+    /// Which it is.
+    pub life: Life,
+}
+
 /// Whoever decides which server is the primary, asked about one of them (P4): Patroni's interface, or what stands in its place.
 pub trait Witness: Send + Sync {
-    /// For how long, from when this is called, the server of that host keeps the right to be the primary, at least, whatever happens from now on. By what the
-    /// witness knows for certain: a lock that was renewed at a known time, less the time since. An error where it does not have that right, or
-    /// nobody can say.
-    fn keeps_its_right(&self, host: String) -> BoxFuture<'_, Result<Duration, String>>;
+    /// For how long, from when this is called, this very server keeps the right to be the primary, at least, whatever happens from now on.
+    ///
+    /// What an answer must rest on:
+    ///
+    /// - It is about the server at that *address*, of that life: the manager that answers there must say the same timeline and the same start. A name may lead
+    ///   elsewhere by the time that it is asked.
+    /// - The right is counted from a moment at which the lock is *proven* to have been renewed. Patroni's `dcs_last_seen` is the time of a read, and a manager that hangs between that read and the
+    ///   renewal answers on: its *previous* distinct value is the proof, since the later read found the lock renewed behind it.
+    /// - While the managers are told not to elect (Patroni's `pause`), nobody needs the lock, and nobody can promise anything: an error.
+    ///
+    /// An error where it does not have that right, or nobody can say.
+    fn keeps_its_right(&self, primary: Primary) -> BoxFuture<'_, Result<Duration, String>>;
 }
 
 /// How to reach one catalog database, and what to bear.
@@ -47,6 +88,9 @@ pub struct PostgresSettings {
     /// Who says which server is the primary. `None`: nobody is asked, and it is for the operator to see to it that a primary whose manager has died stops
     /// (Patroni's watchdog): else commits that it acknowledges after another server was promoted are lost (P4).
     pub witness: Option<Arc<dyn Witness>>,
+    /// The operator's word, where there is no witness, that a primary whose manager has died stops by itself. Without either, nothing that no record names is ever collected, and no
+    /// chunk moved: what was acknowledged by a primary that was replaced would look like garbage.
+    pub has_watchdog: bool,
 }
 
 /// A connection string, kept out of logs (design, invariant 7).
@@ -85,6 +129,7 @@ impl PostgresSettings {
             lock_wait_max: Duration::from_secs(10),
             replication: Replication::Required,
             witness: None,
+            has_watchdog: false,
         }
     }
 }
@@ -93,6 +138,11 @@ impl PostgresSettings {
     /// How long one attempt waits for its answer: for a lock that others have, and for a server that is slow. Then its connection is left, and what was asked is settled.
     pub(super) fn attempt_max(&self) -> Duration {
         self.lock_wait_max.saturating_add(Duration::from_secs(5))
+    }
+
+    /// Whether somebody sees to it that a primary that was replaced acknowledges nothing.
+    pub(super) fn is_watched(&self) -> bool {
+        self.witness.is_some() || self.has_watchdog || self.replication == Replication::Waived
     }
 }
 

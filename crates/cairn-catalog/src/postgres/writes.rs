@@ -13,7 +13,7 @@ use tokio_postgres::types::ToSql;
 use super::columns::{BLOB, BlobColumns, USAGE, VERSION, VersionColumns, blob_columns, signed, usage_fields};
 use super::connection::Connection;
 use super::failure::Failure;
-use super::rows::{Parameters, Place, Prepared, USAGE_BASE, USAGE_STRIPES, in_order, place, source};
+use super::rows::{Parameters, Place, Prepared, USAGE_BASE, USAGE_STRIPES, in_order_and_commit, place, source};
 use crate::embedded::state::reader::Write;
 use crate::embedded::state::tables;
 use crate::{CatalogError, CatalogResult};
@@ -66,6 +66,7 @@ pub(super) fn statements(writes: Vec<Write>, numbers: Option<u64>, lane: i64) ->
                     let nonce = UploadRecord::decode(&value)?.nonce.to_vec();
                     all.put_with("uploads", "nonce", &key, Box::new(nonce), &value);
                 }
+                Place::Sessions => all.put_session(&key, &value, lane),
                 Place::Zones => {
                     let incarnation = signed(ZoneRecord::decode(&value)?.incarnation.0);
                     all.put_with("zones", "incarnation", &key, Box::new(incarnation), &value);
@@ -124,6 +125,13 @@ impl Statements {
              ON CONFLICT (key) DO UPDATE SET {column} = excluded.{column}, value = excluded.value"
         );
         self.push(text, vec![Box::new(key.to_vec()), judged, Box::new(value.to_vec())]);
+    }
+
+    /// The lane that opened it stays.
+    fn put_session(&mut self, key: &[u8], value: &[u8], lane: i64) {
+        let text =
+            "INSERT INTO sessions (key, lane, value) VALUES ($1, $2, $3) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+        self.push(text.to_owned(), vec![Box::new(key.to_vec()), Box::new(lane), Box::new(value.to_vec())]);
     }
 
     fn put_manifest(&mut self, key: &[u8], manifest: ManifestRecord) {
@@ -250,18 +258,18 @@ impl Statements {
 
 /// Sends all of them with the COMMIT behind them, in one round trip.
 pub(super) async fn commit(prepared: &Prepared, connection: &Connection) -> Result<(), Failure> {
-    let mut sent = prepared.sending(connection);
-    sent.push(Box::pin(async { connection.client().batch_execute("COMMIT").await.map(|()| Vec::new()) }));
-    let answers = in_order(sent).await;
-    let Some((commit, statements)) = answers.split_last() else { return Ok(()) };
-    for answer in statements {
+    let commit = Box::pin(async { connection.client().batch_execute("COMMIT").await.map(|()| Vec::new()) });
+    let (statements, commit) = in_order_and_commit(prepared.sending(connection), commit).await;
+    for answer in &statements {
         if let Err(error) = answer {
             // A COMMIT behind a statement that the server refused rolls back, and reports success. Where the connection broke, who knows.
             return Err(Failure::of_commit(error));
         }
     }
-    if let Err(error) = commit {
-        return Err(Failure::Unknown(super::failure::describe(error)));
+    match commit {
+        Some(Ok(_)) => {}
+        Some(Err(error)) => return Err(Failure::Unknown(super::failure::describe(&error))),
+        None => return Err(Failure::Gone("a statement was not sent, and nothing was committed".to_owned())),
     }
     if connection.has_warned() {
         return Err(Failure::Unknown("the database warned while it committed".to_owned()));

@@ -6,15 +6,16 @@ use std::time::Duration;
 use cairn_catalog::embedded::keyvalue::KeyValue;
 use cairn_catalog::postgres::{PostgresCatalog, PostgresSettings, migrate};
 use cairn_catalog::{
-    Catalog, CatalogError, CloseSilentSessions, CompleteUpload, CreateUpload, FoundContent, ListParts, ManifestParts,
-    ManifestPosition, NamedPart, NewBlob, NewContent, OpenSession, PutPart, Reap, TakeLease, UploadName, WriteCondition,
+    AddLocatorsBatch, Catalog, CatalogError, CloseSilentSessions, CompleteUpload, CreateUpload, FoundContent, ListParts,
+    ManifestParts, ManifestPosition, NamedPart, NewBlob, NewContent, OpenSession, PutPart, Reap, RetireIncarnation, TakeLease,
+    UploadName, WriteCondition,
 };
 use cairn_testkit::catalog_conformance::{attributes, etag, key, replica};
 use cairn_testkit::catalog_invariants::violations;
 use cairn_types::records::{BlobContent, ChunkRecord, Layout, UploadAttributes, Versioning};
-use cairn_types::{AccountId, BlobId, BucketId, SessionId};
+use cairn_types::{AccountId, BlobId, BucketId, Incarnation, SessionId, ZoneIndex};
 
-use crate::gateways::{gateway, names, prepare};
+use crate::gateways::{gateway, names, prepare, put};
 use crate::server::{Server, server};
 
 /// Longer than any machine stands still.
@@ -332,4 +333,70 @@ async fn heartbeats_do_not_wait_for_each_other() {
     let write = crate::gateways::put(bucket, session, "a", 1, WriteCondition::None);
     catalog.put_version(write).await.expect("a write of a gateway whose heartbeats go on");
     another.batch_execute("COMMIT").await.expect("an end");
+}
+
+/// A zone's new life is recorded by who keeps everybody else out who writes blobs. While it waits for one that does not end (a gateway that was stopped in the middle of a transaction), the others go on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL"]
+async fn nobody_waits_behind_who_waits_for_a_stopped_gateway() {
+    let server = server();
+    let settings = PostgresSettings { lock_wait_max: Duration::from_secs(60), ..server.settings("stopped") };
+    migrate(&settings).await.expect("a schema");
+    let catalog = gateway(PostgresSettings { wait_max: Duration::from_secs(120), ..settings });
+    let (bucket, session) = prepare(&catalog, Versioning::Unversioned).await;
+    // The zones' lock: see `locks`.
+    let zones = xxhash_rust::xxh3::xxh3_64_with_seed(&[], xxhash_rust::xxh3::xxh3_64(b"stopped").wrapping_add(8)).cast_signed();
+    let stopped = server.connect().await;
+    stopped.batch_execute(&format!("BEGIN; SELECT pg_advisory_xact_lock_shared({zones})")).await.expect("a lock");
+    let retiring = tokio::spawn({
+        let catalog = catalog.clone();
+        let request = RetireIncarnation { zone: ZoneIndex::ALL[0], incarnation: Incarnation(2) };
+        async move { catalog.retire_incarnation(request).await }
+    });
+    let observer = server.connect().await;
+    let waits = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'advisory' AND query LIKE '%begin_commit%')";
+    while !observer.query_one(waits, &[]).await.expect("an answer").get::<_, bool>(0) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    for number in 0..20 {
+        let write = put(bucket, session, &format!("{number}"), number, WriteCondition::None);
+        let written = tokio::time::timeout(Duration::from_secs(30), catalog.put_version(write)).await;
+        written.expect("a write waits for a stopped gateway").expect("a write");
+    }
+    assert!(!retiring.is_finished(), "the lock is of something else");
+    stopped.batch_execute("COMMIT").await.expect("an end");
+    let view = retiring.await.expect("a task").expect("a new life");
+    assert_eq!(view.incarnations()[0], Incarnation(2));
+}
+
+/// S1, P5: a catalog that has forgotten a session gives its number again. Whoever had it first commits nothing under it any more, does not keep it open, and does not close it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL"]
+async fn a_session_number_that_was_given_twice_is_two_sessions() {
+    let server = server();
+    let settings = server.settings("given_twice");
+    migrate(&settings).await.expect("a schema");
+    let (first, second) = (gateway(settings.clone()), gateway(settings));
+    let (bucket, session) = prepare(&first, Versioning::Enabled).await;
+    first.put_version(put(bucket, session, "a", 1, WriteCondition::None)).await.expect("a write");
+    let observer = server.connect().await;
+    let forget = "DELETE FROM given_twice.sessions; UPDATE given_twice.meta SET value = int8send(0) WHERE key = 'session'";
+    observer.batch_execute(forget).await.expect("an earlier state");
+    let again = second.open_session(OpenSession { gateway: "second".to_owned() }).await.expect("a session");
+    assert_eq!(again, session, "it is given again, or this shows nothing");
+    second.put_version(put(bucket, session, "b", 1, WriteCondition::None)).await.expect("a write of the second");
+    let closed = Err(CatalogError::SessionClosed);
+    assert_eq!(first.put_version(put(bucket, session, "c", 1, WriteCondition::None)).await.map(|_| ()), closed);
+    // By a transaction of several messages, too.
+    let additions = AddLocatorsBatch { session, additions: Vec::new() };
+    assert_eq!(first.add_locators(additions).await.map(|_| ()), closed);
+    assert_eq!(first.take_lease(take("reap", session)).await.map(|_| ()), closed);
+    assert_eq!(first.heartbeat_session(session).await, Ok(false));
+    first.close_session(session).await.expect("nothing to close");
+    assert_eq!(second.heartbeat_session(session).await, Ok(true), "it was closed by whose it is not");
+    assert_eq!(names(&second, bucket).await.into_iter().collect::<Vec<_>>(), ["a", "b"]);
+    // Nobody closes everybody's.
+    let all = CloseSilentSessions { silent_for: Duration::ZERO };
+    assert!(matches!(first.close_silent_sessions(all).await, Err(CatalogError::Refused(_))));
+    assert!(first.is_shared());
 }

@@ -530,3 +530,57 @@ async fn verifies_whom_it_talks_to() {
         assert!(matches!(migrate(&settings).await, Err(CatalogError::Unavailable(_))), "{why}, and it talks");
     }
 }
+
+/// Heartbeats that are slow are heartbeats, all the same: a way of more than half a second is no reason to believe nobody.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL"]
+async fn slow_heartbeats_count() {
+    let server = server();
+    let settings = PostgresSettings { wait_max: Duration::from_secs(120), ..server.settings("slow") };
+    migrate(&settings).await.expect("a schema");
+    let proxy = Proxy::far(server.socket(), Duration::from_millis(700));
+    let (near, far) = (gateway(settings.clone()), gateway(PostgresSettings { connection: proxy.connection(), ..settings }));
+    let (bucket, session) = prepare(&near, Versioning::Unversioned).await;
+    far.put_version(put(bucket, session, "a", 1, WriteCondition::None)).await.expect("a write, in the end");
+    // From one to the next there is no gap.
+    for _ in 0..40 {
+        assert!(far.machine().believed_timeline().is_some(), "it is slow, and it is there");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// A gateway that has just found a new primary writes nothing for five seconds; who reads through it does not wait as long, although all connections are wanted by those who would write.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL"]
+async fn writers_who_wait_for_a_new_primary_keep_no_reader_out() {
+    let server = server();
+    let settings = PostgresSettings { connections_max: 1, ..server.settings("new_primary") };
+    migrate(&settings).await.expect("a schema");
+    let before = gateway(settings.clone());
+    let (bucket, session) = prepare(&before, Versioning::Unversioned).await;
+    before.put_version(put(bucket, session, "a", 1, WriteCondition::None)).await.expect("a write");
+    // As if it had been promoted in this moment, or in one that has yet to come.
+    let promote = "UPDATE new_primary.timelines SET seen_ms = (SELECT catalog_ms + 3600000 FROM new_primary.clock)";
+    server.connect().await.batch_execute(promote).await.expect("a promotion");
+    for _ in 0..5 {
+        let fresh = gateway(settings.clone());
+        let writer = tokio::spawn({
+            let (fresh, write) = (fresh.clone(), put(bucket, session, "b", 1, WriteCondition::None));
+            async move { fresh.put_version(write).await }
+        });
+        while fresh.machine().believed_timeline().is_none() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let began = tokio::time::Instant::now();
+        current(&fresh, bucket, "a").await.expect("a version");
+        let (waited, has_written) = (began.elapsed(), writer.is_finished());
+        // A gateway that has written on it before goes on, whatever its row says.
+        before.put_version(put(bucket, session, "c", 1, WriteCondition::None)).await.expect("a write");
+        writer.await.expect("a task").expect("a write, behind five seconds");
+        if waited < Duration::from_secs(4) {
+            assert!(!has_written, "it has written after {waited:?}");
+            return;
+        }
+    }
+    panic!("who reads waits behind those who may not write yet");
+}

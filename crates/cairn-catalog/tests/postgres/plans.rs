@@ -152,7 +152,7 @@ async fn fill(server: &Server, rows: u32, plain: BucketId, enabled: BucketId) {
              (SELECT value FROM bucket_names LIMIT 1) t"
         ),
         // Few are open at a time, and few connections are: but more than one reads at once.
-        "INSERT INTO sessions SELECT int8send(n::bigint << 40), value FROM generate_series(1, 3000) n, (SELECT value FROM sessions LIMIT 1) t".to_owned(),
+        "INSERT INTO sessions SELECT int8send(n::bigint << 40), 0, value FROM generate_series(1, 3000) n, (SELECT value FROM sessions LIMIT 1) t".to_owned(),
         "INSERT INTO lanes (used_ms) SELECT catalog_ms FROM clock, generate_series(1, 3000)".to_owned(),
         "VACUUM ANALYZE".to_owned(),
     ];

@@ -27,7 +27,7 @@ pub enum Cut {
 }
 
 struct State {
-    server: PathBuf,
+    server: Mutex<PathBuf>,
     /// Messages of gateways that go through before the next cut; negative: none comes.
     left: AtomicI64,
     kind: Mutex<Cut>,
@@ -57,7 +57,7 @@ impl Proxy {
         let directory = tempfile::Builder::new().prefix("cairn-way-").tempdir().expect("a directory");
         let listener = UnixListener::bind(directory.path().join(".s.PGSQL.5432")).expect("a socket");
         let state = Arc::new(State {
-            server,
+            server: Mutex::new(server),
             left: AtomicI64::new(-1),
             kind: Mutex::new(Cut::Request),
             late: Mutex::default(),
@@ -77,6 +77,16 @@ impl Proxy {
     /// As a connection string.
     pub fn connection(&self) -> ConnectionString {
         ConnectionString::new(format!("host={} user=cairn dbname=postgres", self.directory.path().display()))
+    }
+
+    /// Leads to another server from now on; connections that are open stay where they are.
+    pub fn lead_to(&self, server: PathBuf) {
+        *self.state.server.lock().expect("a lock") = server;
+    }
+
+    /// What it is called in a connection string.
+    pub fn host(&self) -> String {
+        self.directory.path().display().to_string()
     }
 
     /// Cuts the connection over which the next message but so many goes.
@@ -110,7 +120,8 @@ impl Proxy {
 }
 
 async fn carry(client: UnixStream, state: Arc<State>) {
-    let Ok(server) = UnixStream::connect(&state.server).await else { return };
+    let server = state.server.lock().expect("a lock").clone();
+    let Ok(server) = UnixStream::connect(&server).await else { return };
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
     let (silence, mut is_silent) = watch::channel(false);

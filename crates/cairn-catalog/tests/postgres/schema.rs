@@ -3,10 +3,15 @@
 use std::time::Duration;
 
 use cairn_catalog::embedded::keyvalue::KeyValue;
-use cairn_catalog::postgres::{ConnectionString, PostgresSettings, migrate};
-use cairn_catalog::{Catalog, CatalogError, CloseSilentSessions, ListObjects, ListScope, OpenSession, Reap, WriteCondition};
+use cairn_catalog::postgres::{ConnectionString, Generations, PostgresSettings, migrate};
+use cairn_catalog::{
+    Catalog, CatalogError, ChunkPlace, CloseSilentSessions, ListObjects, ListScope, MoveLocatorsBatch, OpenSession, Reap,
+    WriteCondition,
+};
+use cairn_testkit::catalog_conformance::replica;
 use cairn_testkit::catalog_invariants::violations;
 use cairn_types::records::Versioning;
+use cairn_types::{BlobId, ChunkId, ZoneIndex};
 
 use crate::gateways::{current, gateway, names, prepare, put};
 use crate::server::server;
@@ -105,23 +110,36 @@ async fn a_catalog_that_has_forgotten_collects_nothing() {
     }
     assert!(other.machine().has_forgotten().await.expect("an answer"), "nobody has noticed");
     let silent_for = Duration::from_hours(10_000);
+    // The collector asks which places are named; of what it has in memory, too (S2).
+    let chunk = ChunkId { blob: BlobId { session, counter: 1 }, ordinal: 0 };
+    let place = ChunkPlace { chunk, zone: ZoneIndex::ALL[0], replica: replica(1, "somewhere") };
     for catalog in [&one, &other] {
+        assert_eq!(catalog.named(vec![place.clone()]).await, Ok(vec![true]), "of what nothing names nobody knows");
+        let nothing = MoveLocatorsBatch { session, moves: Vec::new() };
+        assert_eq!(catalog.move_locators(nothing).await, Err(CatalogError::SessionClosed));
         assert!(!catalog.sessions().await.expect("a view").is_closed(session));
         assert!(!catalog.close_silent_sessions(CloseSilentSessions { silent_for }).await.expect("a view").is_closed(session));
     }
     let next = one.open_session(OpenSession { gateway: "gateway".to_owned() }).await.expect("a session");
     assert!(next.0 > session.0 + 1_000_000, "{next:?} may have been given already");
-    let seen = one.machine().generations().await.expect("generations").now;
+    let nothing = MoveLocatorsBatch { session: next, moves: Vec::new() };
+    assert!(matches!(one.move_locators(nothing.clone()).await, Err(CatalogError::Unavailable(_))), "nothing is moved");
+    let seen = one.machine().generations().await.expect("generations");
     one.machine().note_reviewed(seen).await.expect("a review");
     assert!(other.sessions().await.expect("a view").is_closed(session));
+    assert_eq!(other.named(vec![place]).await, Ok(vec![false]));
+    one.move_locators(nothing).await.expect("an answer");
     // Where no gateway knew better, whoever restores says so.
     other.machine().note_restored().await.expect("a note");
     assert!(!one.sessions().await.expect("a view").is_closed(session));
     // What was looked at is what was there to be seen: not what was forgotten meanwhile, nor what has yet to be.
     one.machine().note_reviewed(seen).await.expect("the same review");
     assert!(!one.sessions().await.expect("a view").is_closed(session), "collected, and nobody has looked");
-    let now = one.machine().generations().await.expect("generations").now;
-    assert!(one.machine().note_reviewed(now + 1).await.is_err(), "somebody has looked at what has yet to happen");
+    let now = one.machine().generations().await.expect("generations");
+    assert!(
+        one.machine().note_reviewed(Generations { now: now.now + 1, ..now }).await.is_err(),
+        "somebody has looked at what has yet to happen"
+    );
     assert!(!one.sessions().await.expect("a view").is_closed(session), "collected, and nobody has looked");
     one.machine().note_reviewed(now).await.expect("a review");
     assert!(one.sessions().await.expect("a view").is_closed(session));
@@ -159,7 +177,7 @@ async fn needs_no_superuser() {
     catalog.machine().forget_lanes().await.expect("a round");
     catalog.machine().note_restored().await.expect("a note");
     assert!(catalog.machine().has_forgotten().await.expect("an answer"));
-    let now = catalog.machine().generations().await.expect("generations").now;
+    let now = catalog.machine().generations().await.expect("generations");
     catalog.machine().note_reviewed(now).await.expect("a review");
     catalog.close_session(session).await.expect("a closing");
     assert!(catalog.sessions().await.expect("a view").is_closed(session));

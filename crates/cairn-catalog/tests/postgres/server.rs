@@ -71,6 +71,15 @@ impl Server {
         Self::serve(directory, &home, &[])
     }
 
+    /// A server that keeps what it acknowledges, as production requires it.
+    pub fn start_strict() -> Self {
+        let (directory, home) = Self::home();
+        let mut make = program(&home, "initdb");
+        make.args(["--auth=trust", "--username=cairn", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", "--pgdata=data"]);
+        assert!(make.status().expect("initdb").success(), "initdb failed");
+        Self::serve(directory, &home, &["-c", "fsync=on"].map(str::to_owned))
+    }
+
     /// A server that takes connections at `127.0.0.1` by TLS only, with this certificate and key, both in PEM. Says at which port.
     pub fn start_with_tls(certificate: &str, key: &str) -> (Self, u16) {
         let (directory, home) = Self::home();

@@ -6,10 +6,15 @@
 -- connection that kept numbers in stock would give a key's later version the lower one (R2).
 CREATE SEQUENCE numbers AS bigint INCREMENT BY 4096 MINVALUE 1 START WITH 4096 CACHE 1 NO CYCLE;
 
+-- An id that is not given twice, by whatever server, whatever it has forgotten: 64 random bits. (All but those of a random UUID that say what it is.)
+CREATE FUNCTION random_id() RETURNS bigint LANGUAGE sql VOLATILE AS
+    $$ SELECT ('x' || right(u.id, 12) || left(u.id, 4))::bit(64)::bigint FROM (SELECT gen_random_uuid()::text AS id) AS u $$;
+
 -- Catalog time, ms (T1). One row.
 CREATE TABLE clock (
     single boolean PRIMARY KEY DEFAULT true CHECK (single),
-    catalog_ms bigint NOT NULL
+    catalog_ms bigint NOT NULL,
+    stepped_ms bigint NOT NULL DEFAULT 0    -- when nobody had been heard of for a while
 ) WITH (fillfactor = 10);
 INSERT INTO clock (catalog_ms) SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint;
 
@@ -23,12 +28,20 @@ CREATE TABLE identity (
 );
 INSERT INTO identity (system, generation, reviewed) SELECT system_identifier, 1, 1 FROM pg_control_system();
 
--- When each timeline of the server was first seen (P4). The one that the schema is made on has no predecessor that anybody could still believe.
-CREATE TABLE timelines (timeline bigint PRIMARY KEY, seen_at timestamptz NOT NULL);
+-- When each timeline of a server was first seen, by catalog time (P4), and whether somebody whom the timeline before it had acknowledged a heartbeat to has found there whatever he was
+-- told is done (P5). The one that the schema is made on has no predecessor that anybody could still believe.
+CREATE TABLE timelines (
+    system bigint NOT NULL,
+    timeline bigint NOT NULL,
+    seen_ms bigint NOT NULL,
+    attested boolean NOT NULL,
+    PRIMARY KEY (system, timeline)
+);
 
--- One row for each connection that commits (P2): the number of its last commit, and the number up to which its commits are refused.
+-- One row for each connection that commits (P2): the number of its last commit, and the number up to which its commits are refused. The id is random: a server that has forgotten a lane
+-- does not give its number to another one.
 CREATE TABLE lanes (
-    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id bigint PRIMARY KEY DEFAULT random_id(),
     committed bigint NOT NULL DEFAULT 0,
     fence bigint NOT NULL DEFAULT 0,
     used_ms bigint NOT NULL,
@@ -120,7 +133,8 @@ CREATE TABLE uploads (key bytea PRIMARY KEY, nonce bytea NOT NULL, value bytea N
 CREATE TABLE abandoned (key bytea PRIMARY KEY, value bytea NOT NULL);
 CREATE TABLE completed (key bytea PRIMARY KEY, value bytea NOT NULL);
 CREATE TABLE completed_due (key bytea PRIMARY KEY, value bytea NOT NULL);
-CREATE TABLE sessions (key bytea PRIMARY KEY, value bytea NOT NULL) WITH (fillfactor = 50);
+-- `lane`: the one that opened it. A number that was given twice, by a server that had forgotten the first time, is another session.
+CREATE TABLE sessions (key bytea PRIMARY KEY, lane bigint NOT NULL, value bytea NOT NULL) WITH (fillfactor = 50);
 CREATE TABLE zones (key bytea PRIMARY KEY, incarnation bigint NOT NULL, value bytea NOT NULL);
 CREATE TABLE tenants (key bytea PRIMARY KEY, value bytea NOT NULL);
 CREATE TABLE tenant_names (key bytea PRIMARY KEY, value bytea NOT NULL);
@@ -137,7 +151,7 @@ CREATE TABLE leases (key bytea PRIMARY KEY, value bytea NOT NULL);
 -- The timeline that this primary writes, by the name of its log: what pg_control_checkpoint() says is old until the first checkpoint behind a promotion.
 CREATE FUNCTION timeline() RETURNS bigint LANGUAGE sql VOLATILE AS
     $$ SELECT ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::bigint $$;
-INSERT INTO timelines (timeline, seen_at) SELECT timeline(), '-infinity';
+INSERT INTO timelines (system, timeline, seen_ms, attested) SELECT system_identifier, timeline(), 0, true FROM pg_control_system();
 
 -- Notes that this catalog has forgotten what it had acknowledged: it was restored, or a server was promoted that lacked some of it. Sessions and numbers that were given
 -- since are not given again.
@@ -148,47 +162,96 @@ BEGIN
     INSERT INTO meta AS m (key, value) VALUES ('session', int8send(1048576))
         ON CONFLICT (key) DO UPDATE SET value = int8send(('x' || encode(m.value, 'hex'))::bit(64)::bigint + 1048576);
     PERFORM setval('numbers', nextval('numbers') + 4096 * 1048576::bigint);
+    -- An earlier life of this catalog had its own.
+    DELETE FROM timelines t WHERE (t.system, t.timeline) <> ((SELECT system_identifier FROM pg_control_system()), timeline());
+END $$;
+
+-- 1 where this catalog may lack something that was acknowledged, and no administrator has looked (P5).
+CREATE FUNCTION may_lack() RETURNS bigint LANGUAGE sql VOLATILE AS $$
+    SELECT (EXISTS (SELECT FROM identity i WHERE i.generation > i.reviewed) OR EXISTS (SELECT FROM timelines t WHERE NOT t.attested))::int::bigint
+$$;
+
+-- An administrator has looked at what was forgotten up to this generation, and at what the timelines up to this one have.
+CREATE FUNCTION note_reviewed(seen_generation bigint, seen_timeline bigint) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE identity i SET reviewed = greatest(i.reviewed, seen_generation) WHERE i.generation >= seen_generation;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    UPDATE timelines t SET attested = true WHERE t.timeline <= seen_timeline AND NOT t.attested;
+    RETURN true;
 END $$;
 
 -- A gateway's heartbeat: a commit that a primary without its standbys cannot have acknowledged (P4). Brings catalog time forward (T1).
--- Gives the zones' incarnations and the settings' epoch (R3), too. `known_ms` is the time that this gateway's last heartbeat was told: a catalog in which it is
--- earlier has forgotten a commit that was acknowledged (P5).
+-- Gives the zones' incarnations and the settings' epoch (R3), too.
+--
+-- What this gateway was told is done (P5): the time that its heartbeats were told at most, the timeline of the last one, and, lane by lane, the last commit that was acknowledged since. A
+-- catalog that lacks any of it has forgotten.
 CREATE FUNCTION beat(
-    lane bigint, proposed_ms bigint, known_ms bigint, new_session_lock bigint, OUT on_timeline bigint, OUT age_ms bigint, OUT has_standbys boolean, OUT catalog_ms bigint, OUT incarnations bigint[],
-    OUT epoch bigint
+    lane bigint, number bigint, proposed_ms bigint, known_ms bigint, known_timeline bigint, known_lanes bigint[], known_numbers bigint[], new_session_lock bigint,
+    OUT on_timeline bigint, OUT age_ms bigint, OUT has_standbys boolean, OUT catalog_ms bigint, OUT incarnations bigint[], OUT epoch bigint
 )
 LANGUAGE plpgsql AS $$
 DECLARE
-    first_seen timestamptz;
+    on_system bigint := (SELECT s.system_identifier FROM pg_control_system() s);
+    has_lost boolean;
+    first_seen bigint;
+    is_attested boolean;
+    seen_before bigint;
 BEGIN
     -- What makes it a commit, and its own: heartbeats of many gateways do not wait for each other's standbys.
-    UPDATE lanes l SET used_ms = (SELECT c.catalog_ms FROM clock c) WHERE l.id = lane;
+    UPDATE lanes l SET committed = number, used_ms = (SELECT c.catalog_ms FROM clock c) WHERE l.id = lane;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'this lane is forgotten' USING ERRCODE = 'CN002';
     END IF;
+    on_timeline := timeline();
     PERFORM FROM clock c WHERE c.catalog_ms < known_ms
-        UNION ALL SELECT FROM identity i, pg_control_system() s WHERE i.system <> s.system_identifier;
-    IF FOUND THEN
+        UNION ALL SELECT FROM identity i WHERE i.system <> on_system
+        UNION ALL SELECT FROM unnest(known_lanes, known_numbers) AS k (id, number)
+            WHERE coalesce((SELECT l.committed FROM lanes l WHERE l.id = k.id), -1) < k.number;
+    has_lost := FOUND;
+    IF has_lost THEN
         PERFORM has_forgotten(new_session_lock);
+        -- Time does not go back (T1), whoever else is at it.
+        PERFORM FROM clock c FOR UPDATE;
+    ELSE
+        -- Who finds another one at it leaves the time to that one.
+        PERFORM FROM clock c FOR UPDATE SKIP LOCKED;
     END IF;
-    -- Who finds another one at it leaves the time to that one.
-    PERFORM FROM clock c FOR UPDATE SKIP LOCKED;
     IF FOUND THEN
-        UPDATE clock c SET catalog_ms = greatest(c.catalog_ms, proposed_ms, known_ms) RETURNING c.catalog_ms INTO catalog_ms;
+        UPDATE clock c SET catalog_ms = greatest(c.catalog_ms, proposed_ms, known_ms),
+            stepped_ms = CASE WHEN greatest(proposed_ms, known_ms) > c.catalog_ms + 5000 THEN greatest(proposed_ms, known_ms) ELSE c.stepped_ms END
+            RETURNING c.catalog_ms INTO catalog_ms;
     ELSE
         SELECT c.catalog_ms INTO catalog_ms FROM clock c;
     END IF;
-    on_timeline := timeline();
-    SELECT t.seen_at INTO first_seen FROM timelines t WHERE t.timeline = on_timeline;
+    SELECT t.seen_ms, t.attested INTO first_seen, is_attested FROM timelines t WHERE t.system = on_system AND t.timeline = on_timeline;
     IF NOT FOUND THEN
-        first_seen := clock_timestamp();
-        INSERT INTO timelines (timeline, seen_at) VALUES (on_timeline, first_seen) ON CONFLICT DO NOTHING;
+        first_seen := catalog_ms;
+        is_attested := false;
+        INSERT INTO timelines (system, timeline, seen_ms, attested) VALUES (on_system, on_timeline, first_seen, false) ON CONFLICT DO NOTHING;
     END IF;
-    age_ms := CASE WHEN isfinite(first_seen) THEN (extract(epoch FROM clock_timestamp() - first_seen) * 1000)::bigint ELSE 86400000 END;
+    IF NOT is_attested AND NOT has_lost AND known_timeline < on_timeline THEN
+        SELECT max(t.timeline) INTO seen_before FROM timelines t WHERE t.system = on_system AND t.timeline < on_timeline;
+        IF known_timeline >= seen_before THEN
+            UPDATE timelines t SET attested = true WHERE t.system = on_system AND t.timeline = on_timeline AND NOT t.attested;
+        END IF;
+    END IF;
+    -- A step of the clock is no age.
+    age_ms := CASE WHEN first_seen = 0 THEN 86400000 ELSE catalog_ms - greatest(first_seen, (SELECT c.stepped_ms FROM clock c)) END;
     has_standbys := current_setting('synchronous_standby_names') <> '';
     incarnations := ARRAY (SELECT z.incarnation FROM zones z ORDER BY z.key);
     epoch := coalesce((SELECT ('x' || encode(m.value, 'hex'))::bit(64)::bigint FROM meta m WHERE m.key = 'epoch'), 0);
+    -- What a standby must have for this to be more than this server's own word: see was_awaited.
+    PERFORM set_config('cairn.position', pg_current_wal_insert_lsn()::text, false);
 END $$;
+
+-- Asked right behind a heartbeat, in the same message: whether a synchronous standby has it by now. One that was waited for has. Where the server did not wait, whatever its settings say, it has
+-- had no time to get there (P3).
+CREATE FUNCTION was_awaited() RETURNS boolean LANGUAGE sql VOLATILE AS $$
+    SELECT EXISTS (SELECT FROM pg_stat_replication r
+        WHERE r.sync_state IN ('sync', 'quorum') AND r.flush_lsn >= current_setting('cairn.position')::pg_lsn)
+$$;
 
 -- Takes locks one by one, in the order asked for, shared or not (P1). Volatile, as every function that commits: at read committed each of its
 -- statements sees what was committed before it began, so what follows a lock sees what the lock waited for.
@@ -207,7 +270,11 @@ BEGIN
 END $$;
 
 -- The first statement of every commit: names it, and refuses it where its lane was fenced off meanwhile (P2).
-CREATE FUNCTION begin_commit(lane bigint, number bigint, ids bigint[], are_shared boolean[], OUT catalog_ms bigint, OUT wall_ms bigint)
+-- The session, where this gateway has opened it, is compared with the lane that it was opened over: the same number given again is another gateway's. `steady_ms`: for how long catalog time has
+-- been going on without a step.
+CREATE FUNCTION begin_commit(
+    lane bigint, number bigint, ids bigint[], are_shared boolean[], session_key bytea, session_lane bigint, OUT catalog_ms bigint, OUT wall_ms bigint, OUT steady_ms bigint
+)
 LANGUAGE plpgsql AS $$
 BEGIN
     UPDATE lanes SET committed = number, used_ms = (SELECT c.catalog_ms FROM clock c) WHERE id = lane AND fence < number;
@@ -215,7 +282,11 @@ BEGIN
         RAISE EXCEPTION 'this lane is fenced off' USING ERRCODE = 'CN002';
     END IF;
     PERFORM take_locks(ids, are_shared);
-    SELECT c.catalog_ms INTO catalog_ms FROM clock c;
+    PERFORM FROM sessions s WHERE s.key = session_key AND s.lane <> session_lane;
+    IF FOUND THEN
+        RAISE EXCEPTION 'this session is another one of the same number' USING ERRCODE = 'CN004';
+    END IF;
+    SELECT c.catalog_ms, c.catalog_ms - c.stepped_ms INTO catalog_ms, steady_ms FROM clock c;
     wall_ms := (extract(epoch FROM clock_timestamp()) * 1000)::bigint;
 END $$;
 
@@ -391,7 +462,7 @@ END $$;
 -- 2 no such bucket, 3 the session is closed, 4 the condition does not hold, 5 no such key, 6 the source has changed. What is refused writes nothing.
 CREATE FUNCTION put_version(
     lane bigint, number bigint, stripe smallint, ids bigint[], are_shared boolean[], bucket_key bytea, row_key bytea, others_key bytea,
-    condition smallint, etags bytea[], grace_ms bigint, pieces_max integer, abandoned_value bytea, session_key bytea, new_etag bytea,
+    condition smallint, etags bytea[], grace_ms bigint, pieces_max integer, abandoned_value bytea, session_key bytea, session_lane bigint, new_etag bytea,
     new_checksum bytea, new_class smallint, new_attributes bytea, kind smallint, bytes bytea, incarnations bigint[], blob_keys bytea[], blob_missing smallint[], blob_contents bytea[],
     new_extents bytea, new_length bigint, source_row bytea, source_others bytea, source_sequence bigint, source_has_id boolean,
     OUT status smallint, OUT sequence bigint, OUT wall_ms bigint, OUT kept smallint, OUT length bigint
@@ -409,7 +480,7 @@ BEGIN
     PERFORM take_locks(ids, are_shared);
     SELECT b.versioning INTO kept FROM buckets b WHERE b.key = bucket_key;
     IF NOT FOUND THEN status := 2; RETURN; END IF;
-    PERFORM FROM sessions s WHERE s.key = session_key;
+    PERFORM FROM sessions s WHERE s.key = session_key AND (session_lane IS NULL OR s.lane = session_lane);
     IF NOT FOUND THEN status := 3; RETURN; END IF;
     IF kind = 3 THEN
         SELECT v.body, v.owner, v.part_count, v.extents, v.blobs, v.length INTO source
@@ -523,7 +594,7 @@ END $$;
 -- The first writing of a part. Status 0: done; 3: the session is closed.
 CREATE FUNCTION put_part(
     lane bigint, number bigint, stripe smallint, ids bigint[], are_shared boolean[], bucket_key bytea, upload_key bytea, upload_nonce bytea,
-    session_key bytea, part_key bytea, part_length bigint, part_content bytea, incarnations bigint[], blob_keys bytea[], blob_missing smallint[],
+    session_key bytea, session_lane bigint, part_key bytea, part_length bigint, part_content bytea, incarnations bigint[], blob_keys bytea[], blob_missing smallint[],
     blob_contents bytea[],
     OUT status smallint, OUT sequence bigint, OUT wall_ms bigint, OUT kept smallint, OUT length bigint
 ) LANGUAGE plpgsql AS $$
@@ -533,7 +604,7 @@ BEGIN
     PERFORM take_locks(ids, are_shared);
     PERFORM FROM uploads u WHERE u.key = upload_key AND u.nonce = upload_nonce;
     IF NOT FOUND THEN PERFORM other_case('no such upload'); END IF;
-    PERFORM FROM sessions s WHERE s.key = session_key;
+    PERFORM FROM sessions s WHERE s.key = session_key AND (session_lane IS NULL OR s.lane = session_lane);
     IF NOT FOUND THEN status := 3; RETURN; END IF;
     SELECT c.catalog_ms INTO now_ms FROM clock c;
     wall_ms := (extract(epoch FROM clock_timestamp()) * 1000)::bigint;
