@@ -58,8 +58,8 @@ pub trait Witness: Send + Sync {
     ///
     /// - It is about the server at that *address*, of that life: the manager that answers there must say the same timeline and the same start. A name may lead
     ///   elsewhere by the time that it is asked.
-    /// - The right is counted from a moment at which the lock is *proven* to have been renewed. Patroni's `dcs_last_seen` is the time of a read, and a manager that hangs between that read and the
-    ///   renewal answers on: its *previous* distinct value is the proof, since the later read found the lock renewed behind it.
+    /// - The right is counted from a moment at which the lock is *proven* to have been renewed, by whoever keeps the lock. What Patroni's own interface says is no proof: `dcs_last_seen` is the
+    ///   time of a read, and a manager that cannot ask its PostgreSQL goes on reading without renewing anything, for as long as the lock lasts.
     /// - While the managers are told not to elect (Patroni's `pause`), nobody needs the lock, and nobody can promise anything: an error.
     ///
     /// An error where it does not have that right, or nobody can say.
