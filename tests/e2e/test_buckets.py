@@ -11,6 +11,14 @@ class Buckets(TestCase):
         # us-east-1 is spelled as no location at all.
         self.assertIsNone(self.s3.get_bucket_location(Bucket=self.bucket)["LocationConstraint"])
 
+    def test_a_bucket_has_its_tags_from_the_start(self):
+        name = f"{self.bucket}-tagged"
+        tags = [{"Key": "team", "Value": "alps"}]
+        made = self.s3.create_bucket(Bucket=name, CreateBucketConfiguration={"Tags": tags})
+        self.addCleanup(self.s3.delete_bucket, Bucket=name)
+        self.assertEqual(f"arn:aws:s3:::{name}", made["BucketArn"])
+        self.assertEqual(tags, self.s3.get_bucket_tagging(Bucket=name)["TagSet"])
+
     def test_listing_shows_every_bucket_in_order_with_its_date(self):
         made = [self.bucket, self.new_bucket(), self.new_bucket()]
         listed = self.s3.list_buckets()["Buckets"]

@@ -65,6 +65,7 @@ codes! {
     INVALID_STORAGE_CLASS = "InvalidStorageClass", BAD_REQUEST, "The storage class you specified is not valid";
     MALFORMED_ACL = "MalformedACLError", BAD_REQUEST, "The XML you provided was not well-formed or did not validate against our published schema";
     INVALID_ARGUMENT = "InvalidArgument", BAD_REQUEST, "Invalid Argument";
+    INVALID_BUCKET_STATE = "InvalidBucketState", CONFLICT, "The request is not valid for the current state of the bucket.";
     INVALID_BUCKET_NAME = "InvalidBucketName", BAD_REQUEST, "The specified bucket is not valid.";
     INVALID_CHUNK_SIZE = "InvalidChunkSizeError", BAD_REQUEST, "Only the last chunk is allowed to have a size less than 8192 bytes";
     INVALID_DIGEST = "InvalidDigest", BAD_REQUEST, "The Content-MD5 you specified was invalid.";
@@ -90,6 +91,7 @@ codes! {
     MAX_MESSAGE_LENGTH_EXCEEDED = "MaxMessageLengthExceeded", BAD_REQUEST, "Your request was too big.";
     MAX_POST_PRE_DATA_LENGTH_EXCEEDED = "MaxPostPreDataLengthExceeded", BAD_REQUEST,
         "Your POST request fields preceding the upload file were too large.";
+    METADATA_CONFIGURATION_NOT_FOUND = "MetadataConfigurationNotFound", NOT_FOUND, "The metadata configuration was not found";
     METADATA_TOO_LARGE = "MetadataTooLarge", BAD_REQUEST, "Your metadata headers exceed the maximum allowed metadata size";
     METHOD_NOT_ALLOWED = "MethodNotAllowed", METHOD_NOT_ALLOWED, "The specified method is not allowed against this resource.";
     MISSING_CONTENT_LENGTH = "MissingContentLength", LENGTH_REQUIRED, "You must provide the Content-Length HTTP header.";
@@ -113,6 +115,7 @@ codes! {
         "Object Lock configuration does not exist for this bucket";
     OPERATION_ABORTED = "OperationAborted", CONFLICT,
         "A conflicting conditional operation is currently in progress against this resource. Please try again.";
+    OWNERSHIP_CONTROLS_NOT_FOUND = "OwnershipControlsNotFoundError", NOT_FOUND, "The bucket ownership controls were not found";
     PRECONDITION_FAILED = "PreconditionFailed", PRECONDITION_FAILED, "At least one of the pre-conditions you specified did not hold";
     QUOTA_EXCEEDED = "QuotaExceeded", FORBIDDEN, "The quota of this bucket or tenant is used up.";
     REPLICATION_CONFIGURATION_NOT_FOUND = "ReplicationConfigurationNotFoundError", NOT_FOUND, "The replication configuration was not found";

@@ -12,8 +12,8 @@ use crate::http::query::{PARAMETERS_MAX, Query};
 use crate::http::range::RangeRequest;
 use crate::http::target::{bucket_of_host, parse_copy_source, parse_target};
 use crate::operation::{
-    TagsOf, parse_cors, parse_delete, parse_location_constraint, parse_part_list, parse_tagging, parse_tagging_header,
-    parse_versioning,
+    TagsOf, parse_configuration, parse_cors, parse_delete, parse_part_list, parse_public_access_block, parse_tagging,
+    parse_tagging_header, parse_versioning,
 };
 use crate::text::{base64, percent};
 
@@ -76,7 +76,10 @@ pub fn fuzz_xml_bodies(data: &[u8]) {
     if let Ok(parts) = parse_part_list(data) {
         assert!(!parts.is_empty() && parts.is_sorted_by(|a, b| a.part_number < b.part_number));
     }
-    let _ = parse_location_constraint(data);
+    if let Ok(configuration) = parse_configuration(data) {
+        assert_are_tags(&configuration.tags, 50);
+    }
+    let _ = parse_public_access_block(data);
     let _ = parse_versioning(data);
     if let Ok(cors) = parse_cors(data) {
         assert!((1..=100).contains(&cors.rules.len()));

@@ -63,6 +63,8 @@ async fn a_preflight_is_answered_by_the_rules_alone() {
     }
     let told = |answer: &Answer| (answer.element("Message"), answer.element("Method"), answer.element("ResourceType"));
     assert_eq!(told(&without), told(&missing));
+    assert_eq!(told(&without).1.as_deref(), Some("PUT"));
+    assert_eq!(told(&fixture.preflight("/bucket/k", &[origin]).await).1.as_deref(), Some("OPTIONS"));
     fixture.set_rules().await;
     for target in ["/bucket/k", "/bucket/none", "/bucket"] {
         let allowed =
@@ -92,6 +94,8 @@ async fn a_preflight_is_answered_by_the_rules_alone() {
         assert_eq!((answer.status, answer.code()), refused(status, code), "{headers:?}");
         assert_eq!(answer.header("access-control-allow-origin"), None);
     }
+    let other = fixture.preflight("/bucket", &[("origin", "https://evil.example"), put]).await;
+    assert_eq!((told(&other).1, told(&other).2), (Some("PUT".into()), Some("BUCKET".into())));
     let service = fixture.preflight("/", &[origin, put]).await;
     assert_eq!((service.status, service.code()), refused(405, "MethodNotAllowed"));
 }
@@ -139,8 +143,11 @@ async fn a_presigned_url_is_asked_for_in_its_keys_tenant() {
         account_name: "tenant".into(),
         grants,
     });
-    let made =
-        fixture.store.create_bucket(CreateBucket { tenant, name: "theirs".parse().unwrap(), owner: account }).await.unwrap();
+    let made = fixture
+        .store
+        .create_bucket(CreateBucket { tenant, name: "theirs".parse().unwrap(), owner: account, tags: Vec::new() })
+        .await
+        .unwrap();
     let client = fixture.client_of("TENANTS");
     let set = S3Request::new("PUT", "/theirs").query("cors", "").body(RULES);
     assert_eq!(client.send(&set).await.unwrap().status, 200);

@@ -14,6 +14,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
+#[path = "configuration.rs"]
+mod configuration;
 #[path = "cors.rs"]
 mod cors;
 #[path = "forms.rs"]

@@ -287,7 +287,7 @@ async fn what_is_not_implemented_says_so_and_changes_nothing() {
         let presigned = fixture.client.presigned_request(&object("PUT", "k").query(name, value), 60);
         assert_eq!(fixture.client.send_raw(&presigned, false).await.unwrap().status, 501, "{name} in the query");
     }
-    for (method, subresource) in [("POST", "tagging"), ("PUT", "retention"), ("POST", "restore"), ("GET", "torrent")] {
+    for (method, subresource) in [("POST", "tagging"), ("POST", "retention"), ("POST", "restore"), ("GET", "torrent")] {
         let answer = fixture.send(&object(method, "k").query(subresource, "").body("new")).await;
         assert_eq!((answer.status, answer.code()), refused(501, "NotImplemented"), "{method} ?{subresource}");
     }

@@ -15,6 +15,7 @@ async fn questions_get_true_answers() {
     let fixture = Fixture::start().await;
     fixture.put("k", "x").await;
     for (subresource, status, code) in [
+        ("abac", 200, ""),
         ("accelerate", 200, ""),
         ("acl", 200, ""),
         ("analytics", 200, ""),
@@ -25,6 +26,8 @@ async fn questions_get_true_answers() {
         ("lifecycle", 404, "NoSuchLifecycleConfiguration"),
         ("location", 200, ""),
         ("logging", 200, ""),
+        ("metadataConfiguration", 404, "MetadataConfigurationNotFound"),
+        ("metadataTable", 404, "MetadataConfigurationNotFound"),
         ("metrics", 200, ""),
         ("notification", 200, ""),
         ("object-lock", 404, "ObjectLockConfigurationNotFoundError"),
@@ -45,6 +48,19 @@ async fn questions_get_true_answers() {
         assert_eq!((list.element("IsTruncated").as_deref(), list.element("Id")), (Some("false"), None), "{subresource}");
         let named = of(bucket("GET"), subresource).query("id", "report");
         assert_eq!(fixture.outcome(&named).await, refused(404, "NoSuchConfiguration"), "{subresource}");
+        let removed = of(bucket("DELETE"), subresource).query("id", "report");
+        assert_eq!(fixture.outcome(&removed).await, refused(404, "NoSuchConfiguration"), "{subresource}");
+    }
+    assert_eq!(fixture.send(&of(bucket("GET"), "abac")).await.element("Status").as_deref(), Some("Disabled"));
+    // What says that it is empty says nothing else.
+    for (subresource, root) in [
+        ("accelerate", "AccelerateConfiguration"),
+        ("logging", "BucketLoggingStatus"),
+        ("notification", "NotificationConfiguration"),
+        ("versioning", "VersioningConfiguration"),
+    ] {
+        let answer = fixture.send(&of(bucket("GET"), subresource)).await;
+        assert!(answer.text().ends_with(&format!("\"></{root}>")), "{subresource}: {}", answer.text());
     }
     for (subresource, status, code) in
         [("acl", 200, ""), ("tagging", 200, ""), ("retention", 400, "InvalidRequest"), ("legal-hold", 400, "InvalidRequest")]
@@ -59,18 +75,15 @@ async fn questions_get_true_answers() {
 #[tokio::test]
 async fn only_what_holds_already_may_be_set() {
     let fixture = Fixture::start().await;
-    let owner =
-        |value: &str| format!("<OwnershipControls><Rule><ObjectOwnership>{value}</ObjectOwnership></Rule></OwnershipControls>");
     let payer = |value: &str| format!("<RequestPaymentConfiguration><Payer>{value}</Payer></RequestPaymentConfiguration>");
     let acl = |value: &str| of(bucket("PUT"), "acl").header("x-amz-acl", value);
-    let ownership = |document: String| of(bucket("PUT"), "ownershipControls").body(document);
-    let payment = |document: String| of(bucket("PUT"), "requestPayment").body(document);
-    let blocks = |last: bool| {
-        let names = ["BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"];
-        let values: String = names.map(|name| format!("<{name}>{}</{name}>", last || name != names[3])).concat();
-        let document = format!("<PublicAccessBlockConfiguration>{values}</PublicAccessBlockConfiguration>");
-        of(bucket("PUT"), "publicAccessBlock").body(document)
+    let abac = |value: &str| of(bucket("PUT"), "abac").body(format!("<AbacStatus><Status>{value}</Status></AbacStatus>"));
+    let notify = |inside: &str| {
+        let document = format!("<NotificationConfiguration>{inside}</NotificationConfiguration>");
+        of(bucket("PUT"), "notification").body(document)
     };
+    let log = |inside: &str| of(bucket("PUT"), "logging").body(format!("<BucketLoggingStatus>{inside}</BucketLoggingStatus>"));
+    let payment = |document: String| of(bucket("PUT"), "requestPayment").body(document);
     let policy = |id: &str, permission: &str| {
         format!(
             "<AccessControlPolicy><Owner><ID>{id}</ID></Owner><AccessControlList><Grant><Grantee><ID>{id}</ID></Grantee>\
@@ -83,9 +96,10 @@ async fn only_what_holds_already_may_be_set() {
         acl("private"),
         acl("bucket-owner-full-control"),
         grant(&own_id, "FULL_CONTROL"),
-        ownership(owner("BucketOwnerEnforced")),
         payment(payer("BucketOwner")),
-        blocks(true),
+        abac("Disabled"),
+        notify(""),
+        log(""),
     ] {
         assert_eq!(fixture.send(&request).await.status, 200, "{:?}", request.query);
         // Who may not configure the bucket is not told that it is so.
@@ -110,15 +124,14 @@ async fn only_what_holds_already_may_be_set() {
         (object("PUT", "k").header("x-amz-storage-class", "COLD"), 400, "InvalidStorageClass"),
         (S3Request::new("PUT", "/open").header("x-amz-object-ownership", "ObjectWriter"), 501, "NotImplemented"),
         (S3Request::new("PUT", "/open").header("x-amz-object-ownership", "Anybody"), 400, "InvalidArgument"),
-        (blocks(false), 501, "NotImplemented"),
+        (abac("Enabled"), 501, "NotImplemented"),
+        (abac("Sometimes"), 400, "MalformedXML"),
         (payment(payer("Nobody")), 400, "MalformedXML"),
-        (ownership(owner("ObjectWriter")), 501, "NotImplemented"),
-        (ownership("<OwnershipControls/>".to_owned()), 400, "MalformedXML"),
-        (ownership("x".to_owned()), 400, "MalformedXML"),
+        (notify("<TopicConfiguration/>"), 501, "NotImplemented"),
+        (log("<LoggingEnabled/>"), 501, "NotImplemented"),
         (payment(payer("Requester")), 501, "NotImplemented"),
         (of(bucket("PUT"), "encryption").body("x"), 501, "NotImplemented"),
-        (of(bucket("PUT"), "publicAccessBlock").body("x"), 400, "MalformedXML"),
-        (of(bucket("PUT"), "notification").body("x"), 501, "NotImplemented"),
+        (of(bucket("PUT"), "notification").body("x"), 400, "MalformedXML"),
     ] {
         assert_eq!(fixture.outcome(&request).await, refused(status, code), "{:?} {:?}", request.query, request.headers);
     }
@@ -133,5 +146,21 @@ async fn an_objects_access_list_is_its_owners() {
     }
     let none = of(object("PUT", "none"), "acl").header("x-amz-acl", "private");
     assert_eq!(fixture.outcome(&none).await, refused(404, "NoSuchKey"));
-    assert_eq!(fixture.send(&of(bucket("DELETE"), "ownershipControls")).await.status, 204);
+}
+
+#[tokio::test]
+async fn locks_are_refused_for_awss_reasons_while_those_hold() {
+    let fixture = Fixture::start().await;
+    fixture.put("k", "x").await;
+    for subresource in ["retention", "legal-hold"] {
+        let put = of(object("PUT", "k"), subresource).body("<x/>");
+        assert_eq!(fixture.outcome(&put).await, refused(400, "InvalidRequest"), "{subresource}");
+        let none = of(object("PUT", "none"), subresource).body("<x/>");
+        assert_eq!(fixture.outcome(&none).await, refused(404, "NoSuchKey"), "{subresource}");
+    }
+    let lock = || of(bucket("PUT"), "object-lock").body("<ObjectLockConfiguration/>");
+    assert_eq!(fixture.outcome(&lock()).await, refused(409, "InvalidBucketState"));
+    let enable = "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
+    assert_eq!(fixture.send(&of(bucket("PUT"), "versioning").body(enable)).await.status, 200);
+    assert_eq!(fixture.outcome(&lock()).await, refused(501, "NotImplemented"));
 }

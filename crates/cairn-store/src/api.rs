@@ -34,7 +34,7 @@ use cairn_types::{
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 
-pub use cairn_types::records::{CorsMethod, CorsRecord, CorsRule, Tags};
+pub use cairn_types::records::{CorsMethod, CorsRecord, CorsRule, PublicAccessBlock, Tags};
 
 pub use body::{BodyFailed, Digests, ObjectBody, ObjectBodyExt};
 pub use multipart::{
@@ -76,6 +76,12 @@ pub trait ObjectStore: Send + Sync + 'static {
 
     /// Sets a bucket's rules of CORS; empty to have none. Errors: [`StoreError::NoSuchBucket`].
     fn set_bucket_cors(&self, bucket: BucketId, cors: CorsRecord) -> BoxFuture<'_, StoreResult<()>>;
+
+    /// Sets what of public access a bucket is told to block; `None` to delete it. Errors: [`StoreError::NoSuchBucket`].
+    fn set_public_access_block(&self, bucket: BucketId, block: Option<PublicAccessBlock>) -> BoxFuture<'_, StoreResult<()>>;
+
+    /// Sets whether a bucket has ownership controls. Errors: [`StoreError::NoSuchBucket`].
+    fn set_ownership_controls(&self, bucket: BucketId, are_there: bool) -> BoxFuture<'_, StoreResult<()>>;
 
     /// Enables or suspends versioning. Errors: [`StoreError::NoSuchBucket`].
     fn set_versioning(&self, bucket: BucketId, versioning: Versioning) -> BoxFuture<'_, StoreResult<()>>;
@@ -249,6 +255,10 @@ pub struct Bucket {
     pub versioning: Versioning,
     /// Its rules of CORS, where it has any.
     pub cors: Option<CorsRecord>,
+    /// What of public access it was told to block; `None` where that was deleted. Nothing is public either way.
+    pub public_access_block: Option<PublicAccessBlock>,
+    /// Whether it has ownership controls. Everything in it belongs to its owner either way.
+    pub has_ownership_controls: bool,
 }
 
 /// Whether a bucket keeps versions.
@@ -272,6 +282,8 @@ pub struct CreateBucket {
     pub name: BucketName,
     /// Who will own it.
     pub owner: AccountId,
+    /// Its tags from the start.
+    pub tags: Tags,
 }
 
 /// See [`ObjectStore::list_buckets`].

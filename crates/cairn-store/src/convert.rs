@@ -34,6 +34,8 @@ pub(crate) fn bucket(found: catalog::FoundBucket) -> Arc<api::Bucket> {
         created_ms: record.created.wall.0,
         versioning: versioning(record.versioning),
         cors,
+        public_access_block: record.public_access_block,
+        has_ownership_controls: record.has_ownership_controls,
     })
 }
 

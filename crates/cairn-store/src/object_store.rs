@@ -12,8 +12,9 @@ use tokio::time::Instant;
 use crate::api::{
     AccessKey, Bucket, CompleteUpload, CopyObject, CopyPart, CorsRecord, CreateBucket, CreateUpload, DeleteObject, DeleteTarget,
     Deleted, FoundParts, GetObject, ListBuckets, ListObjects, ListParts, ListUploads, ListVersions, ObjectBody, ObjectHead,
-    ObjectPage, ObjectParts, ObjectStore, OpenObject, Page, Part, PutObject, SourceVersion, StoreError, StoreResult, TagObject,
-    Tagged, Tags, Upload, UploadName, UploadPage, UploadPart, UploadState, VersionPage, Versioning, Written,
+    ObjectPage, ObjectParts, ObjectStore, OpenObject, Page, Part, PublicAccessBlock, PutObject, SourceVersion, StoreError,
+    StoreResult, TagObject, Tagged, Tags, Upload, UploadName, UploadPage, UploadPart, UploadState, VersionPage, Versioning,
+    Written,
 };
 use crate::convert;
 use crate::error::store_error;
@@ -271,9 +272,9 @@ impl ObjectStore for Store {
 
     fn create_bucket(&self, request: CreateBucket) -> BoxFuture<'_, StoreResult<Arc<Bucket>>> {
         Box::pin(async move {
-            let CreateBucket { tenant, name, owner } = request;
+            let CreateBucket { tenant, name, owner, tags } = request;
             let versioning = cairn_types::records::Versioning::Unversioned;
-            let request = catalog::CreateBucket { tenant, name, owner, versioning };
+            let request = catalog::CreateBucket { tenant, name, owner, versioning, tags };
             self.change_settings(|catalog| catalog.create_bucket(request.clone())).await.map(convert::bucket)
         })
     }
@@ -304,6 +305,14 @@ impl ObjectStore for Store {
 
     fn set_bucket_cors(&self, bucket: BucketId, cors: CorsRecord) -> BoxFuture<'_, StoreResult<()>> {
         Box::pin(self.configure(bucket, catalog::BucketSetting::Cors(cors)))
+    }
+
+    fn set_public_access_block(&self, bucket: BucketId, block: Option<PublicAccessBlock>) -> BoxFuture<'_, StoreResult<()>> {
+        Box::pin(self.configure(bucket, catalog::BucketSetting::PublicAccessBlock(block)))
+    }
+
+    fn set_ownership_controls(&self, bucket: BucketId, are_there: bool) -> BoxFuture<'_, StoreResult<()>> {
+        Box::pin(self.configure(bucket, catalog::BucketSetting::OwnershipControls(are_there)))
     }
 
     fn set_versioning(&self, bucket: BucketId, versioning: Versioning) -> BoxFuture<'_, StoreResult<()>> {

@@ -393,7 +393,8 @@ async fn sides() -> (World, [Side; 2]) {
         account_name: "root".into(),
         grants: Vec::new(),
     });
-    let request = CreateBucket { tenant: TenantId::DEFAULT, name: "bucket".parse().unwrap(), owner: world.account };
+    let request =
+        CreateBucket { tenant: TenantId::DEFAULT, name: "bucket".parse().unwrap(), owner: world.account, tags: Vec::new() };
     let bucket = memory.create_bucket(request).await.unwrap();
     let side = |store: Arc<dyn ObjectStore>, bucket: &Arc<Bucket>| Side {
         store,

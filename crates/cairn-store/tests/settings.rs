@@ -81,7 +81,8 @@ async fn a_change_by_another_gateway_is_seen_within_a_second() {
 async fn buckets_are_made_listed_and_removed() {
     let world = World::new().await;
     let make = |name: &str| {
-        let request = CreateBucket { tenant: TenantId::DEFAULT, name: name.parse().unwrap(), owner: world.account };
+        let request =
+            CreateBucket { tenant: TenantId::DEFAULT, name: name.parse().unwrap(), owner: world.account, tags: Vec::new() };
         world.store.create_bucket(request)
     };
     let made = make("another").await.unwrap();

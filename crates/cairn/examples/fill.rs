@@ -125,7 +125,7 @@ async fn bucket(environment: &Environment, engines: &Engines, command: &CommandL
         bucket
     } else {
         let name = name.parse().map_err(in_words)?;
-        let request = CreateBucket { tenant: TenantId::DEFAULT, name, owner: account };
+        let request = CreateBucket { tenant: TenantId::DEFAULT, name, owner: account, tags: Vec::new() };
         store.create_bucket(request).await.map_err(in_words)?
     };
     if command.versions > 1 {

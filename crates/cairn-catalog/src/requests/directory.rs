@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use cairn_types::records::{
-    AccessKeyRecord, AccountRecord, BucketRecord, CorsRecord, Grant, Tags, TenantName, TenantRecord, Versioning,
+    AccessKeyRecord, AccountRecord, BucketRecord, CorsRecord, Grant, PublicAccessBlock, Tags, TenantName, TenantRecord,
+    Versioning,
 };
 use cairn_types::{AccountId, BucketId, BucketName, CatalogTime, TenantId};
 
@@ -134,6 +135,8 @@ pub struct CreateBucket {
     pub owner: AccountId,
     /// Whether it keeps versions from the start.
     pub versioning: Versioning,
+    /// Its tags from the start.
+    pub tags: Tags,
 }
 
 /// See [`crate::Catalog::delete_bucket`].
@@ -163,13 +166,17 @@ pub struct ConfigureBucket {
     pub setting: BucketSetting,
 }
 
-/// A setting of a bucket that stands in a row of its own. Empty: there is none any more.
+/// A setting of a bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BucketSetting {
-    /// Its tags.
+    /// Its tags; empty for none. In a row of their own.
     Tags(Tags),
-    /// Its rules of CORS.
+    /// Its rules of CORS; empty for none. In a row of their own.
     Cors(CorsRecord),
+    /// What of public access it is told to block; `None` where that is deleted.
+    PublicAccessBlock(Option<PublicAccessBlock>),
+    /// Whether it has ownership controls.
+    OwnershipControls(bool),
 }
 
 /// A bucket.

@@ -145,6 +145,8 @@ mod tests {
             created_ms: 0,
             versioning: Versioning::Unversioned,
             cors: None,
+            public_access_block: None,
+            has_ownership_controls: false,
         }
     }
 

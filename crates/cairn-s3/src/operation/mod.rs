@@ -4,6 +4,7 @@
 //! is answered where it is the truth here too (see [`unconfigured`]).
 
 mod abort_multipart_upload;
+mod bucket_access;
 mod bucket_cors;
 mod bucket_versioning;
 mod complete_multipart_upload;
@@ -43,10 +44,11 @@ use cairn_types::{BucketName, ChecksumAlgorithm, ObjectKey, TenantId, UploadId, 
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, request::Parts};
 
+pub use bucket_access::parse_public_access_block;
 pub use bucket_cors::parse_cors;
 pub use bucket_versioning::parse_versioning;
 pub use complete_multipart_upload::parse_part_list;
-pub use create_bucket::parse_location_constraint;
+pub use create_bucket::parse_configuration;
 pub use delete_objects::parse_delete;
 pub use route::{Operation, route};
 pub use tagging::{TagsOf, parse_tagging, parse_tagging_header};
@@ -129,6 +131,12 @@ pub async fn run(incoming: Incoming<'_>) -> S3Result<S3Response> {
         Operation::GetBucketCors => bucket_cors::get(&call, &bucket),
         Operation::PutBucketCors => bucket_cors::put(&mut call, &bucket).await,
         Operation::DeleteBucketCors => bucket_cors::delete(&call, &bucket).await,
+        Operation::GetPublicAccessBlock => bucket_access::get_block(&call, &bucket),
+        Operation::PutPublicAccessBlock => bucket_access::put_block(&mut call, &bucket).await,
+        Operation::DeletePublicAccessBlock => bucket_access::delete_block(&call, &bucket).await,
+        Operation::GetBucketOwnershipControls => bucket_access::get_controls(&call, &bucket),
+        Operation::PutBucketOwnershipControls => bucket_access::put_controls(&mut call, &bucket).await,
+        Operation::DeleteBucketOwnershipControls => bucket_access::delete_controls(&call, &bucket).await,
         Operation::GetBucketTagging => tagging::get_bucket(&call, &bucket).await,
         Operation::PutBucketTagging => tagging::put_bucket(&mut call, &bucket).await,
         Operation::DeleteBucketTagging => tagging::delete_bucket(&call, &bucket).await,

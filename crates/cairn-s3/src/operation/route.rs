@@ -18,6 +18,12 @@ pub enum Operation {
     GetBucketCors,
     PutBucketCors,
     DeleteBucketCors,
+    GetPublicAccessBlock,
+    PutPublicAccessBlock,
+    DeletePublicAccessBlock,
+    GetBucketOwnershipControls,
+    PutBucketOwnershipControls,
+    DeleteBucketOwnershipControls,
     GetBucketTagging,
     PutBucketTagging,
     DeleteBucketTagging,
@@ -88,9 +94,15 @@ impl Operation {
             | Self::UploadPart
             | Self::UploadPartCopy
             | Self::CompleteMultipartUpload => Action::PutObject,
+            Self::PutPublicAccessBlock
+            | Self::DeletePublicAccessBlock
+            | Self::PutBucketOwnershipControls
+            | Self::DeleteBucketOwnershipControls => Action::PutBucketConfiguration,
             Self::Unconfigured(what) if what.is_change() => Action::PutBucketConfiguration,
             // Who may not read the bucket need not learn what is implemented.
-            Self::Unconfigured(_) | Self::NotImplemented(_) => Action::GetBucketConfiguration,
+            Self::GetPublicAccessBlock | Self::GetBucketOwnershipControls | Self::Unconfigured(_) | Self::NotImplemented(_) => {
+                Action::GetBucketConfiguration
+            }
         }
     }
 
@@ -247,6 +259,12 @@ fn bucket_subresource(method: &Method, name: &str) -> Option<Operation> {
         (&Method::GET, "cors") => Some(Operation::GetBucketCors),
         (&Method::PUT, "cors") => Some(Operation::PutBucketCors),
         (&Method::DELETE, "cors") => Some(Operation::DeleteBucketCors),
+        (&Method::GET, "publicAccessBlock") => Some(Operation::GetPublicAccessBlock),
+        (&Method::PUT, "publicAccessBlock") => Some(Operation::PutPublicAccessBlock),
+        (&Method::DELETE, "publicAccessBlock") => Some(Operation::DeletePublicAccessBlock),
+        (&Method::GET, "ownershipControls") => Some(Operation::GetBucketOwnershipControls),
+        (&Method::PUT, "ownershipControls") => Some(Operation::PutBucketOwnershipControls),
+        (&Method::DELETE, "ownershipControls") => Some(Operation::DeleteBucketOwnershipControls),
         (&Method::GET, "tagging") => Some(Operation::GetBucketTagging),
         (&Method::PUT, "tagging") => Some(Operation::PutBucketTagging),
         (&Method::DELETE, "tagging") => Some(Operation::DeleteBucketTagging),

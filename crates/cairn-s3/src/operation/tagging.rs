@@ -28,6 +28,8 @@ pub enum TagsOf {
     Object,
     /// A bucket.
     Bucket,
+    /// A bucket that is being made.
+    NewBucket,
 }
 
 // -- objects --------------------------------------------------------------------------------------------------------------------
@@ -133,7 +135,11 @@ fn document_of(tags: &Tags) -> XmlWriter {
 pub fn parse_tagging(document: &[u8], of: TagsOf) -> S3Result<Tags> {
     let root = reader::parse(document, "Tagging")?;
     // Without a set, AWS takes it for an empty one.
-    let Some(set) = root.child("TagSet") else { return Ok(Tags::new()) };
+    root.child("TagSet").map_or_else(|| Ok(Tags::new()), |set| parse_tag_set(set, of))
+}
+
+/// Reads the tags in an element.
+pub(super) fn parse_tag_set(set: &reader::Element, of: TagsOf) -> S3Result<Tags> {
     let tag = |tag: &reader::Element| -> S3Result<(String, String)> {
         let text = |name: &str| tag.child_text(name).map(str::to_owned).ok_or_else(reader::malformed);
         Ok((text("Key")?, text("Value")?))
@@ -179,6 +185,12 @@ fn checked(mut tags: Tags, of: TagsOf) -> S3Result<Tags> {
         TagsOf::Bucket => {
             (BUCKET_TAGS_MAX, "Bucket tag count cannot be greater than 50", "System tags cannot be added/updated by requester")
         }
+        TagsOf::NewBucket => (
+            BUCKET_TAGS_MAX,
+            "Bucket tag count cannot be greater than 50",
+            "User-defined tag keys can't start with \"aws:\". This prefix is reserved for system tags. Remove \"aws:\" from your tag keys and \
+             try again.",
+        ),
     };
     if tags.len() > count_max {
         return Err(S3Error::with_message(&code::BAD_REQUEST, too_many));
@@ -189,7 +201,10 @@ fn checked(mut tags: Tags, of: TagsOf) -> S3Result<Tags> {
             return Err(refuse("The TagKey you have provided is invalid", key));
         }
         if key.starts_with("aws:") {
-            return Err(refuse(reserved, key));
+            return Err(match of {
+                TagsOf::NewBucket => S3Error::with_message(&code::INVALID_TAG, reserved),
+                TagsOf::Object | TagsOf::Bucket => refuse(reserved, key),
+            });
         }
         if !can_stand_in_a_tag(value, TAG_VALUE_CHARACTERS_MAX) {
             return Err(refuse("The TagValue you have provided is invalid", key).field("TagValue", value));

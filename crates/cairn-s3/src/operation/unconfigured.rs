@@ -1,7 +1,7 @@
 //! Configuration that no bucket here has. Clients ask for it by default (`terraform`, `mc`, backup tools), and AWS has an answer for
 //! buckets on which nothing was configured; where that answer is the truth here as well, it is given. Setting any of it to something else is `NotImplemented`.
 
-use cairn_store::api::{Bucket, GetObject, StoreError};
+use cairn_store::api::{Bucket, GetObject, StoreError, Versioning};
 use http::{Method, StatusCode};
 
 use super::{Call, delete_marker_error};
@@ -19,20 +19,25 @@ pub enum Unconfigured {
     AlreadyRemoved,
     /// `GetBucketAcl`, `GetObjectAcl`: the owner has full control, and access lists are disabled.
     Acl,
-    /// `GetBucketOwnershipControls`: the bucket's owner owns everything in it.
-    OwnershipControls,
-    /// `GetPublicAccessBlock`: nothing is ever public, which is what AWS sets on a new bucket.
-    PublicAccessBlock,
+    /// `GetBucketAbac`: tags give nobody a right.
+    Abac,
     /// `GetBucketRequestPayment`: nobody else pays.
     RequestPayment,
     /// A configuration that is empty; the element's name.
     Empty(&'static str),
     /// Configurations with names, of which there are none; the element's name for the list of them.
     NoneNamed(&'static str),
+    /// One of them is to be removed.
+    NotNamed,
     /// A configuration to be set to what always holds here: done. To anything else: not implemented.
     Settle(Settled),
-    /// `GetObjectRetention`, `GetObjectLegalHold`: a bucket without Object Lock.
-    NoObjectLock,
+    /// `GetObjectRetention`, `PutObjectLegalHold` and the like: a bucket without Object Lock.
+    NoObjectLock {
+        /// Whether it is to be set.
+        is_change: bool,
+    },
+    /// `PutObjectLockConfiguration`: of a bucket that keeps no versions.
+    LockBucket,
 }
 
 /// What always holds, and may be asked for.
@@ -40,10 +45,12 @@ pub enum Unconfigured {
 pub enum Settled {
     /// `PutBucketAcl`, `PutObjectAcl`: the owner has full control, and nobody else anything.
     Acl,
-    /// `PutPublicAccessBlock`: nothing is ever public.
-    PublicAccessBlock,
-    /// `PutBucketOwnershipControls`: the bucket's owner owns everything in it.
-    OwnershipControls,
+    /// `PutBucketAbac`: tags give nobody a right.
+    Abac,
+    /// `PutBucketLogging`: requests are not logged into buckets.
+    Logging,
+    /// `PutBucketNotificationConfiguration`: nobody is told of anything.
+    Notification,
     /// `PutBucketRequestPayment`: the owner pays.
     RequestPayment,
 }
@@ -52,22 +59,27 @@ impl Unconfigured {
     /// Whether it wants to change something.
     #[must_use]
     pub fn is_change(self) -> bool {
-        matches!(self, Self::AlreadyRemoved | Self::Settle(_))
+        matches!(
+            self,
+            Self::AlreadyRemoved | Self::NotNamed | Self::Settle(_) | Self::NoObjectLock { is_change: true } | Self::LockBucket
+        )
     }
 
     /// The answer for a bucket's subresource, if there is a true one.
     pub(super) fn of_bucket(method: &Method, subresource: &str) -> Option<Self> {
         match (method, subresource) {
+            (&Method::GET, "abac") => Some(Self::Abac),
             (&Method::GET, "acl") => Some(Self::Acl),
             (&Method::GET, "accelerate") => Some(Self::Empty("AccelerateConfiguration")),
             (&Method::GET, "encryption") => Some(Self::Absent(&code::SERVER_SIDE_ENCRYPTION_CONFIGURATION_NOT_FOUND)),
             (&Method::GET, "lifecycle") => Some(Self::Absent(&code::NO_SUCH_LIFECYCLE_CONFIGURATION)),
             (&Method::GET, "logging") => Some(Self::Empty("BucketLoggingStatus")),
+            (&Method::GET, "metadataConfiguration" | "metadataTable") => {
+                Some(Self::Absent(&code::METADATA_CONFIGURATION_NOT_FOUND))
+            }
             (&Method::GET, "notification") => Some(Self::Empty("NotificationConfiguration")),
             (&Method::GET, "object-lock") => Some(Self::Absent(&code::OBJECT_LOCK_CONFIGURATION_NOT_FOUND)),
-            (&Method::GET, "ownershipControls") => Some(Self::OwnershipControls),
             (&Method::GET, "policy" | "policyStatus") => Some(Self::Absent(&code::NO_SUCH_BUCKET_POLICY)),
-            (&Method::GET, "publicAccessBlock") => Some(Self::PublicAccessBlock),
             (&Method::GET, "replication") => Some(Self::Absent(&code::REPLICATION_CONFIGURATION_NOT_FOUND)),
             (&Method::GET, "requestPayment") => Some(Self::RequestPayment),
             (&Method::GET, "analytics") => Some(Self::NoneNamed("ListBucketAnalyticsConfigurationResult")),
@@ -75,15 +87,14 @@ impl Unconfigured {
             (&Method::GET, "inventory") => Some(Self::NoneNamed("ListInventoryConfigurationsResult")),
             (&Method::GET, "metrics") => Some(Self::NoneNamed("ListMetricsConfigurationsResult")),
             (&Method::PUT, "acl") => Some(Self::Settle(Settled::Acl)),
-            (&Method::PUT, "ownershipControls") => Some(Self::Settle(Settled::OwnershipControls)),
-            (&Method::PUT, "publicAccessBlock") => Some(Self::Settle(Settled::PublicAccessBlock)),
+            (&Method::PUT, "abac") => Some(Self::Settle(Settled::Abac)),
+            (&Method::PUT, "logging") => Some(Self::Settle(Settled::Logging)),
+            (&Method::PUT, "notification") => Some(Self::Settle(Settled::Notification)),
+            (&Method::PUT, "object-lock") => Some(Self::LockBucket),
             (&Method::PUT, "requestPayment") => Some(Self::Settle(Settled::RequestPayment)),
             (&Method::GET, "website") => Some(Self::Absent(&code::NO_SUCH_WEBSITE_CONFIGURATION)),
-            // What AWS puts on every bucket holds here without being put there, and goes on to hold: nothing is granted to anybody else.
-            (
-                &Method::DELETE,
-                "encryption" | "lifecycle" | "ownershipControls" | "policy" | "publicAccessBlock" | "replication" | "website",
-            ) => Some(Self::AlreadyRemoved),
+            (&Method::DELETE, "analytics" | "intelligent-tiering" | "inventory" | "metrics") => Some(Self::NotNamed),
+            (&Method::DELETE, "encryption" | "lifecycle" | "policy" | "replication" | "website") => Some(Self::AlreadyRemoved),
             _ => None,
         }
     }
@@ -93,7 +104,8 @@ impl Unconfigured {
         match (method, subresource) {
             (&Method::GET, "acl") => Some(Self::Acl),
             (&Method::PUT, "acl") => Some(Self::Settle(Settled::Acl)),
-            (&Method::GET, "retention" | "legal-hold") => Some(Self::NoObjectLock),
+            (&Method::GET, "retention" | "legal-hold") => Some(Self::NoObjectLock { is_change: false }),
+            (&Method::PUT, "retention" | "legal-hold") => Some(Self::NoObjectLock { is_change: true }),
             _ => None,
         }
     }
@@ -119,11 +131,11 @@ pub(super) async fn run(call: &mut Call<'_>, bucket: &Bucket, what: Unconfigured
     match what {
         Unconfigured::Absent(code) => return Err(S3Error::new(code).field("BucketName", call.bucket_name)),
         Unconfigured::AlreadyRemoved => return Ok(response::empty(StatusCode::NO_CONTENT)),
-        Unconfigured::NoneNamed(_) if call.query.has("id") => {
-            return Err(S3Error::new(&code::NO_SUCH_CONFIGURATION).field("BucketName", call.bucket_name));
-        }
+        Unconfigured::NoneNamed(_) if call.query.has("id") => return Err(S3Error::new(&code::NO_SUCH_CONFIGURATION)),
+        Unconfigured::NotNamed => return Err(S3Error::new(&code::NO_SUCH_CONFIGURATION)),
         Unconfigured::Settle(what) => return settle(call, bucket, what).await,
-        Unconfigured::NoObjectLock => return Err(S3Error::invalid_request("Bucket is missing Object Lock Configuration")),
+        Unconfigured::LockBucket => return Err(lock_refused(bucket)),
+        Unconfigured::NoObjectLock { .. } => return Err(S3Error::invalid_request("Bucket is missing Object Lock Configuration")),
         Unconfigured::Acl => {
             writer.open_root("AccessControlPolicy");
             writer.open("Owner");
@@ -141,19 +153,10 @@ pub(super) async fn run(call: &mut Call<'_>, bucket: &Bucket, what: Unconfigured
             writer.close("AccessControlList");
             writer.close("AccessControlPolicy");
         }
-        Unconfigured::OwnershipControls => {
-            writer.open_root("OwnershipControls");
-            writer.open("Rule");
-            writer.text("ObjectOwnership", "BucketOwnerEnforced");
-            writer.close("Rule");
-            writer.close("OwnershipControls");
-        }
-        Unconfigured::PublicAccessBlock => {
-            writer.open_root("PublicAccessBlockConfiguration");
-            for name in PUBLIC_ACCESS_BLOCKS {
-                writer.value(name, true);
-            }
-            writer.close("PublicAccessBlockConfiguration");
+        Unconfigured::Abac => {
+            writer.open_root("AbacStatus");
+            writer.text("Status", "Disabled");
+            writer.close("AbacStatus");
         }
         Unconfigured::RequestPayment => {
             writer.open_root("RequestPaymentConfiguration");
@@ -177,8 +180,16 @@ pub(super) async fn run(call: &mut Call<'_>, bucket: &Bucket, what: Unconfigured
     Ok(answer)
 }
 
-/// What may be blocked of what is public.
-const PUBLIC_ACCESS_BLOCKS: [&str; 4] = ["BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"];
+/// Why a bucket cannot be locked: because it keeps no versions (AWS), or because no bucket here can.
+fn lock_refused(bucket: &Bucket) -> S3Error {
+    if bucket.versioning == Versioning::Enabled {
+        return S3Error::not_implemented("PutObjectLockConfiguration");
+    }
+    S3Error::with_message(
+        &code::INVALID_BUCKET_STATE,
+        "Versioning must be 'Enabled' on the bucket to apply a Object Lock configuration",
+    )
+}
 
 /// Answers success only where what is asked for is what holds already.
 async fn settle(call: &mut Call<'_>, bucket: &Bucket, what: Settled) -> S3Result<S3Response> {
@@ -188,19 +199,18 @@ async fn settle(call: &mut Call<'_>, bucket: &Bucket, what: Settled) -> S3Result
     let document = call.document(call.limits().xml_bytes_max).await?;
     let (operation, holds) = match what {
         Settled::Acl => ("PutBucketAcl", false),
-        Settled::OwnershipControls => {
-            let root = reader::parse(&document, "OwnershipControls")?;
-            let rules: Vec<_> = root.children_named("Rule").map(|rule| rule.child_text("ObjectOwnership")).collect();
-            match rules.as_slice() {
-                [Some("BucketOwnerEnforced")] => ("PutBucketOwnershipControls", true),
-                [Some("BucketOwnerPreferred" | "ObjectWriter")] => ("PutBucketOwnershipControls", false),
+        Settled::Abac => {
+            let root = reader::parse(&document, "AbacStatus")?;
+            match root.child_text("Status") {
+                Some("Disabled") => ("PutBucketAbac", true),
+                Some("Enabled") => ("PutBucketAbac", false),
                 _ => return Err(reader::malformed()),
             }
         }
-        Settled::PublicAccessBlock => {
-            let root = reader::parse(&document, "PublicAccessBlockConfiguration")?;
-            let is_blocked = |name: &&str| root.child_text(name).is_some_and(|text| text.eq_ignore_ascii_case("true"));
-            ("PutPublicAccessBlock with less than everything blocked", PUBLIC_ACCESS_BLOCKS.iter().all(is_blocked))
+        // Empty, it says that there shall be none (AWS).
+        Settled::Logging => ("PutBucketLogging", reader::parse(&document, "BucketLoggingStatus")?.children.is_empty()),
+        Settled::Notification => {
+            ("PutBucketNotificationConfiguration", reader::parse(&document, "NotificationConfiguration")?.children.is_empty())
         }
         Settled::RequestPayment => {
             let root = reader::parse(&document, "RequestPaymentConfiguration")?;

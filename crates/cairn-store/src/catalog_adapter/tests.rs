@@ -33,7 +33,7 @@ async fn world() -> World {
     let (id, tenant) = (AccountId([1; 32]), TenantId::DEFAULT);
     catalog.create_account(CreateAccount { id, tenant, name: String::new() }).await.unwrap();
     let name = "bucket".parse().unwrap();
-    let bucket = CreateBucket { tenant, name, owner: id, versioning: Versioning::Unversioned };
+    let bucket = CreateBucket { tenant, name, owner: id, versioning: Versioning::Unversioned, tags: Vec::new() };
     let bucket = catalog.create_bucket(bucket).await.unwrap().id;
     let port = CatalogAdapter::new(catalog.clone(), &StoreConfig::default());
     World { catalog, port, bucket }

@@ -75,7 +75,8 @@ impl World {
         let store = start(&catalog, &faults, &zones, &random, &config);
         let root = Credentials::existing("root", "a secret of root").unwrap();
         let account = store.ensure_root(&"default".parse().unwrap(), "root", &root).await.unwrap();
-        let request = CreateBucket { tenant: TenantId::DEFAULT, name: "bucket".parse().unwrap(), owner: account };
+        let request =
+            CreateBucket { tenant: TenantId::DEFAULT, name: "bucket".parse().unwrap(), owner: account, tags: Vec::new() };
         let bucket = store.create_bucket(request).await.unwrap();
         Self { store, catalog, faults, zones, random, clock, config, account, bucket }
     }

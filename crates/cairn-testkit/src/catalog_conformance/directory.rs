@@ -5,7 +5,7 @@ use cairn_catalog::{
     AccessKeyName, AdoptTenant, BucketSetting, CatalogError, ConfigureBucket, CreateAccessKey, CreateAccount, CreateBucket,
     CreateTenant, DeleteBucket, ListAccessKeys, ListAfter, ListBuckets, SetVersioning, UpdateAccessKey,
 };
-use cairn_types::records::{Access, CorsMethod, CorsRecord, CorsRule, Grant, GrantScope, Versioning};
+use cairn_types::records::{Access, CorsMethod, CorsRecord, CorsRule, Grant, GrantScope, PublicAccessBlock, Versioning};
 use cairn_types::{AccountId, BucketId, CatalogTime, TenantId};
 
 use super::{World, expect_error, expect_refused};
@@ -105,6 +105,7 @@ pub async fn keeps_names_of_buckets_in_their_tenants(world: &World<'_>) {
         name: "first".parse().unwrap(),
         owner: world.account,
         versioning: Versioning::Unversioned,
+        tags: vec![("team".to_owned(), "alps".to_owned())],
     };
     expect_error(catalog.create_bucket(request.clone()).await, &CatalogError::BucketExists { owner: world.account });
     let tenant = catalog.create_tenant(CreateTenant { name: "team".parse().unwrap(), uid: None }).await.unwrap().id;
@@ -113,6 +114,9 @@ pub async fn keeps_names_of_buckets_in_their_tenants(world: &World<'_>) {
     let found = catalog.bucket_by_name(tenant, "first".parse().unwrap()).await.unwrap().unwrap();
     assert_eq!(found, elsewhere);
     assert_eq!((found.owner_name.as_str(), found.record.owner), ("tester", world.account));
+    // Whose name was taken has changed nothing.
+    assert_eq!(catalog.bucket_tags(world.bucket).await, Ok(Vec::new()));
+    assert_eq!(catalog.bucket_tags(elsewhere.id).await, Ok(request.tags.clone()));
     catalog.delete_bucket(DeleteBucket { bucket: world.bucket, abort_uploads: false }).await.unwrap();
     assert_eq!(catalog.bucket_by_name(world.tenant, "first".parse().unwrap()).await, Ok(None));
     assert_eq!(catalog.bucket(world.bucket).await, Ok(None));
@@ -259,6 +263,20 @@ pub async fn keeps_settings_of_buckets(world: &World<'_>) {
     set(world.bucket, BucketSetting::Cors(CorsRecord::default())).await.unwrap();
     assert_eq!(catalog.bucket(world.bucket).await.unwrap().unwrap().cors, None);
     assert_eq!(catalog.bucket_tags(world.bucket).await, Ok(tags));
+    // A new bucket is told that it blocks all, and has controls; what is deleted stays so.
+    let of = async |bucket| {
+        let record = catalog.bucket(bucket).await.unwrap().unwrap().record;
+        (record.public_access_block, record.has_ownership_controls)
+    };
+    assert_eq!(of(world.bucket).await, (Some(PublicAccessBlock::ALL), true));
+    let some = PublicAccessBlock { ignore_public_acls: false, ..PublicAccessBlock::ALL };
+    set(world.bucket, BucketSetting::PublicAccessBlock(Some(some))).await.unwrap();
+    set(world.bucket, BucketSetting::OwnershipControls(false)).await.unwrap();
+    assert_eq!(of(world.bucket).await, (Some(some), false));
+    set(world.bucket, BucketSetting::PublicAccessBlock(None)).await.unwrap();
+    set(world.bucket, BucketSetting::OwnershipControls(true)).await.unwrap();
+    assert_eq!(of(world.bucket).await, (None, true));
+    assert_eq!(of(other).await, (Some(PublicAccessBlock::ALL), true));
     // They go with the bucket: the suite's checker of rows would find them.
     set(other, BucketSetting::Cors(cors)).await.unwrap();
     set(other, BucketSetting::Tags(vec![("a".to_owned(), String::new())])).await.unwrap();

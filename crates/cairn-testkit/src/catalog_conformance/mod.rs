@@ -221,8 +221,13 @@ impl<'a> World<'a> {
     /// # Panics
     /// When it cannot be made.
     pub async fn make_bucket(&self, name: &str, versioning: Versioning) -> BucketId {
-        let request =
-            CreateBucket { tenant: self.tenant, name: name.parse().expect("a bucket's name"), owner: self.account, versioning };
+        let request = CreateBucket {
+            tenant: self.tenant,
+            name: name.parse().expect("a bucket's name"),
+            owner: self.account,
+            versioning,
+            tags: Vec::new(),
+        };
         self.catalog.create_bucket(request).await.expect("a bucket").id
     }
 

@@ -14,8 +14,8 @@ use cairn_store::api::{
     AccessKey, Bucket, CompleteUpload, CopyObject, CopyPart, CorsRecord, CreateBucket, CreateUpload, DeleteObject, DeleteTarget,
     Deleted, Digests, FoundParts, GetObject, ListBuckets, ListObjects, ListParts, ListUploads, ListVersions, ObjectBody,
     ObjectBodyExt as _, ObjectContent, ObjectHead, ObjectPage, ObjectPart, ObjectParts, ObjectReader, ObjectStore, OpenObject,
-    Page, Part, PartExtent, PutObject, SourceVersion, StoreError, StoreResult, TagObject, Tagged, Tags, Upload, UploadName,
-    UploadPage, UploadPart, UploadState, VersionPage, Versioning, WriteCondition, Written,
+    Page, Part, PartExtent, PublicAccessBlock, PutObject, SourceVersion, StoreError, StoreResult, TagObject, Tagged, Tags,
+    Upload, UploadName, UploadPage, UploadPart, UploadState, VersionPage, Versioning, WriteCondition, Written,
 };
 use cairn_types::{AccountId, BucketId, Checksum, ETag, ObjectKey, ObjectMetadata, TenantId, UploadId, VersionId};
 use futures::future::BoxFuture;
@@ -330,10 +330,12 @@ impl ObjectStore for MemoryStore {
                 created_ms: now,
                 versioning: Versioning::Unversioned,
                 cors: None,
+                public_access_block: Some(PublicAccessBlock::ALL),
+                has_ownership_controls: true,
             });
             let own = BucketState {
                 bucket: Arc::clone(&bucket),
-                tags: Tags::new(),
+                tags: request.tags,
                 objects: BTreeMap::new(),
                 uploads: BTreeMap::new(),
             };
@@ -389,6 +391,24 @@ impl ObjectStore for MemoryStore {
             self.with_bucket(id, |bucket, _| {
                 let cors = Some(cors).filter(|cors| !cors.rules.is_empty());
                 bucket.bucket = Arc::new(Bucket { cors, ..(*bucket.bucket).clone() });
+                Ok(())
+            })
+        })
+    }
+
+    fn set_public_access_block(&self, id: BucketId, block: Option<PublicAccessBlock>) -> BoxFuture<'_, StoreResult<()>> {
+        Box::pin(async move {
+            self.with_bucket(id, |bucket, _| {
+                bucket.bucket = Arc::new(Bucket { public_access_block: block, ..(*bucket.bucket).clone() });
+                Ok(())
+            })
+        })
+    }
+
+    fn set_ownership_controls(&self, id: BucketId, are_there: bool) -> BoxFuture<'_, StoreResult<()>> {
+        Box::pin(async move {
+            self.with_bucket(id, |bucket, _| {
+                bucket.bucket = Arc::new(Bucket { has_ownership_controls: are_there, ..(*bucket.bucket).clone() });
                 Ok(())
             })
         })

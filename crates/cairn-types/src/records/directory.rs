@@ -182,6 +182,26 @@ pub struct LockConfiguration {
     pub default_retention: Option<(RetentionMode, u32)>,
 }
 
+/// What of public access a bucket was told to block. Nothing is ever public here: it is kept as it was set, and told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "AWS's four settings, of which each is set by itself")]
+pub struct PublicAccessBlock {
+    /// No access list that grants something to everybody may be set.
+    pub block_public_acls: bool,
+    /// What such lists grant is not granted.
+    pub ignore_public_acls: bool,
+    /// No policy that grants something to everybody may be set.
+    pub block_public_policy: bool,
+    /// What such policies grant is granted within the account only.
+    pub restrict_public_buckets: bool,
+}
+
+impl PublicAccessBlock {
+    /// What a new bucket has (AWS, "Default settings for new S3 buckets").
+    pub const ALL: Self =
+        Self { block_public_acls: true, ignore_public_acls: true, block_public_policy: true, restrict_public_buckets: true };
+}
+
 /// A bucket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BucketRecord {
@@ -197,6 +217,10 @@ pub struct BucketRecord {
     pub versioning: Versioning,
     /// Object Lock; `None` where it is off.
     pub lock: Option<LockConfiguration>,
+    /// `None` where it was deleted.
+    pub public_access_block: Option<PublicAccessBlock>,
+    /// Whether it has ownership controls, which can only say what holds anyway: that everything in it belongs to its owner.
+    pub has_ownership_controls: bool,
     /// Rises with every change of the bucket's settings (R3).
     pub revision: u64,
 }
@@ -277,7 +301,8 @@ fields!(TenantRecord { name, uid, created });
 fields!(AccountRecord { tenant, name, created });
 fields!(AccessKeyRecord { tenant, account, sealed_secret, grants, enabled, expires, description, created });
 fields!(LockConfiguration { default_retention });
-fields!(BucketRecord { name, tenant, owner, created, versioning, lock, revision });
+fields!(PublicAccessBlock { block_public_acls, ignore_public_acls, block_public_policy, restrict_public_buckets });
+fields!(BucketRecord { name, tenant, owner, created, versioning, lock, public_access_block, has_ownership_controls, revision });
 fields!(UsageRecord { objects, object_bytes, noncurrent_versions, noncurrent_bytes, delete_markers, uploads, parts, part_bytes });
 record!(TenantRecord, "tenant");
 record!(AccountRecord, "account");

@@ -12,8 +12,8 @@ pub use blob::{
 };
 pub use bucket_settings::{BucketTagsRecord, CorsMethod, CorsRecord, CorsRule, Tags};
 pub use directory::{
-    Access, AccessKeyRecord, AccountRecord, BucketRecord, Grant, GrantScope, InvalidTenantName, LockConfiguration, TenantName,
-    TenantRecord, UsageRecord, Versioning,
+    Access, AccessKeyRecord, AccountRecord, BucketRecord, Grant, GrantScope, InvalidTenantName, LockConfiguration,
+    PublicAccessBlock, TenantName, TenantRecord, UsageRecord, Versioning,
 };
 pub use upload::{
     AbandonedRecord, CompletedRecord, ManifestRecord, PartRecord, PartRun, PartSpan, UploadAttributes, UploadRecord,

@@ -196,6 +196,8 @@ fn samples() -> Vec<Sample> {
                 created: now(),
                 versioning: Versioning::Suspended,
                 lock: Some(LockConfiguration { default_retention: Some((RetentionMode::Governance, 365)) }),
+                public_access_block: Some(PublicAccessBlock { block_public_policy: false, ..PublicAccessBlock::ALL }),
+                has_ownership_controls: true,
                 revision: 3,
             },
         ),

@@ -405,7 +405,7 @@ async fn set_up(store: &Arc<Store>) -> Result<(AccountId, BucketId, BucketId), S
             bucket
         } else {
             let name = name.parse().map_err(|_| StoreError::Internal("a name".to_owned()))?;
-            store.create_bucket(CreateBucket { tenant: TenantId::DEFAULT, name, owner: account }).await?
+            store.create_bucket(CreateBucket { tenant: TenantId::DEFAULT, name, owner: account, tags: Vec::new() }).await?
         };
         if name == "versioned" && bucket.versioning != Versioning::Enabled {
             store.set_versioning(bucket.id, Versioning::Enabled).await?;

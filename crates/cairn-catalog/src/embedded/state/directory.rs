@@ -5,8 +5,8 @@ use std::ops::Bound;
 use bytes::Bytes;
 use cairn_types::codec::Record;
 use cairn_types::records::{
-    AccessKeyRecord, AccountRecord, BucketRecord, BucketTagsRecord, CorsRecord, GrantScope, Tags, TenantRecord, UsageRecord,
-    Versioning,
+    AccessKeyRecord, AccountRecord, BucketRecord, BucketTagsRecord, CorsRecord, GrantScope, PublicAccessBlock, Tags,
+    TenantRecord, UsageRecord, Versioning,
 };
 use cairn_types::{AccountId, BucketId, BucketName, TenantId};
 
@@ -330,7 +330,7 @@ fn account_bucket_key(account: AccountId, bucket: BucketId) -> Bytes {
 }
 
 pub(super) fn create_bucket(transaction: &mut Transaction<'_>, request: CreateBucket) -> CatalogResult<FoundBucket> {
-    let CreateBucket { tenant: scope, name, owner, versioning } = request;
+    let CreateBucket { tenant: scope, name, owner, versioning, tags } = request;
     tenant(transaction, scope)?.ok_or(CatalogError::NotFound("tenant"))?;
     let account = account(transaction, owner)?.ok_or(CatalogError::NotFound("account"))?;
     let name_row = bucket_name_key(scope, name.as_str().as_bytes());
@@ -338,10 +338,23 @@ pub(super) fn create_bucket(transaction: &mut Transaction<'_>, request: CreateBu
         return Err(CatalogError::BucketExists { owner: there.record.owner });
     }
     let id = BucketId(transaction.next_sequence()?);
-    let record = BucketRecord { name, tenant: scope, owner, created: transaction.now(), versioning, lock: None, revision: 1 };
+    let record = BucketRecord {
+        name,
+        tenant: scope,
+        owner,
+        created: transaction.now(),
+        versioning,
+        lock: None,
+        public_access_block: Some(PublicAccessBlock::ALL),
+        has_ownership_controls: true,
+        revision: 1,
+    };
     transaction.put_record(BUCKETS, bucket_key(id), &record);
     transaction.put(BUCKET_NAMES, name_row, number_value(id.0));
     transaction.put(ACCOUNT_BUCKETS, account_bucket_key(owner, id), Bytes::new());
+    if !tags.is_empty() {
+        transaction.put_record(BUCKET_TAGS, bucket_key(id), &BucketTagsRecord { tags });
+    }
     transaction.settings_changed()?;
     Ok(FoundBucket { id, record, cors: None, owner_name: account.record.name })
 }
@@ -395,6 +408,8 @@ pub(super) fn configure_bucket(transaction: &mut Transaction<'_>, request: Confi
         BucketSetting::Tags(tags) => transaction.put_record(BUCKET_TAGS, bucket_key(bucket), &BucketTagsRecord { tags }),
         BucketSetting::Cors(cors) if cors.rules.is_empty() => transaction.delete(BUCKET_CORS, bucket_key(bucket)),
         BucketSetting::Cors(cors) => transaction.put_record(BUCKET_CORS, bucket_key(bucket), &cors),
+        BucketSetting::PublicAccessBlock(block) => record.public_access_block = block,
+        BucketSetting::OwnershipControls(there) => record.has_ownership_controls = there,
     }
     record.revision += 1;
     transaction.put_record(BUCKETS, bucket_key(bucket), &record);

@@ -153,7 +153,7 @@ impl Running {
         });
         let root = Credentials::existing("root", "a secret of root").unwrap();
         let owner = store.ensure_root(&"default".parse().unwrap(), "root", &root).await.unwrap();
-        let request = CreateBucket { tenant: TenantId::DEFAULT, name: "bucket".parse().unwrap(), owner };
+        let request = CreateBucket { tenant: TenantId::DEFAULT, name: "bucket".parse().unwrap(), owner, tags: Vec::new() };
         let bucket = store.create_bucket(request).await.unwrap().id;
         Self { disk, engines, store, bucket }
     }
