@@ -75,8 +75,11 @@ class Versions(TestCase):
         self.versioning("Enabled")
         kept = self.put("a", b"kept")["VersionId"]
         self.versioning("Suspended")
-        self.put("a", b"1")
+        self.assertNotIn("VersionId", self.put("a", b"1"))
         self.put("a", b"2")
+        copied = self.s3.copy_object(Bucket=self.bucket, Key="copy", CopySource={"Bucket": self.bucket, "Key": "a"})
+        self.assertEqual(("null", None), (copied["VersionId"], copied.get("CopySourceVersionId")))
+        self.s3.delete_object(Bucket=self.bucket, Key="copy", VersionId="null")
         self.assertEqual([("a", "null", True, False), ("a", kept, False, False)], self.listed())
         self.assertEqual((b"2", b"kept"), (self.get("a"), self.get("a", VersionId=kept)))
         # A delete replaces the null version with a marker whose id is null too.

@@ -243,11 +243,20 @@ async fn versions_are_kept_hidden_and_removed() {
     );
     assert_eq!(fixture.get("k").await.text(), "two");
     assert_eq!(fixture.send(&set("Suspended")).await.status, 200);
-    // Writes tell ids that versioning made, and `null` is none: only answers about a version that is there name it.
+    // Writes tell ids that versioning made, and `null` is none: answers about a version that is there name it, and of writes those of copies
+    // (as AWS was recorded to answer).
     assert_eq!(fixture.put("k", "three").await.header("x-amz-version-id"), None);
     let replaced = fixture.send(&get("null")).await;
     assert_eq!((replaced.text(), replaced.header("x-amz-version-id")), ("three".into(), Some("null")));
-    assert_eq!(fixture.send(&copy("/bucket/k".into())).await.header("x-amz-version-id"), None);
+    let copied = fixture.send(&copy("/bucket/k".into())).await;
+    assert_eq!((copied.header("x-amz-version-id"), copied.header("x-amz-copy-source-version-id")), (Some("null"), None));
+    let upload = fixture.send(&object("POST", "parts").query("uploads", "")).await.element("UploadId").unwrap();
+    let part = fixture.send(&object("PUT", "parts").query("partNumber", "1").query("uploadId", &*upload).body("x")).await;
+    let etag = part.header("etag").unwrap();
+    let list =
+        format!("<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{etag}</ETag></Part></CompleteMultipartUpload>");
+    let completed = fixture.send(&object("POST", "parts").query("uploadId", &*upload).body(list)).await;
+    assert_eq!((completed.status, completed.header("x-amz-version-id")), (200, None));
 }
 
 #[tokio::test]

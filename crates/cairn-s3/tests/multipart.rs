@@ -293,7 +293,8 @@ async fn parts_are_copied() {
     for (bad, code) in [
         ("bytes=10-", "InvalidArgument"),
         ("bytes=-5", "InvalidArgument"),
-        ("bytes=0-256", "InvalidRequest"),
+        ("bytes=0-256", "InvalidArgument"),
+        ("bytes=256-300", "InvalidRequest"),
         ("0-1", "InvalidArgument"),
         ("bytes=5-4", "InvalidArgument"),
     ] {

@@ -122,7 +122,9 @@ pub fn write_condition(headers: &HeaderMap) -> S3Result<WriteCondition> {
     match (single(&IF_MATCH)?, single(&IF_NONE_MATCH)?) {
         (None, None) => Ok(WriteCondition::None),
         (None, Some(value)) if value.as_bytes().trim_ascii() == b"*" => Ok(WriteCondition::Absent),
-        (None, Some(_)) => Err(value_not_implemented("If-None-Match")),
+        (None, Some(_)) => Err(S3Error::new(&code::NOT_IMPLEMENTED)
+            .field("Header", "If-None-Match")
+            .field("additionalMessage", "We don't accept the provided value of If-None-Match header for this API")),
         (Some(_), Some(_)) => Err(S3Error::new(&code::NOT_IMPLEMENTED)
             .field("Header", "If-Match,If-None-Match")
             .field("additionalMessage", "Multiple conditional request headers present in the request")),
@@ -134,11 +136,6 @@ pub fn write_condition(headers: &HeaderMap) -> S3Result<WriteCondition> {
             Err(_) => Ok(WriteCondition::Matches(Vec::new())),
         },
     }
-}
-
-fn value_not_implemented(header: &str) -> S3Error {
-    let message = format!("We don't accept the provided value of {header} header for this API");
-    S3Error::new(&code::NOT_IMPLEMENTED).field("Header", header).field("additionalMessage", message)
 }
 
 /// The error of a condition that does not hold.

@@ -93,7 +93,8 @@ fn answer(head: &ObjectHead, written: &Written) -> S3Response {
     }
     writer.close("CopyObjectResult");
     let mut response = response::xml(writer);
-    object_headers::set_new_version(response.headers_mut(), written.version_id, written.versioning);
+    // Of a copy AWS tells `null`, too.
+    object_headers::set_version(response.headers_mut(), written.version_id, written.versioning);
     Source::set_version(response.headers_mut(), head);
     response
 }

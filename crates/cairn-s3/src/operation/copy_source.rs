@@ -118,9 +118,9 @@ impl Source {
         Ok(Digests { etag: ETag::of_bytes(computed.md5.unwrap_or_default()), checksum: computed.checksum })
     }
 
-    /// Says which version was copied.
+    /// Says which version was copied, where it has an id (AWS does not tell `null`).
     pub(super) fn set_version(headers: &mut HeaderMap, head: &ObjectHead) {
-        if head.versioning != Versioning::Unversioned {
+        if head.versioning != Versioning::Unversioned && head.version_id != VersionId::Null {
             response::set(headers, HeaderName::from_static("x-amz-copy-source-version-id"), head.version_id.to_string());
         }
     }

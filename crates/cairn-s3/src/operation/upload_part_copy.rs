@@ -61,6 +61,12 @@ fn resolve(requested: Option<(u64, u64)>, length: u64) -> S3Result<Range<u64>> {
     match requested {
         None => Ok(0..length),
         Some((first, last)) if last < length => Ok(first..last + 1),
+        // AWS tells a range that ends behind the source from one that begins there.
+        Some((first, last)) if first < length => Err(S3Error::invalid_argument(
+            "x-amz-copy-source-range",
+            format!("bytes={first}-{last}"),
+            format!("Range specified is not valid for source object of size: {length}"),
+        )),
         Some(_) => Err(S3Error::invalid_request("The specified copy range is invalid for the source object size")),
     }
 }
