@@ -51,7 +51,11 @@ class Cors(TestCase):
             self.assertEqual(403, status)
             self.assertIn(b"<Code>AccessForbidden</Code>", body)
             self.assertNotIn("Access-Control-Allow-Origin", headers)
-        self.assertEqual(400, fetch(url, "OPTIONS", headers=ORIGIN)[0])
+        self.assertIn(b"<Method>PUT</Method><ResourceType>OBJECT</ResourceType>", body)
+        for headers in ({}, ORIGIN, {"Access-Control-Request-Method": "GET"}):
+            status, _, body = fetch(url, "OPTIONS", headers=headers)
+            self.assertEqual(400, status)
+            self.assertIn(b"<Code>BadRequest</Code>", body)
         # Nothing tells a bucket without rules from one that is not there.
         self.s3.delete_bucket_cors(Bucket=self.bucket)
         without = self.preflight(url, "GET")

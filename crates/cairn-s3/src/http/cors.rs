@@ -3,10 +3,11 @@
 //! What it guarantees:
 //!
 //! - a preflight, which browsers do not sign, is answered by the bucket's rules alone: a bucket that is not there and one without rules
-//!   get the same answer;
+//!   get the same answer (AWS tells them apart);
 //! - what a page may read is never decided by these headers: a request is allowed by its signature, and the headers only tell the browser to
 //!   show the answer to the page;
-//! - every answer about a bucket with rules says `Vary`, so that no cache gives one origin's headers to another.
+//! - every answer about a bucket with rules says `Vary`, so that no cache gives one origin's headers to another (AWS says it only where a
+//!   rule fits, so that a cache may keep for everybody what nobody's page asked for).
 
 use cairn_store::api::{CorsMethod, CorsRecord, CorsRule};
 use http::header::{
@@ -14,7 +15,7 @@ use http::header::{
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, ORIGIN,
     VARY,
 };
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use super::response::{self, S3Response};
 use crate::error::{S3Error, S3Result, code};
@@ -29,7 +30,8 @@ const REQUESTED_HEADERS_MAX: usize = 256;
 #[derive(Debug, PartialEq, Eq)]
 pub struct Preflight<'a> {
     origin: &'a str,
-    method: CorsMethod,
+    /// `None` where it is not said.
+    method: Option<CorsMethod>,
     /// In lower case.
     headers: Vec<String>,
 }
@@ -41,14 +43,19 @@ impl<'a> Preflight<'a> {
         let origin = headers.get(ORIGIN).and_then(|value| value.to_str().ok()).filter(|origin| !origin.is_empty());
         let origin = origin.ok_or_else(|| bad("Insufficient information. Origin request header needed.".to_owned()))?;
         let asked = headers.get(ACCESS_CONTROL_REQUEST_METHOD).map(HeaderValue::as_bytes);
-        let method = asked.and_then(|method| CorsMethod::parse(std::str::from_utf8(method).ok()?)).ok_or_else(|| {
-            let shown = asked.map_or("null".into(), String::from_utf8_lossy);
-            bad(format!("Invalid Access-Control-Request-Method: {shown}"))
-        })?;
+        let method = match asked {
+            None => None,
+            Some(text) => Some(std::str::from_utf8(text).ok().and_then(CorsMethod::parse).ok_or_else(|| no_method(asked))?),
+        };
         let mut names = Vec::new();
         for value in headers.get_all(ACCESS_CONTROL_REQUEST_HEADERS) {
-            let text = value.to_str().map_err(|_| bad("Invalid Access-Control-Request-Headers".to_owned()))?;
-            names.extend(text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_ascii_lowercase));
+            for name in value.as_bytes().split(|byte| *byte == b',').filter(|name| !name.trim_ascii().is_empty()) {
+                let known = HeaderName::from_bytes(name.trim_ascii()).map_err(|_| {
+                    let shown = String::from_utf8_lossy(name);
+                    bad(format!("Access-Control-Request-Headers \"{shown}\" contains invalid character."))
+                })?;
+                names.push(known.as_str().to_owned());
+            }
         }
         if names.len() > REQUESTED_HEADERS_MAX {
             return Err(bad("Invalid Access-Control-Request-Headers".to_owned()));
@@ -56,27 +63,28 @@ impl<'a> Preflight<'a> {
         Ok(Self { origin, method, headers: names })
     }
 
-    /// The answer by a bucket's rules.
-    pub fn answer(&self, rules: Option<&CorsRecord>) -> S3Result<S3Response> {
+    /// The answer by a bucket's rules, to a question about the bucket itself or an object in it.
+    pub fn answer(&self, rules: Option<&CorsRecord>, is_object: bool) -> S3Result<S3Response> {
         let refuse = |message: &'static str, resource: &str| {
             Err(S3Error::with_message(&code::ACCESS_FORBIDDEN, message)
-                .field("Method", self.method.name())
+                .field("Method", self.method.map_or("OPTIONS", CorsMethod::name))
                 .field("ResourceType", resource))
         };
         let Some(rules) = rules else { return refuse("CORSResponse: CORS is not enabled for this bucket.", "BUCKET") };
+        let method = self.method.ok_or_else(|| no_method(None))?;
         let allows_headers = |rule: &CorsRule| {
             let is_allowed = |name: &String| rule.allowed_headers.iter().any(|own| matches(&own.to_ascii_lowercase(), name));
             self.headers.iter().all(is_allowed)
         };
         let found = rules.rules.iter().find_map(|rule| {
-            let origin = allowed_origin(rule, self.origin, self.method)?;
+            let origin = allowed_origin(rule, self.origin, method)?;
             allows_headers(rule).then_some((rule, origin))
         });
         let Some((rule, origin)) = found else {
             return refuse(
                 "CORSResponse: This CORS request is not allowed. This is usually because the evalution of Origin, request method / \
                  Access-Control-Request-Method or Access-Control-Request-Headers are not whitelisted by the resource's CORS spec.",
-                "OBJECT",
+                if is_object { "OBJECT" } else { "BUCKET" },
             );
         };
         let mut answer = response::empty(StatusCode::OK);
@@ -88,6 +96,12 @@ impl<'a> Preflight<'a> {
         headers.insert(VARY, HeaderValue::from_static(VARIES_BY));
         Ok(answer)
     }
+}
+
+/// The error of a preflight for no method that S3 has.
+fn no_method(asked: Option<&[u8]>) -> S3Error {
+    let shown = asked.map_or("null".into(), String::from_utf8_lossy);
+    S3Error::with_message(&code::BAD_REQUEST, format!("Invalid Access-Control-Request-Method: {shown}"))
 }
 
 /// Adds to the answer of a request about a bucket with rules what the browser needs to know.
@@ -185,7 +199,7 @@ mod tests {
                 ("access-control-request-method", method),
                 ("access-control-request-headers", names),
             ]);
-            let answer = Preflight::parse(&asked).unwrap().answer(Some(&rules));
+            let answer = Preflight::parse(&asked).unwrap().answer(Some(&rules), true);
             answer.map(|answer| answer.headers().clone()).map_err(|error| error.code().name)
         };
         let allowed = ask("https://b.a", "PUT", "Content-Type, X-Amz-Date").unwrap();
@@ -208,18 +222,34 @@ mod tests {
         ] {
             assert_eq!(ask(origin, method, names), Err("AccessForbidden"), "{origin} {method} {names}");
         }
-        let asked = headers(&[("origin", "x"), ("access-control-request-method", "GET")]);
-        assert!(Preflight::parse(&asked).unwrap().answer(None).is_err());
+    }
+
+    #[test]
+    fn a_refusal_says_what_was_asked_for_and_of_what() {
+        let rules = CorsRecord { rules: vec![rule(&["https://a"], &[CorsMethod::Get], &[])] };
+        let refused = |pairs: &[(&'static str, &str)], rules: Option<&CorsRecord>, is_object| {
+            let error = Preflight::parse(&headers(pairs)).unwrap().answer(rules, is_object).err().unwrap();
+            let field = |name: &str| error.fields().iter().find(|(own, _)| *own == name).map(|(_, value)| value.clone());
+            (error.code().name, field("Method"), field("ResourceType"))
+        };
+        let told = |method: &str, resource: &str| ("AccessForbidden", Some(method.to_owned()), Some(resource.to_owned()));
+        let (origin, put) = (("origin", "https://b"), ("access-control-request-method", "PUT"));
+        assert_eq!(refused(&[origin, put], None, true), told("PUT", "BUCKET"));
+        assert_eq!(refused(&[origin], None, true), told("OPTIONS", "BUCKET"));
+        assert_eq!(refused(&[origin, put], Some(&rules), true), told("PUT", "OBJECT"));
+        assert_eq!(refused(&[origin, put], Some(&rules), false), told("PUT", "BUCKET"));
+        assert_eq!(refused(&[origin], Some(&rules), true), ("BadRequest", None, None));
     }
 
     #[test]
     fn a_preflight_without_its_headers_is_refused() {
         for pairs in [
             &[][..],
-            &[("origin", "x")],
             &[("access-control-request-method", "GET")],
             &[("origin", "x"), ("access-control-request-method", "PATCH")],
             &[("origin", "x"), ("access-control-request-method", "get")],
+            &[("origin", "x"), ("access-control-request-method", "GET"), ("access-control-request-headers", "a,b c")],
+            &[("origin", "x"), ("access-control-request-method", "GET"), ("access-control-request-headers", "a:b")],
         ] {
             assert_eq!(Preflight::parse(&headers(pairs)).unwrap_err().code().name, "BadRequest", "{pairs:?}");
         }

@@ -273,7 +273,7 @@ impl Shared {
         }
         let preflight = cors::Preflight::parse(&parts.headers)?;
         let bucket = self.claimed_bucket(parts).await;
-        preflight.answer(bucket.as_ref().and_then(|bucket| bucket.cors.as_ref()))
+        preflight.answer(bucket.as_ref().and_then(|bucket| bucket.cors.as_ref()), target.key.is_some())
     }
 
     /// The bucket that a request names, whoever has sent it: for its rules of CORS and nothing else. Its name is looked up in the tenant of
