@@ -55,6 +55,20 @@ class Forms(TestCase):
         self.assertEqual(303, status)
         self.assertTrue(headers["Location"].startswith(f"{target}?bucket={self.bucket}&key=a&etag="), headers["Location"])
 
+    def test_the_file_is_held_to_its_checksum(self):
+        for algorithm, right, wrong in [
+            ("SHA256", "LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=", "ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0="),
+            ("CRC32", "NhCmhg==", "NSRBwg=="),
+        ]:
+            field = f"x-amz-checksum-{algorithm.lower()}"
+            for value, status in [(right, 204), (wrong, 400)]:
+                with self.subTest(field=field, value=value):
+                    fields = {"x-amz-checksum-algorithm": algorithm, field: value}
+                    form = self.form("a", Fields=fields, Conditions=[{name: text} for name, text in fields.items()])
+                    answer = self.post(form, b"hello")
+                    self.assertEqual((status, right if status == 204 else None), (answer[0], answer[1].get(field)))
+            self.assertEqual(right, self.head("a", ChecksumMode="ENABLED")[f"Checksum{algorithm}"])
+
     def test_the_policy_is_held(self):
         for signer in (None, client(signature_version="s3v4")):
             with self.subTest(signer=signer):

@@ -39,6 +39,8 @@ pub enum Place {
     Header,
     /// In `X-Amz-Credential`.
     Query,
+    /// In the field of that name of a form.
+    Form,
 }
 
 impl Place {
@@ -49,6 +51,9 @@ impl Place {
                 &code::AUTHORIZATION_QUERY_PARAMETERS_ERROR,
                 format!("Error parsing the X-Amz-Credential parameter; {about_query}"),
             ),
+            Self::Form => {
+                S3Error::with_message(&code::INVALID_ARGUMENT, about_query.to_owned()).field("ArgumentName", "x-amz-credential")
+            }
         }
     }
 }
@@ -122,6 +127,9 @@ pub fn parse_authorization_header(value: &[u8]) -> S3Result<AuthorizationHeader<
         "AWS4-ECDSA-P256-SHA256" => return Err(S3Error::not_implemented("Signature Version 4A")),
         other => return Err(S3Error::invalid_argument("Authorization", other, "Unsupported Authorization Type")),
     }
+    if rest.split(',').count() != 3 {
+        return Err(malformed("the authorization header requires three components: Credential, SignedHeaders, and Signature."));
+    }
     let (mut credential, mut signed_headers, mut signature) = (None, None, None);
     for component in rest.split(',') {
         let component = component.trim();
@@ -129,7 +137,9 @@ pub fn parse_authorization_header(value: &[u8]) -> S3Result<AuthorizationHeader<
             Some(("Credential", value)) => credential.replace(value),
             Some(("SignedHeaders", value)) => signed_headers.replace(value),
             Some(("Signature", value)) => signature.replace(value),
-            _ => return Err(malformed(&format!("the authorization component \"{}\" is malformed.", name_of(component)))),
+            // Of three components, one that is none of these stands in the place of one of them.
+            Some(_) => None,
+            None => return Err(malformed(&format!("the authorization component \"{component}\" is malformed."))),
         };
         if place.is_some() {
             return Err(malformed(&format!("the authorization component \"{}\" is given twice.", name_of(component))));

@@ -56,8 +56,10 @@ impl Authenticator {
             let message = "X-Amz-Algorithm only supports \"AWS4-HMAC-SHA256\"";
             return Err(S3Error::invalid_argument("X-Amz-Algorithm", algorithm, message));
         }
-        let scope = CredentialScope::parse(required("X-Amz-Credential")?, Place::Query)?;
-        scope.check(&self.region, Place::Query)?;
+        let credential = required("X-Amz-Credential")?;
+        let told = |error: S3Error| error.field("ArgumentValue", credential);
+        let scope = CredentialScope::parse(credential, Place::Form).map_err(told)?;
+        scope.check(&self.region, Place::Form).map_err(told)?;
         let moment_text = required("X-Amz-Date")?;
         let moment = date::parse_compact(moment_text.as_bytes()).filter(|_| moment_text.starts_with(scope.date));
         let moment = moment.ok_or_else(|| {

@@ -17,6 +17,18 @@ enum Condition {
     Equals { field: String, value: String },
     /// This field's value begins so.
     StartsWith { field: String, prefix: String },
+    /// What cannot be met, as it stands in the policy: a field without its `$`, a length that is no number.
+    Never { shown: String },
+}
+
+impl Condition {
+    /// The field that it speaks of.
+    fn field(&self) -> Option<&str> {
+        match self {
+            Self::Equals { field, .. } | Self::StartsWith { field, .. } => Some(field),
+            Self::Never { .. } => None,
+        }
+    }
 }
 
 /// A policy.
@@ -50,18 +62,26 @@ impl Policy {
     pub fn parse(field: &str) -> S3Result<Self> {
         // Encoders that break lines are common.
         let packed: Vec<u8> = field.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
-        let text = base64::decode(&packed).ok_or_else(|| invalid("Invalid Base64 encoding"))?;
-        let document: Value = serde_json::from_slice(&text).map_err(|_| invalid("Invalid JSON"))?;
-        let Value::Object(document) = document else { return Err(invalid("Policy must be an object")) };
+        if packed.is_empty() {
+            return Err(invalid("Expecting '{' but found End-of-Input"));
+        }
+        let text = base64::decode(&packed).ok_or_else(|| invalid("invalid Base64 encoding."))?;
+        let document: Value = serde_json::from_slice(&text).map_err(|_| invalid("Invalid JSON."))?;
+        let Value::Object(document) = document else { return Err(invalid("Invalid JSON.")) };
         for name in document.keys() {
             if name != "expiration" && name != "conditions" {
-                return Err(invalid(&format!("Unexpected: '{name}'")));
+                return Err(invalid(&format!("Unexpected: {}", Value::from(name.as_str()))));
             }
         }
         let expiration = document.get("expiration").ok_or_else(|| invalid("Policy missing expiration."))?;
-        let expires = expiration.as_str().and_then(parse_moment);
-        let expires = expires.ok_or_else(|| invalid(&format!("Invalid 'expiration' value: '{}'", shown(expiration))))?;
-        let Some(Value::Array(items)) = document.get("conditions") else { return Err(invalid("Policy missing conditions.")) };
+        let expiration = expiration.as_str().ok_or_else(|| invalid("Invalid JSON."))?;
+        let expires = parse_moment(expiration);
+        let expires = expires.ok_or_else(|| invalid(&format!("Invalid 'expiration' value: '{expiration}'")))?;
+        let items = match document.get("conditions") {
+            Some(Value::Array(items)) => items,
+            Some(_) => return Err(invalid("Invalid 'conditions' value: must be a List.")),
+            None => return Err(invalid("Policy missing conditions.")),
+        };
         let mut policy = Self { expires, conditions: Vec::with_capacity(items.len()), length: (0, u64::MAX) };
         for item in items {
             policy.add(item)?;
@@ -81,32 +101,41 @@ impl Policy {
                 Ok(())
             }
             Value::Array(parts) => match parts.as_slice() {
-                [Value::String(operator), first, second] => self.add_operator(operator, first, second),
-                _ => Err(invalid("Invalid Condition: wrong number of arguments.")),
+                [] => Err(invalid("Invalid Condition: missing operation identifier.")),
+                [Value::String(operator), arguments @ ..] => self.add_operator(operator, arguments),
+                _ => Err(invalid("Invalid JSON.")),
             },
-            _ => Err(invalid("Invalid Condition: must be an object or an array.")),
+            _ => Err(invalid("Invalid condition test: must be a List or Object.")),
         }
     }
 
-    fn add_operator(&mut self, operator: &str, first: &Value, second: &Value) -> S3Result<()> {
+    fn add_operator(&mut self, operator: &str, arguments: &[Value]) -> S3Result<()> {
         let operator = operator.to_ascii_lowercase();
+        if !matches!(operator.as_str(), "eq" | "starts-with" | "content-length-range") {
+            return Err(invalid(&format!("Invalid Condition: unknown operation '{operator}'.")));
+        }
+        let [first, second] = arguments else {
+            return Err(invalid(&format!("Invalid {operator}: wrong number of arguments.")));
+        };
+        let is_no_length = |value: &Value| value.is_number() && value.as_u64().is_none();
+        if operator == "content-length-range" && arguments.iter().any(is_no_length) {
+            return Err(invalid("Invalid content-length-range: bounds must be whole numbers."));
+        }
+        let (Some(first), Some(second)) = (text(first), text(second)) else { return Err(invalid("Invalid JSON.")) };
+        let never = || Condition::Never { shown: show(&operator, &first, &second) };
         if operator == "content-length-range" {
-            let (Some(least), Some(most)) = (number(first), number(second)) else {
-                return Err(invalid("Invalid content-length-range: bounds must be whole numbers."));
-            };
-            // Each of several holds.
-            self.length = (self.length.0.max(least), self.length.1.min(most));
+            match (number(&first), number(&second)) {
+                // Each of several holds.
+                (Some(least), Some(most)) => self.length = (self.length.0.max(least), self.length.1.min(most)),
+                _ => self.conditions.push(never()),
+            }
             return Ok(());
         }
-        let field = first.as_str().and_then(|name| name.strip_prefix('$')).map(str::to_lowercase);
-        let (Some(field), Some(value)) = (field, text(second)) else {
-            return Err(invalid("Invalid Condition: a field must begin with '$', and its value be a string."));
-        };
-        match operator.as_str() {
-            "eq" => self.conditions.push(Condition::Equals { field, value }),
-            "starts-with" => self.conditions.push(Condition::StartsWith { field, prefix: value }),
-            other => return Err(invalid(&format!("Invalid Condition: unknown operation '{other}'."))),
-        }
+        self.conditions.push(match (first.strip_prefix('$').map(str::to_lowercase), operator.as_str()) {
+            (None, _) => never(),
+            (Some(field), "eq") => Condition::Equals { field, value: second },
+            (Some(field), _) => Condition::StartsWith { field, prefix: second },
+        });
         Ok(())
     }
 
@@ -117,28 +146,30 @@ impl Policy {
             return Err(denied("Policy expired."));
         }
         for condition in &self.conditions {
-            let (field, operator, wanted) = match condition {
-                Condition::Equals { field, value } => (field, "eq", value),
-                Condition::StartsWith { field, prefix } => (field, "starts-with", prefix),
+            let actual = |field: &str| if field == "bucket" { Some(bucket) } else { fields.value(field) };
+            let failed = match condition {
+                Condition::Equals { field, value } => {
+                    (actual(field) != Some(value.as_str())).then(|| show("eq", &format!("${field}"), value))
+                }
+                Condition::StartsWith { field, prefix } => (!actual(field).unwrap_or_default().starts_with(prefix.as_str()))
+                    .then(|| show("starts-with", &format!("${field}"), prefix)),
+                Condition::Never { shown } => Some(shown.clone()),
             };
-            let actual = if field == "bucket" { Some(bucket) } else { fields.value(field) };
-            let holds = match condition {
-                Condition::Equals { value, .. } => actual == Some(value.as_str()),
-                Condition::StartsWith { prefix, .. } => actual.unwrap_or_default().starts_with(prefix.as_str()),
-            };
-            if !holds {
-                let shown = Value::from(vec![operator.to_owned(), format!("${field}"), wanted.clone()]);
+            if let Some(shown) = failed {
                 return Err(denied(&format!("Policy Condition failed: {shown}")));
             }
         }
         let is_spoken_of = |name: &str| {
             UNCONDITIONAL.contains(&name)
                 || name.starts_with("x-ignore-")
-                || self.conditions.iter().any(|condition| match condition {
-                    Condition::Equals { field, .. } | Condition::StartsWith { field, .. } => field == name,
-                })
+                || self.conditions.iter().any(|condition| condition.field() == Some(name))
         };
-        let extra: Vec<&str> = fields.names().into_iter().filter(|name| !is_spoken_of(name)).collect();
+        // The bucket counts as a field, also where the form has none of that name (AWS): who signs says into which bucket.
+        let mut names = fields.names();
+        if !names.contains(&"bucket") {
+            names.push("bucket");
+        }
+        let extra: Vec<&str> = names.into_iter().filter(|name| !is_spoken_of(name)).collect();
         if extra.is_empty() { Ok(()) } else { Err(denied(&format!("Extra input fields: {}", extra.join(", ")))) }
     }
 
@@ -149,26 +180,23 @@ impl Policy {
     }
 }
 
-/// A condition's value; numbers and truth values are taken for their text, as clients write both.
+/// A condition's value; numbers are taken for their text, as clients write both.
 fn text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
-        Value::Bool(value) => Some(value.to_string()),
         _ => None,
     }
 }
 
-fn number(value: &Value) -> Option<u64> {
-    match value {
-        Value::Number(number) => number.as_u64(),
-        Value::String(text) => text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit())),
-        _ => None,
-    }
+fn number(text: &str) -> Option<u64> {
+    text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-fn shown(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+/// A condition as AWS shows it.
+fn show(operator: &str, first: &str, second: &str) -> String {
+    let [operator, first, second] = [operator, first, second].map(|text| Value::from(text).to_string());
+    format!("[{operator}, {first}, {second}]")
 }
 
 /// `2007-12-01T12:00:00.000Z`, with or without a fraction: seconds since 1970.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use cairn_store::api::{Bucket, PutObject, Written};
-use cairn_types::ObjectKey;
+use cairn_types::{ChecksumAlgorithm, ObjectKey};
 use http::header::{CONTENT_TYPE, HOST, HeaderName, LOCATION};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
@@ -17,7 +17,7 @@ use super::{Call, Operation, body_or_store_error, metadata, object_headers, too_
 use crate::auth::authorizer::Action;
 use crate::auth::{Authenticated, PayloadMode};
 use crate::body::{Expectations, FormInbound, Inbound, VerifiedBody};
-use crate::checksum::headers::Promised;
+use crate::checksum::headers::{Promised, invalid_value, requested};
 use crate::error::{S3Error, S3Result, code};
 use crate::form::multipart::{FormDecoder, FormHead, boundary_of};
 use crate::form::policy::{Fields, Policy};
@@ -48,12 +48,17 @@ impl Fields for Form {
 }
 
 impl Form {
-    /// Takes the fields, with the file's name where the key asks for it.
+    /// Takes the fields, with the file's name where they ask for it: what stands behind the last slash of what was sent, and nothing where
+    /// none was (AWS, "HTML form fields").
     fn new(head: FormHead) -> S3Result<Self> {
+        let file_name = head.file_name.rsplit(['/', '\\']).next().filter(|name| !name.is_empty());
         let mut fields = BTreeMap::new();
         for (name, value) in head.fields {
             let name = name.to_lowercase();
-            let value = if name == "key" { value.replace("${filename}", &head.file_name) } else { value };
+            let value = match file_name {
+                Some(file_name) => value.replace("${filename}", file_name),
+                None => value,
+            };
             if fields.insert(name.clone(), value).is_some() {
                 // Which of two was signed, and which counts, nobody should have to guess.
                 return Err(S3Error::invalid_request(format!("The form has two fields named '{name}'.")));
@@ -163,6 +168,7 @@ async fn upload(
         tags = tagging::parse_tagging(document.as_bytes(), TagsOf::Object)?;
         call.require(Action::PutObjectTagging, Some(&bucket), Some(key.as_str()))?;
     }
+    let (promised, default_checksum) = checksum(&headers)?;
     let limits = call.limits();
     let (least, most) = policy.as_ref().map_or((0, u64::MAX), Policy::length);
     let most = most.min(limits.put_bytes_max).min(limits.object_bytes_max);
@@ -183,9 +189,9 @@ async fn upload(
         chunk_signer: None,
         length: most.min(form_length),
         length_min: Some(least),
-        promised: Promised::parse(&headers)?,
+        promised,
         wants_etag: true,
-        default_checksum: Some(DEFAULT_CHECKSUM),
+        default_checksum: Some(default_checksum),
         idle_timeout: limits.body_idle_timeout,
     };
     let location = location(&call, &key);
@@ -193,6 +199,17 @@ async fn upload(
     let outcome = shared.store.put_object(request, &mut body).await;
     let written = outcome.map_err(|error| body_or_store_error(&mut body, error))?;
     Ok(answer(&form, &bucket, &key, &written, &location))
+}
+
+/// What the form promises of the file, and which checksum it gets where it promises none. A form has no trailer.
+fn checksum(headers: &HeaderMap) -> S3Result<(Promised, ChecksumAlgorithm)> {
+    let promised = Promised::parse(headers)?;
+    let wanted = requested(headers)?.map(|(algorithm, _)| algorithm);
+    match (promised.trailer, promised.checksum, wanted) {
+        (Some(_), ..) => Err(S3Error::new(&code::MALFORMED_TRAILER)),
+        (None, Some(own), Some(wanted)) if own.algorithm() != wanted => Err(invalid_value("x-amz-checksum-algorithm")),
+        (None, ..) => Ok((promised, wanted.unwrap_or(DEFAULT_CHECKSUM))),
+    }
 }
 
 /// The object's address.

@@ -38,9 +38,9 @@ fn conditions_are_held() {
         [("key", "user/a"), ("acl", "private"), ("x-amz-meta-n", "7"), ("file", ""), ("policy", "…"), ("x-ignore-me", "1")];
     assert_eq!(check(all, &fields), Ok(()));
     for (changed, told) in [
-        (("key", "other/a"), r#"Policy Condition failed: ["starts-with","$key","user/"]"#),
-        (("acl", "public-read"), r#"Policy Condition failed: ["eq","$acl","private"]"#),
-        (("x-amz-meta-n", "8"), r#"Policy Condition failed: ["eq","$x-amz-meta-n","7"]"#),
+        (("key", "other/a"), r#"Policy Condition failed: ["starts-with", "$key", "user/"]"#),
+        (("acl", "public-read"), r#"Policy Condition failed: ["eq", "$acl", "private"]"#),
+        (("x-amz-meta-n", "8"), r#"Policy Condition failed: ["eq", "$x-amz-meta-n", "7"]"#),
         (("content-type", "text/html"), "Extra input fields: content-type"),
     ] {
         let mut fields = fields.to_vec();
@@ -48,18 +48,35 @@ fn conditions_are_held() {
         fields.push(changed);
         assert_eq!(denied_for(&check(all, &fields)), told);
     }
-    assert_eq!(denied_for(&check(r#"{"bucket": "other"}"#, &[])), r#"Policy Condition failed: ["eq","$bucket","other"]"#);
+    assert_eq!(denied_for(&check(r#"{"bucket": "other"}"#, &[])), r#"Policy Condition failed: ["eq", "$bucket", "other"]"#);
     // A field that is not there has no value; anything begins with nothing.
-    assert_eq!(denied_for(&check(r#"{"acl": ""}"#, &[])), r#"Policy Condition failed: ["eq","$acl",""]"#);
-    assert_eq!(check(r#"["starts-with", "$content-type", ""]"#, &[("content-type", "a/b")]), Ok(()));
+    assert_eq!(denied_for(&check(r#"{"acl": ""}"#, &[])), r#"Policy Condition failed: ["eq", "$acl", ""]"#);
+    assert_eq!(check(r#"{"bucket": "b"}, ["starts-with", "$content-type", ""]"#, &[("content-type", "a/b")]), Ok(()));
     // A form's own field of that name does not stand in for the bucket.
-    assert_eq!(denied_for(&check(r#"{"bucket": "x"}"#, &[("bucket", "x")])), r#"Policy Condition failed: ["eq","$bucket","x"]"#);
+    assert_eq!(
+        denied_for(&check(r#"{"bucket": "x"}"#, &[("bucket", "x")])),
+        r#"Policy Condition failed: ["eq", "$bucket", "x"]"#
+    );
+    // A policy that names no bucket would be one for any.
+    assert_eq!(denied_for(&check(r#"["eq", "$key", "k"]"#, &[("key", "k")])), "Extra input fields: bucket");
+    assert_eq!(check(r#"["starts-with", "$bucket", ""]"#, &[]), Ok(()));
+}
+
+#[test]
+fn what_cannot_be_met_never_is() {
+    for (condition, shown) in [
+        (r#"["eq", "key", "k"]"#, r#"["eq", "key", "k"]"#),
+        (r#"["content-length-range", "test", "10"]"#, r#"["content-length-range", "test", "10"]"#),
+    ] {
+        let conditions = format!(r#"{{"bucket": "b"}}, ["starts-with", "$key", ""], {condition}"#);
+        assert_eq!(denied_for(&check(&conditions, &[("key", "k")])), format!("Policy Condition failed: {shown}"));
+    }
 }
 
 #[test]
 fn a_policy_ends() {
     let form = Form(Vec::new());
-    let policy = policy("").unwrap();
+    let policy = policy(r#"{"bucket": "b"}"#).unwrap();
     assert!(policy.check(&form, "b", NOW).is_ok());
     assert_eq!(policy.check(&form, "b", NOW + 1).unwrap_err().message(), "Invalid according to Policy: Policy expired.");
 }
@@ -75,9 +92,12 @@ fn lengths_are_read() {
 fn what_is_no_policy_is_refused() {
     for conditions in [
         r#"["content-length-range", 0]"#,
+        r#"["content-length-range", 0, null]"#,
         r#"["content-length-range", -1, 0]"#,
         r#"["content-length-range", 0, 1.5]"#,
-        r#"["eq", "key", "a"]"#,
+        "[]",
+        "[7]",
+        r#"{"acl": true}"#,
         r#"["eq", "$key", []]"#,
         r#"["matches", "$key", "a"]"#,
         r#"{"a": "b", "c": "d"}"#,
