@@ -36,7 +36,7 @@ pub async fn prepare(catalog: &PostgresCatalog, versioning: Versioning) -> (Buck
         let first = RetireIncarnation { zone, incarnation: Incarnation(1) };
         catalog.retire_incarnation(first).await.expect("a zone's first life");
     }
-    let request = CreateBucket { tenant, name: "bucket".parse().expect("a name"), owner, versioning };
+    let request = CreateBucket { tenant, name: "bucket".parse().expect("a name"), owner, versioning, tags: Vec::new() };
     let bucket = catalog.create_bucket(request).await.expect("a bucket").id;
     let session = catalog.open_session(OpenSession { gateway: "gateway".to_owned() }).await.expect("a session");
     (bucket, session)

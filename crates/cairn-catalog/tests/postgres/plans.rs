@@ -73,6 +73,7 @@ async fn seeks(rows: u32) {
         name: "kept".parse().expect("a name"),
         owner: AccountId([7; 32]),
         versioning: Versioning::Suspended,
+        tags: Vec::new(),
     };
     let kept = catalog.create_bucket(kept).await.expect("a bucket").id;
     let enabled = CreateBucket {
@@ -80,6 +81,7 @@ async fn seeks(rows: u32) {
         name: "enabled".parse().expect("a name"),
         owner: AccountId([7; 32]),
         versioning: Versioning::Enabled,
+        tags: Vec::new(),
     };
     let enabled = catalog.create_bucket(enabled).await.expect("a bucket").id;
     let mut user = User { catalog, session, tenant, buckets: [plain, kept, enabled], next_blob: 0 };

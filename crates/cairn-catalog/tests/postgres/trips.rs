@@ -88,7 +88,8 @@ async fn waits_as_seldom_as_it_may() {
     let tenant = catalog.tenant_by_name("default".to_owned()).await.expect("an answer").expect("a tenant").id;
     let mut buckets = vec![("unversioned", plain)];
     for (name, versioning) in [("enabled", Versioning::Enabled), ("suspended", Versioning::Suspended)] {
-        let request = CreateBucket { tenant, name: name.parse().expect("a name"), owner: AccountId([7; 32]), versioning };
+        let request =
+            CreateBucket { tenant, name: name.parse().expect("a name"), owner: AccountId([7; 32]), versioning, tags: Vec::new() };
         buckets.push((name, catalog.create_bucket(request).await.expect("a bucket").id));
     }
     // Until a heartbeat has told the gateway which incarnations the zones have.
