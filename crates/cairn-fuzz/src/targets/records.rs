@@ -4,7 +4,8 @@ use bytes::Bytes;
 use cairn_types::codec::Record;
 use cairn_types::records::{
     AbandonedRecord, AccessKeyRecord, AccountRecord, BlobRecord, BucketRecord, BucketTagsRecord, CompletedRecord, CorsRecord,
-    ManifestRecord, PartRecord, SessionRecord, TenantRecord, UploadRecord, UsageRecord, VersionRecord, VersionRow, ZoneRecord,
+    LeaseRecord, ManifestRecord, PartRecord, SessionRecord, TenantRecord, UploadRecord, UsageRecord, VersionRecord, VersionRow,
+    ZoneRecord,
 };
 
 use crate::{Memory, Part, Target};
@@ -26,6 +27,7 @@ const KINDS: &[(&str, Check)] = &[
     ("blob", canonical::<BlobRecord>),
     ("zone", canonical::<ZoneRecord>),
     ("session", canonical::<SessionRecord>),
+    ("lease", canonical::<LeaseRecord>),
     ("upload", canonical::<UploadRecord>),
     ("part", canonical::<PartRecord>),
     ("manifest", manifest),
