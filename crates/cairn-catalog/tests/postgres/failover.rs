@@ -172,6 +172,17 @@ impl Split {
         (Self { old, new, stays, observer }, settings)
     }
 
+    /// That both standbys have whatever the old primary has acknowledged so far: one of them does for an acknowledgement, and it need not be the one that is promoted.
+    async fn all_have_it(&self) {
+        let position = self.observer.query_one("SELECT pg_current_wal_flush_lsn()::text", &[]).await.expect("a position");
+        let position: String = position.get(0);
+        let have = format!("SELECT count(*) FROM pg_stat_replication WHERE replay_lsn >= '{position}'::pg_lsn");
+        until("what was acknowledged on both standbys", async || {
+            self.observer.query_one(&have, &[]).await.expect("a number").get::<_, i64>(0) == 2
+        })
+        .await;
+    }
+
     /// That the old primary lives, and its commits are acknowledged by the standby that has stayed.
     async fn old_goes_on(&self) {
         self.observer.batch_execute("CREATE TABLE catalog.proof ()").await.expect("a commit that a standby acknowledges");
@@ -220,6 +231,7 @@ async fn a_later_timeline_anywhere_ends_the_belief_in_an_earlier_one() {
     let (bucket, session) = prepare(&catalog, Versioning::Unversioned).await;
     catalog.put_version(put(bucket, session, "before", 1, WriteCondition::None)).await.expect("a write");
     assert_eq!(catalog.machine().believed_timeline(), Some(1));
+    split.all_have_it().await;
     split.new.promote();
     split.old_goes_on().await;
     for _ in 0..600 {
@@ -301,6 +313,7 @@ async fn a_loss_is_noticed_that_time_does_not_tell() {
     let way = Proxy::start(split.old.socket());
     let late = gateway(PostgresSettings { connection: way.connection(), ..settings.clone() });
     let (bucket, session) = prepare(&late, Versioning::Unversioned).await;
+    split.all_have_it().await;
     split.new.promote();
     let prompt = gateway(PostgresSettings { connection: split.new.connection(), ..settings });
     prompt.put_version(put(bucket, session, "kept", 1, WriteCondition::None)).await.expect("a write");
@@ -331,6 +344,7 @@ async fn a_timeline_that_nobody_attests_is_looked_at_first() {
     let before = gateway(settings.clone());
     let (bucket, session) = prepare(&before, Versioning::Unversioned).await;
     before.put_version(put(bucket, session, "a", 1, WriteCondition::None)).await.expect("a write");
+    split.all_have_it().await;
     drop(before);
     split.old.crash();
     split.new.promote();
@@ -358,6 +372,7 @@ async fn two_servers_of_one_timeline_are_two() {
     let connection = ConnectionString::new(format!("host={homes} user=cairn dbname=postgres"));
     let catalog = gateway(PostgresSettings { connection, witness: Some(witness.clone()), ..settings });
     let (bucket, session) = prepare(&catalog, Versioning::Unversioned).await;
+    split.all_have_it().await;
     split.old.crash();
     for server in [one, other] {
         server.promote();
