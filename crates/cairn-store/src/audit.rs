@@ -22,7 +22,7 @@ use cairn_types::{BlobId, BucketId};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::catalog_adapter::{bounded, port_error};
+use crate::catalog_adapter::{bounded, port_error, session_view};
 use crate::core::Core;
 
 pub use cairn_replica::audit::{AuditConfig, Wrong, ZoneFindings};
@@ -162,12 +162,8 @@ impl AuditRun {
     }
 
     async fn sessions(&self) -> PortResult<SessionView> {
-        let view = bounded(self.core.config.catalog_deadline, self.core.catalog.sessions()).await.map_err(port_error)?;
-        Ok(SessionView {
-            open: view.open.into_iter().map(|(id, _)| id).collect(),
-            newest: view.newest,
-            generation: view.generation,
-        })
+        let view = bounded(self.core.config.catalog_deadline, self.core.catalog.sessions()).await;
+        view.map(session_view).map_err(port_error)
     }
 
     /// Puts a question until it is answered, within bounds.

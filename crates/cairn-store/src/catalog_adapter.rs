@@ -80,6 +80,12 @@ pub(crate) fn port_blob(id: BlobId, record: BlobRecord) -> Arc<Blob> {
     Arc::new(Blob { id, content: record.content, condemned: record.condemned.is_some() })
 }
 
+/// Which sessions are open, without what the catalog knows of them.
+pub(crate) fn session_view(view: cairn_catalog::SessionView) -> SessionView {
+    let open = view.open.into_iter().map(|(session, _)| session).collect();
+    SessionView { open, newest: view.newest, generation: view.generation }
+}
+
 #[allow(clippy::needless_pass_by_value, reason = "handed to `map_err`")]
 pub(crate) fn port_error(error: CatalogError) -> PortError {
     PortError(error.to_string())
@@ -159,9 +165,7 @@ impl BlobCatalog for CatalogAdapter {
     fn close_dead_sessions(&self) -> BoxFuture<'_, PortResult<SessionView>> {
         Box::pin(async {
             let request = CloseSilentSessions { silent_for: self.session_silence_max };
-            let view = self.call(self.catalog.close_silent_sessions(request)).await?;
-            let open = view.open.into_iter().map(|(session, _)| session).collect();
-            Ok(SessionView { open, newest: view.newest, generation: view.generation })
+            self.call(self.catalog.close_silent_sessions(request)).await.map(session_view)
         })
     }
 

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use cairn_catalog::embedded::keyvalue::KeyValue;
 use cairn_catalog::postgres::{PostgresCatalog, PostgresSettings, migrate};
 use cairn_catalog::{
     AddLocatorsBatch, Catalog, CatalogError, CloseSilentSessions, CompleteUpload, CreateUpload, FoundContent, ListParts,
@@ -11,7 +10,6 @@ use cairn_catalog::{
     UploadName, WriteCondition,
 };
 use cairn_testkit::catalog_conformance::{attributes, etag, key, replica};
-use cairn_testkit::catalog_invariants::violations;
 use cairn_types::records::{BlobContent, ChunkRecord, Layout, UploadAttributes, Versioning};
 use cairn_types::{AccountId, BlobId, BucketId, Incarnation, SessionId, ZoneIndex};
 
@@ -156,8 +154,7 @@ async fn those_who_take_apart_share_their_queue() {
         last = gateways[1].reap(Reap { limit: 1000 }).await.expect("a round").parts;
     }
     assert_eq!(last, u64::from(PARTS), "what a dead one had in hand");
-    let rows = gateways[0].machine().rows().await.expect("the rows");
-    assert_eq!(violations(crate::model_of(&rows).snapshot().as_ref()), Vec::<String>::new());
+    assert_eq!(crate::violations(&gateways[0]).await, Vec::<String>::new());
     let usage = gateways[0].usage(bucket).await.expect("usage");
     assert_eq!((usage.uploads, usage.parts, usage.part_bytes), (0, 0, 0));
 }
@@ -221,8 +218,7 @@ fn the_work_of_a_dead_gateway_is_taken_over() {
         assert_eq!(survivor.put_version(late).await, Err(CatalogError::SessionClosed));
         assert_eq!(survivor.take_lease(take("reap", victim)).await, Err(CatalogError::SessionClosed));
         assert_eq!(names(&survivor, bucket).await, at_the_closing);
-        let rows = survivor.machine().rows().await.expect("the rows");
-        assert_eq!(violations(crate::model_of(&rows).snapshot().as_ref()), Vec::<String>::new());
+        assert_eq!(crate::violations(&survivor).await, Vec::<String>::new());
     });
 }
 

@@ -5,12 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use cairn_catalog::embedded::keyvalue::KeyValue;
 use cairn_catalog::postgres::{
     ConnectionString, Life, PostgresCatalog, PostgresSettings, Primary, Replication, Witness, migrate,
 };
 use cairn_catalog::{Catalog, CatalogError, CloseSilentSessions, CreateTenant, OpenSession, WriteCondition};
-use cairn_testkit::catalog_invariants::violations;
 use cairn_types::records::Versioning;
 use cairn_types::{BucketId, SessionId};
 use futures::future::{BoxFuture, join_all};
@@ -77,8 +75,7 @@ async fn judge(catalog: &PostgresCatalog, bucket: BucketId, written: &BTreeMap<S
         let found = current(catalog, bucket, name).await.expect("a version").version.summary;
         assert_eq!(found.sequence, *sequence, "{name}");
     }
-    let rows = catalog.machine().rows().await.expect("the rows");
-    assert_eq!(violations(crate::model_of(&rows).snapshot().as_ref()), Vec::<String>::new());
+    assert_eq!(crate::violations(catalog).await, Vec::<String>::new());
 }
 
 /// The primary crashes, and the standby that has every acknowledged commit takes over: nothing is lost, nothing is done twice, and the same gateway

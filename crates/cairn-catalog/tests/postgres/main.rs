@@ -22,7 +22,7 @@ use cairn_catalog::postgres::{ConnectionString, PostgresCatalog, PostgresMachine
 use cairn_catalog::{Catalog, Limits};
 use cairn_disk::Environment;
 use cairn_testkit::catalog_conformance::{self, Subject, World, objects};
-use cairn_testkit::catalog_invariants::violations;
+use cairn_testkit::catalog_invariants;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
@@ -47,11 +47,12 @@ impl OnPostgres {
             Arc::new(PostgresCatalog::new(PostgresMachine::new(settings, Limits::default(), Environment::real().clock)));
         Self { server, schema, catalog }
     }
+}
 
-    async fn violations(&self) -> Vec<String> {
-        let rows = self.catalog.machine().rows().await.expect("the rows");
-        violations(model_of(&rows).snapshot().as_ref())
-    }
+/// What contradicts what in a catalog's rows.
+async fn violations(catalog: &PostgresCatalog) -> Vec<String> {
+    let rows = catalog.machine().rows().await.expect("the rows");
+    catalog_invariants::violations(model_of(&rows).snapshot().as_ref())
 }
 
 /// A state of these rows.
@@ -75,7 +76,7 @@ impl Subject for OnPostgres {
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
-        async move { assert_eq!(self.violations().await, Vec::<String>::new()) }.boxed()
+        async move { assert_eq!(violations(&self.catalog).await, Vec::<String>::new()) }.boxed()
     }
 }
 

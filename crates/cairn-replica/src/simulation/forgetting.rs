@@ -41,10 +41,8 @@ async fn tick(bench: &Bench, collector: &Collector, seconds: u64) {
     }
 }
 
-/// A sweep is half done, by a view that is ripe, when the catalog is set back: neither it nor any that begins by that view deletes anything before an administrator has looked. And what he has looked at is
-/// collected by views of the catalog that he has looked at.
-#[tokio::test(start_paused = true)]
-async fn p5_a_sweep_under_way_deletes_nothing_that_was_forgotten() {
+/// A collector whose sweep for the sessions of stored objects has begun.
+async fn sweeping() -> (Bench, Collector) {
     let bench = Bench::new(configuration()).await;
     stored(&bench).await;
     let config = CollectorConfig { late_after: Duration::from_secs(10), page: 2, ..CollectorConfig::default() };
@@ -52,6 +50,14 @@ async fn p5_a_sweep_under_way_deletes_nothing_that_was_forgotten() {
     while collector.progress().listed == 0 {
         tick(&bench, &collector, 1).await;
     }
+    (bench, collector)
+}
+
+/// A sweep is half done, by a view that is ripe, when the catalog is set back: neither it nor any that begins by that view deletes anything before an administrator has looked. And what he has looked at is
+/// collected by views of the catalog that he has looked at.
+#[tokio::test(start_paused = true)]
+async fn p5_a_sweep_under_way_deletes_nothing_that_was_forgotten() {
+    let (bench, collector) = sweeping().await;
     let whole = usize::try_from(OBJECTS).unwrap();
     assert!(collector.progress().listed < 3 * OBJECTS, "the sweep is not over");
     forget_objects(&bench);
@@ -67,13 +73,7 @@ async fn p5_a_sweep_under_way_deletes_nothing_that_was_forgotten() {
 /// The same, where somebody looks and says so within one page of a sweep that was begun before: what is closed in its view may be open in what he has looked at.
 #[tokio::test(start_paused = true)]
 async fn p5_a_sweep_of_an_earlier_generation_is_given_up() {
-    let bench = Bench::new(configuration()).await;
-    stored(&bench).await;
-    let config = CollectorConfig { late_after: Duration::from_secs(10), page: 2, ..CollectorConfig::default() };
-    let collector = Collector::new(Arc::clone(&bench.replicator), config);
-    while collector.progress().listed == 0 {
-        tick(&bench, &collector, 1).await;
-    }
+    let (bench, collector) = sweeping().await;
     forget_objects(&bench);
     bench.catalog.0.tables.lock().may_lack = false;
     tick(&bench, &collector, 9).await;

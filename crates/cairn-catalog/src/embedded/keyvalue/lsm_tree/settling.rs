@@ -43,18 +43,14 @@ impl Inner {
     fn gather(&self) -> Result<bool, KeyValueError> {
         let mut gathered = false;
         loop {
-            // The lowest first: what is newer must never come below what is older.
-            let next = guarded(&self.directory, || {
-                let version = self.tree.current_version();
-                let runs: Vec<usize> = version.iter_levels().map(|level| level.iter().count()).collect();
-                let Some((_, above)) = runs.split_last() else { return Ok(None) };
-                let lowest = above.iter().take(above.len().saturating_sub(1)).rposition(|runs| *runs > 0);
-                let several = above.iter().sum::<usize>() > 1;
-                Ok(lowest
-                    .filter(|_| several)
-                    .and_then(|from| Some((u8::try_from(from).ok()?, u8::try_from(above.len()).ok()? - 1))))
-            })?;
-            let Some((from, to)) = next.filter(|_| !self.is_wanted()) else { return Ok(gathered) };
+            let runs = guarded(&self.directory, || Ok(self.runs()))?;
+            // Of the last level, and of the one before it, into which the others go: the lowest first, for what is newer must never come below
+            // what is older.
+            let [higher @ .., to, _] = runs.as_slice() else { return Ok(gathered) };
+            let is_several = higher.iter().sum::<usize>() + to > 1;
+            let from = higher.iter().rposition(|runs| *runs > 0).filter(|_| is_several && !self.is_wanted());
+            let levels = from.and_then(|from| Some((u8::try_from(from).ok()?, u8::try_from(higher.len()).ok()?)));
+            let Some((from, to)) = levels else { return Ok(gathered) };
             if !self.compact(&Arc::new(PullDown(from, to)))? {
                 return Ok(gathered);
             }
@@ -80,9 +76,8 @@ impl Inner {
         })
     }
 
-    /// How many sorted runs of files there are: a seek looks into each.
-    #[cfg(test)]
-    pub(super) fn runs(&self) -> usize {
-        self.tree.current_version().iter_levels().map(|level| level.iter().count()).sum()
+    /// How many sorted runs of files there are in each level: a seek looks into all of them.
+    pub(super) fn runs(&self) -> Vec<usize> {
+        self.tree.current_version().iter_levels().map(|level| level.iter().count()).collect()
     }
 }
