@@ -4,7 +4,7 @@ mod common;
 
 use cairn_store::api::{Access, Grant, GrantScope};
 use cairn_testkit::s3_client::{Answer, S3Request};
-use common::{Fixture, bucket, object, refused};
+use common::{Fixture, ROOT, bucket, object, refused};
 
 /// A form in the making.
 #[derive(Clone)]
@@ -255,6 +255,15 @@ async fn only_who_signed_may_upload() {
     ] {
         let answer = fixture.post(&form).await;
         assert_eq!(outcome(&answer), refused(status, code), "{}", answer.text());
+    }
+    // Who signs wrongly finds the difference in these, by either version.
+    let v2 = [("key", "k"), ("AWSAccessKeyId", ROOT), ("signature", "AAAA"), ("policy", &other_policy)];
+    for (form, claimed) in [(with("x-amz-signature", "x"), "x"), (Form::new(&v2), "AAAA")] {
+        let sent = form.fields.iter().find(|(name, _)| name == "policy").map(|(_, value)| value.clone());
+        let answer = fixture.post(&form).await;
+        assert_eq!(outcome(&answer), refused(403, "SignatureDoesNotMatch"));
+        assert_eq!((answer.element("AWSAccessKeyId").as_deref(), answer.element("StringToSign")), (Some(ROOT), sent));
+        assert_eq!(answer.element("SignatureProvided").as_deref(), Some(claimed));
     }
     assert_eq!(fixture.send(&S3Request::new("PUT", "/other")).await.status, 200);
     let (own, other) = (fixture.bucket("bucket").await.id, fixture.bucket("other").await.id);

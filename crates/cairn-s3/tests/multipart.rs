@@ -228,6 +228,15 @@ async fn an_upload_without_an_algorithm_has_the_default_one() {
     // SDKs name what they sent with each part.
     let own = complete_with(&upload, &[(1, &etags[0], named(Checksum::Crc32.value(&first))), (2, &etags[1], String::new())]);
     let request = complete(&upload, &[(1, &etags[0]), (2, &etags[1])]);
+    let both = headers.iter().fold(request.clone().header("x-amz-checksum-type", "COMPOSITE"), |request, (header, checksum)| {
+        request.header(header, checksum.value(b""))
+    });
+    let both = fixture.send(&both).await;
+    assert!(both.text().contains("Expecting a single x-amz-checksum- header"), "{}", both.text());
+    for (size, about) in [("-1", "less than zero: '-1'"), ("x", "invalid: 'x'")] {
+        let sized = fixture.send(&request.clone().header("x-amz-mp-object-size", size)).await;
+        assert_eq!((sized.status, sized.text().replace("&apos;", "'").contains(about)), (400, true), "{}", sized.text());
+    }
     let kind = fixture.send(&request.clone().header("x-amz-checksum-type", "COMPOSITE")).await;
     assert_eq!((kind.status, kind.text().contains("using the null checksum mode")), (400, true), "{}", kind.text());
     let answer = fixture.send(&own).await;

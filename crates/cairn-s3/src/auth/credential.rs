@@ -113,7 +113,7 @@ pub fn parse_authorization_header(value: &[u8]) -> S3Result<AuthorizationHeader<
     let Some((mechanism, rest)) = text.trim().split_once(' ') else {
         return Err(S3Error::invalid_argument(
             "Authorization",
-            "",
+            text,
             "Authorization header is invalid -- one and only one ' ' (space) required.",
         ));
     };

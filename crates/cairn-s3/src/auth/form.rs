@@ -8,12 +8,12 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha1::Sha1;
 use subtle::ConstantTimeEq as _;
 
-use super::credential::{ALGORITHM, CredentialScope, Place, parse_signature};
+use super::credential::{ALGORITHM, CredentialScope, Place};
 use super::presigned::EXPIRES_SECONDS_MAX;
 use super::{Authenticator, CLOCK_SKEW_SECONDS_MAX, does_not_match};
 use crate::error::{S3Error, S3Result, code};
 use crate::form::policy::Fields;
-use crate::text::{base64, date};
+use crate::text::{base64, date, hexadecimal};
 
 fn missing(name: &'static str) -> S3Error {
     let message =
@@ -53,22 +53,20 @@ impl Authenticator {
         let required = |name: &'static str| fields.value(&name.to_ascii_lowercase()).ok_or_else(|| missing(name));
         let algorithm = required("X-Amz-Algorithm")?;
         if algorithm != ALGORITHM {
-            let message = "X-Amz-Algorithm only supports \"AWS4-HMAC-SHA256\"";
-            return Err(S3Error::invalid_argument("X-Amz-Algorithm", algorithm, message));
+            return Err(S3Error::invalid_argument("X-Amz-Algorithm", algorithm, "Only AWS4-HMAC-SHA256 is supported"));
         }
         let credential = required("X-Amz-Credential")?;
         let told = |error: S3Error| error.field("ArgumentValue", credential);
         let scope = CredentialScope::parse(credential, Place::Form).map_err(told)?;
         scope.check(&self.region, Place::Form).map_err(told)?;
         let moment_text = required("X-Amz-Date")?;
-        let moment = date::parse_compact(moment_text.as_bytes()).filter(|_| moment_text.starts_with(scope.date));
-        let moment = moment.ok_or_else(|| {
-            S3Error::invalid_argument(
-                "X-Amz-Date",
-                moment_text,
-                "X-Amz-Date must be the date of the credential, in ISO8601 Long Format",
-            )
-        })?;
+        let misdated = |message| S3Error::invalid_argument("X-Amz-Date", moment_text, message);
+        // (AWS's spelling.)
+        let moment = date::parse_compact(moment_text.as_bytes())
+            .ok_or_else(|| misdated("X-Amz-Date must be formated via ISO8601 Long format"))?;
+        if !moment_text.starts_with(scope.date) {
+            return Err(misdated("X-Amz-Date must be the date of the credential"));
+        }
         if moment > now.saturating_add(CLOCK_SKEW_SECONDS_MAX) {
             return Err(S3Error::with_message(&code::ACCESS_DENIED, "Request is not valid yet"));
         }
@@ -76,12 +74,13 @@ impl Authenticator {
             // A signing key holds for a week, whatever the policy says.
             return Err(S3Error::with_message(&code::ACCESS_DENIED, "Request has expired"));
         }
-        let signature = parse_signature(required("X-Amz-Signature")?)?;
+        let claimed = required("X-Amz-Signature")?;
         let key = find_key(store, scope.access_key_id).await?;
-        if !self.signing_keys.get(&key, scope.date, &self.region).verify(policy.as_bytes(), &signature) {
-            return Err(does_not_match(scope.access_key_id, policy.as_bytes(), &signature));
+        let signing_key = self.signing_keys.get(&key, scope.date, &self.region);
+        match hexadecimal::decode_lower(claimed.as_bytes()) {
+            Some(signature) if signing_key.verify(policy.as_bytes(), &signature) => Ok(key),
+            _ => Err(does_not_match(scope.access_key_id, policy.as_bytes(), claimed)),
         }
-        Ok(key)
     }
 }
 
@@ -97,7 +96,7 @@ async fn form_v2(store: &dyn ObjectStore, fields: &impl Fields, policy: &str) ->
     let given: Option<[u8; 20]> = base64::decode(signature.as_bytes()).and_then(|bytes| bytes.try_into().ok());
     match (expected, given) {
         (Some(expected), Some(given)) if bool::from(expected.ct_eq(&given)) => Ok(key),
-        _ => Err(S3Error::new(&code::SIGNATURE_DOES_NOT_MATCH).field("AWSAccessKeyId", access_key_id)),
+        _ => Err(does_not_match(access_key_id, policy.as_bytes(), signature)),
     }
 }
 

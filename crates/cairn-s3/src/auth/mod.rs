@@ -203,7 +203,7 @@ impl Authenticator {
             signing_key.verify(&to_sign, &authorization.signature)
         });
         if !matches {
-            return Err(does_not_match(access_key_id, &to_sign, &authorization.signature)
+            return Err(does_not_match(access_key_id, &to_sign, &hexadecimal::to_string(&authorization.signature))
                 .field("CanonicalRequest", String::from_utf8_lossy(&canonical))
                 .field("CanonicalRequestBytes", spaced_digits(&canonical)));
         }
@@ -297,13 +297,13 @@ fn spaced_digits(bytes: &[u8]) -> String {
     out
 }
 
-fn does_not_match(access_key_id: &str, to_sign: &[u8], provided: &[u8; 32]) -> S3Error {
+fn does_not_match(access_key_id: &str, to_sign: &[u8], provided: &str) -> S3Error {
     // The string to sign holds no secret: it is made of the request alone.
     S3Error::new(&code::SIGNATURE_DOES_NOT_MATCH)
         .field("AWSAccessKeyId", access_key_id)
         .field("StringToSign", String::from_utf8_lossy(to_sign))
         .field("StringToSignBytes", spaced_digits(to_sign))
-        .field("SignatureProvided", hexadecimal::to_string(provided))
+        .field("SignatureProvided", provided)
 }
 
 /// The first word of an authorization header: the rest may be a signature.

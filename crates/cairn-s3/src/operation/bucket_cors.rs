@@ -79,6 +79,11 @@ fn parse_rule(rule: &Element) -> S3Result<CorsRule> {
             return Err(S3Error::invalid_request(format!("{name} \"{pattern}\" can not have more than one wildcard.")));
         }
     }
+    // An empty name is a pattern that no header fits.
+    let is_name = |pattern: &String| pattern.is_empty() || HeaderName::from_bytes(pattern.as_bytes()).is_ok();
+    if let Some(header) = allowed_headers.iter().find(|pattern| !is_name(pattern)) {
+        return Err(S3Error::invalid_request(format!("AllowedHeader \"{header}\" contains invalid character.")));
+    }
     let allowed_methods = texts("AllowedMethod")
         .iter()
         .map(|text| {
@@ -149,6 +154,8 @@ mod tests {
             (format!("{LEAST}<AllowedMethod>get</AllowedMethod>"), "InvalidRequest"),
             (format!("{LEAST}<AllowedOrigin>*.*</AllowedOrigin>"), "InvalidRequest"),
             (format!("{LEAST}<AllowedHeader>x-*-*</AllowedHeader>"), "InvalidRequest"),
+            (format!("{LEAST}<AllowedHeader>a: b</AllowedHeader>"), "InvalidRequest"),
+            (format!("{LEAST}<AllowedHeader>X(Custom)</AllowedHeader>"), "InvalidRequest"),
             (format!("{LEAST}<ExposeHeader>x-*</ExposeHeader>"), "InvalidRequest"),
             (format!("{LEAST}<ExposeHeader>a: b</ExposeHeader>"), "InvalidRequest"),
             (format!("<ID>{}</ID>{LEAST}", "x".repeat(256)), "InvalidRequest"),

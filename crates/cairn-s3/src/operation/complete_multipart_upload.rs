@@ -38,6 +38,8 @@ pub struct NamedPart {
 pub(super) async fn run(call: &mut Call<'_>, bucket: &Bucket) -> S3Result<S3Response> {
     let upload_name = UploadName { bucket: bucket.id, key: call.key()?.clone(), upload_id: call.upload_id()? };
     let condition = write_condition(call.headers)?;
+    // Two checksums are wrong whatever the upload is.
+    headers::claimed(call.headers)?;
     let document = call.list_document().await?;
     let named = parse_part_list(&document)?;
     let mut attempt = 1;
@@ -198,9 +200,11 @@ fn select<'p>(call: &Call<'_>, named: &[NamedPart], stored: &'p [Part]) -> S3Res
     }
     if let Some(value) = call.header("x-amz-mp-object-size") {
         let text = String::from_utf8_lossy(value);
-        let expected: u64 = text
-            .parse()
-            .map_err(|_| S3Error::invalid_request(format!("Value for x-amz-mp-object-size header is invalid: '{text}'")))?;
+        let expected: u64 = text.parse().map_err(|_| {
+            let is_negative = text.parse::<i64>().is_ok_and(|number| number < 0);
+            let about = if is_negative { "less than zero" } else { "invalid" };
+            S3Error::invalid_request(format!("Value for x-amz-mp-object-size header is {about}: '{text}'"))
+        })?;
         if expected != length {
             return Err(S3Error::invalid_request(format!(
                 "The provided 'x-amz-mp-object-size' header value {expected} does not match what was computed: {length}"

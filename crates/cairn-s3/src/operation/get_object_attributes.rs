@@ -39,7 +39,7 @@ fn parse_wanted(headers: &HeaderMap) -> S3Result<Vec<Attribute>> {
     }
     if wanted.is_empty() {
         let message = "The x-amz-object-attributes header specifying the attributes to be retrieved is either missing or empty";
-        return Err(S3Error::invalid_argument(NAME, "", message));
+        return Err(S3Error::invalid_request(message));
     }
     Ok(wanted)
 }

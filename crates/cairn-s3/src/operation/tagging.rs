@@ -163,7 +163,7 @@ pub fn parse_tagging_header(value: &[u8]) -> S3Result<Tags> {
     }
     let query = Query::parse(text).map_err(|_| invalid())?;
     let tags: Tags = query.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
-    if duplicate(&tags).is_some() {
+    if duplicate(&tags).is_some() || tags.iter().any(|(key, _)| key.is_empty()) {
         return Err(invalid());
     }
     checked(tags, TagsOf::Object)
@@ -278,7 +278,7 @@ mod tests {
         assert_eq!(code_of(objects(&pairs[..11])), "BadRequest");
         assert_eq!(parse_tagging(&document(&pairs[..50]), TagsOf::Bucket).unwrap().len(), 50);
         assert_eq!(code_of(parse_tagging(&document(&pairs), TagsOf::Bucket)), "BadRequest");
-        for header in ["a=1&a=2", "a=%zz", "a=%ff", "a=1,b=2"] {
+        for header in ["a=1&a=2", "a=%zz", "a=%ff", "a=1,b=2", "=", "=b"] {
             assert_eq!(code_of(parse_tagging_header(header.as_bytes())), "InvalidArgument", "{header}");
         }
         assert_eq!(code_of(parse_tagging_header(b"\xff=1")), "InvalidArgument");
