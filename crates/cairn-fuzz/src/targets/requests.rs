@@ -102,6 +102,9 @@ fn xml() -> Vec<Vec<u8>> {
          <ETag>\"d41d8cd98f00b204e9800998ecf8427e\"</ETag><ChecksumCRC32C>mnG7TA==</ChecksumCRC32C></Part><Part><PartNumber>2</PartNumber>\
          <ETag>d41d8cd98f00b204e9800998ecf8427e</ETag></Part></CompleteMultipartUpload>",
         "<CreateBucketConfiguration><LocationConstraint>eu-central-1</LocationConstraint></CreateBucketConfiguration>",
+        "<CreateBucketConfiguration><Tags><Tag><Key>a</Key><Value>b</Value></Tag></Tags></CreateBucketConfiguration>",
+        "<PublicAccessBlockConfiguration><BlockPublicAcls>true</BlockPublicAcls><IgnorePublicAcls>FALSE</IgnorePublicAcls>\
+         </PublicAccessBlockConfiguration>",
         "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>",
         "<Tagging><TagSet><Tag><Key>a b</Key><Value>c</Value></Tag><Tag><Key>d</Key><Value></Value></Tag></TagSet></Tagging>",
         "<CORSConfiguration><CORSRule><ID>x</ID><AllowedOrigin>https://*.example</AllowedOrigin><AllowedMethod>PUT</AllowedMethod>\

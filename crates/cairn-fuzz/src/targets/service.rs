@@ -342,6 +342,24 @@ fn signed_seeds() -> Vec<Vec<u8>> {
         ),
         (0, "HEAD /bucket"),
         (0, "DELETE /bucket"),
+        (
+            0,
+            "PUT /bucket3\n\n<CreateBucketConfiguration><Tags><Tag><Key>a</Key><Value>b</Value></Tag></Tags></CreateBucketConfiguration>",
+        ),
+        (0, "DELETE /bucket?publicAccessBlock"),
+        (0, "GET /bucket?publicAccessBlock"),
+        (
+            0,
+            "PUT /bucket?publicAccessBlock\n\n<PublicAccessBlockConfiguration><BlockPublicAcls>true</BlockPublicAcls>\
+             </PublicAccessBlockConfiguration>",
+        ),
+        (0, "DELETE /bucket?ownershipControls"),
+        (0, "GET /bucket?ownershipControls"),
+        (
+            0,
+            "PUT /bucket?ownershipControls\n\n<OwnershipControls><Rule><ObjectOwnership>BucketOwnerEnforced</ObjectOwnership></Rule>\
+             </OwnershipControls>",
+        ),
         (0, "GET /bucket?cors"),
         (0, "DELETE /bucket?cors"),
         (0, "PUT /bucket?tagging\n\n<Tagging><TagSet><Tag><Key>a</Key><Value>b</Value></Tag></TagSet></Tagging>"),
