@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: Cairn and its peers side by side on the same disk, measured in turns, so that whatever else the machine does hits
 //! both. Every figure is the median of the rounds, every ratio the median of the rounds' ratios.
 //!
-//! A round starts all services on empty directories. Small objects and listings are measured with all running, one under load at a time;
+//! Small objects and listings are measured with all services running on what they were given at the beginning, one under load at a time;
 //! large objects with one service at a time, started afresh for each measurement, so that at most some gigabytes are held on the disk.
 //! Before each measurement everything unwritten is written out and the service is idle, and its processor time is counted until it is idle
 //! again, so neither pays for the other's work nor hides its own.
@@ -108,15 +108,9 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> anyhow::Result<ExitC
     let machine = machine::describe(&scratch)?;
     println!("{machine}");
     let mut bench = Bench { context, arguments, scratch: scratch.clone(), results: Results::new(machine, peers.clone()) };
-    for round in 0..arguments.rounds {
-        // The other way round every other time: who comes second may find the disk busier or the processor warmer.
-        let mut order = peers.clone();
-        if round % 2 == 1 {
-            order.reverse();
-        }
-        println!("round {} of {}", round + 1, arguments.rounds);
-        bench.small(&order, &cases)?;
-        bench.large(&order, &cases)?;
+    if let Err(error) = bench.small(&peers, &cases).and_then(|()| bench.large(&peers, &cases)) {
+        println!("\nnot all was measured; what was:\n\n{}", bench.results.markdown());
+        return Err(error);
     }
     std::fs::remove_dir_all(&scratch).with_context(|| format!("{} cannot be removed", scratch.display()))?;
     let results = bench.results;
@@ -140,38 +134,48 @@ struct Bench<'run> {
 
 impl Bench<'_> {
     /// The cases whose objects are small: all services run, and take turns.
-    fn small(&mut self, order: &[Peer], cases: &[Case]) -> anyhow::Result<()> {
-        if !cases.iter().any(|case| case.operation.is_small()) {
+    fn small(&mut self, peers: &[Peer], cases: &[Case]) -> anyhow::Result<()> {
+        let cases: Vec<Case> = cases.iter().copied().filter(|case| case.operation.is_small()).collect();
+        if cases.is_empty() {
             return Ok(());
         }
-        let services = order.iter().map(|peer| self.start(*peer)).collect::<anyhow::Result<Vec<_>>>()?;
+        let mut services = peers.iter().map(|peer| self.start(*peer)).collect::<anyhow::Result<Vec<_>>>()?;
         // What the reads read and the listings list; whoever only writes needs just as much as shows that there are three copies.
         let is_read = cases.iter().any(|case| matches!(case.operation, Operation::Get4K | Operation::List));
         let objects = if is_read { SMALL_OBJECTS } else { COPIED_OBJECTS };
         self.store(&services, &Load::prepare(Operation::Get4K, objects))?;
         services.iter().try_for_each(|service| service.holds_three_copies(objects * 4096))?;
-        for case in cases.iter().filter(|case| case.operation.is_small()) {
-            for service in &services {
-                self.measure(service, *case)?;
+        for round in 0..self.arguments.rounds {
+            println!("small objects, round {} of {}", round + 1, self.arguments.rounds);
+            for case in &cases {
+                services.iter().try_for_each(|service| self.measure(service, *case, round))?;
             }
+            // The other way round every other time: who comes second may find the disk busier or the processor warmer.
+            services.reverse();
         }
         services.into_iter().try_for_each(Service::remove)
     }
 
     /// The cases whose objects are large: one service at a time, on an empty directory.
-    fn large(&mut self, order: &[Peer], cases: &[Case]) -> anyhow::Result<()> {
-        for case in cases.iter().filter(|case| !case.operation.is_small()) {
-            for peer in order {
-                let service = self.start(*peer)?;
-                if case.operation == Operation::Get10M {
-                    self.load(&service, &Load::prepare(case.operation, case.operation.objects(case.connections)))?;
-                } else {
-                    // Whatever a service does at the first object only, such as making room for many more.
-                    self.load(&service, &Load::warm_up())?;
+    fn large(&mut self, peers: &[Peer], cases: &[Case]) -> anyhow::Result<()> {
+        let cases: Vec<Case> = cases.iter().copied().filter(|case| !case.operation.is_small()).collect();
+        let mut order = peers.to_vec();
+        for round in 0..if cases.is_empty() { 0 } else { self.arguments.rounds } {
+            println!("large objects, round {} of {}", round + 1, self.arguments.rounds);
+            for case in &cases {
+                for peer in &order {
+                    let service = self.start(*peer)?;
+                    if case.operation == Operation::Get10M {
+                        self.load(&service, &Load::prepare(case.operation, case.operation.objects(case.connections)))?;
+                    } else {
+                        // Whatever a service does at the first object only, such as making room for many more.
+                        self.load(&service, &Load::warm_up())?;
+                    }
+                    self.measure(&service, *case, round)?;
+                    service.remove()?;
                 }
-                self.measure(&service, *case)?;
-                service.remove()?;
             }
+            order.reverse();
         }
         Ok(())
     }
@@ -192,10 +196,10 @@ impl Bench<'_> {
         Ok(service)
     }
 
-    fn measure(&mut self, service: &Service, case: Case) -> anyhow::Result<()> {
+    fn measure(&mut self, service: &Service, case: Case, round: usize) -> anyhow::Result<()> {
         rustix::fs::sync();
         let before = service.cpu_when_idle()?;
-        let load = Load::measured(case, self.arguments.seconds);
+        let load = Load::measured(case, self.arguments.seconds, round);
         let said = self.load(service, &load)?;
         let cpu = service.cpu_when_idle()?.saturating_sub(before);
         let measurement = Measurement::read(&said, cpu)?;

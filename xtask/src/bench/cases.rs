@@ -140,18 +140,18 @@ impl Load {
         Self::new("put", true).with("prefix", "warm/").with("bytes", LARGE_BYTES).with("objects", 4).with("connections", 2)
     }
 
-    /// What a case measures.
-    pub fn measured(case: Case, seconds: f64) -> Self {
+    /// What a case measures. New keys are new in every round, and what is read at random is not what was read in the rounds before.
+    pub fn measured(case: Case, seconds: f64, round: usize) -> Self {
         let Case { operation, connections } = case;
         let load = match operation {
             Operation::Put4K | Operation::Put10M => {
-                Self::new("put", false).with("prefix", format_args!("written-{connections}/"))
+                Self::new("put", false).with("prefix", format_args!("written-{connections}-{round}/"))
             }
             Operation::Get4K | Operation::Get10M => Self::new("get", false).with("prefix", "read/"),
             Operation::List => Self::new("list", false).with("prefix", "read/"),
         };
         let load = load.with("bytes", operation.bytes()).with("objects", operation.objects(connections));
-        load.with("connections", connections).with("seconds", seconds)
+        load.with("connections", connections).with("seconds", seconds).with("seed", round + 1)
     }
 
     /// The load generator's arguments, without the service.
