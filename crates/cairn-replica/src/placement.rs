@@ -55,7 +55,7 @@ impl From<&ZoneError> for Answer {
         match error {
             ZoneError::Full(_) => Self::Full,
             ZoneError::Refused(_) | ZoneError::Mismatch(_) => Self::Refused,
-            ZoneError::Away(_) | ZoneError::NotFound | ZoneError::Damaged(_) => Self::Failed,
+            ZoneError::Away(_) | ZoneError::PlaceAway(_) | ZoneError::NotFound | ZoneError::Damaged(_) => Self::Failed,
         }
     }
 }

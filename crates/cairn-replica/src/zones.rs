@@ -195,8 +195,14 @@ impl Running<'_> {
                 lane.times.observe_time(took);
                 lane.bytes_done += self.bytes as u64;
             }
-            // The zone does answer; the question was wrong, or one chunk is.
-            Some(ZoneError::NotFound | ZoneError::Mismatch(_) | ZoneError::Refused(_) | ZoneError::Damaged(_)) => {
+            // The zone does answer; the question was wrong, or one chunk is, or where that is kept.
+            Some(
+                ZoneError::NotFound
+                | ZoneError::Mismatch(_)
+                | ZoneError::Refused(_)
+                | ZoneError::Damaged(_)
+                | ZoneError::PlaceAway(_),
+            ) => {
                 lane.gate.succeeded();
             }
             Some(ZoneError::Away(_) | ZoneError::Full(_)) => lane.gate.failed(now),
@@ -474,3 +480,6 @@ async fn deadline<T>(limit: Duration, work: impl Future<Output = Result<T, ZoneE
         Err(_) => Err(ZoneError::Away(format!("no answer within {} ms", limit.as_millis()))),
     }
 }
+
+#[cfg(test)]
+mod tests;

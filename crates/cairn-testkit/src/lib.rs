@@ -11,4 +11,5 @@ pub mod s3_client;
 pub mod sim_disk;
 pub mod sim_engine;
 pub mod sim_environment;
+pub mod weed;
 pub mod zone_conformance;

@@ -6,6 +6,9 @@
 
 pub mod embedded;
 pub mod memory;
+pub mod seaweedfs;
+
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use cairn_types::{ChunkId, Incarnation, Locator, SessionId};
@@ -73,6 +76,10 @@ pub enum ZoneError {
     /// The zone does not answer now: away, hung, its directory gone, not yet formed.
     #[error("the zone is away: {0}")]
     Away(String),
+    /// The zone is there, and the place where it keeps this chunk is not now: one of its servers, one of its disks. It says nothing of other chunks, and
+    /// nothing of whether this one is there. A write that finds a place away goes to another, so only reads and deletions meet it.
+    #[error("the place of the chunk is away, and the zone is not: {0}")]
+    PlaceAway(String),
     /// No space: nothing was kept of this write; reads and deletes go on.
     #[error("the zone is full: {0}")]
     Full(String),
@@ -142,4 +149,17 @@ pub trait Zone: Send + Sync + 'static {
 
     /// How full the zone is. Cheap: at most a system call.
     fn usage(&self) -> BoxFuture<'_, Result<Usage, ZoneError>>;
+
+    /// Places, by the engine's own numbers, that are known to have forgotten something of what was durable in them (L7), though their zone lives on: a volume that was put back
+    /// to an earlier state. They are read and deleted from, and not written to. What each copy in them is worth only a look at every chunk tells that a locator names there. Cheap:
+    /// no I/O. An engine that has no such places has none.
+    fn suspects(&self) -> BTreeSet<u32> {
+        BTreeSet::new()
+    }
+
+    /// The suspect place that a chunk of this locator would be in, if it is one. Cheap: no I/O.
+    fn suspect_of(&self, locator: &Locator) -> Option<u32> {
+        let _ = locator;
+        None
+    }
 }

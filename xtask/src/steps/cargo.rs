@@ -40,6 +40,26 @@ pub fn unit(context: &mut Context<'_>) -> anyhow::Result<Counts> {
     tests(context, &["--workspace", "--exclude", "cairn-fuzz"])
 }
 
+/// The zone on SeaweedFS, against real processes of it.
+pub fn seaweedfs(context: &mut Context<'_>) -> anyhow::Result<Counts> {
+    // The whole workspace, so that nothing is built again with other features than the unit tests had.
+    let mut command = context.workspace.cargo(&["test", "--locked", "--workspace", "--no-fail-fast"]);
+    command.args([
+        "--test",
+        "seaweedfs",
+        "--test",
+        "seaweedfs_faults",
+        "--test",
+        "seaweedfs_memory",
+        "--",
+        "--ignored",
+        "--test-threads",
+        "1",
+    ]);
+    command.env("CAIRN_WEED", provision::SEAWEEDFS.program(&context.workspace.tools()));
+    counted(context, &mut command)
+}
+
 /// The tests of these packages.
 pub fn tests(context: &mut Context<'_>, packages: &[&str]) -> anyhow::Result<Counts> {
     let mut command = context.workspace.cargo(&["test", "--locked", "--no-fail-fast"]);
