@@ -58,7 +58,7 @@ pub struct Window {
 }
 
 /// Why a needle was not listed.
-enum NotListed {
+pub enum NotListed {
     /// Something else stands at its offset, or nothing that can be read.
     Unreadable(String),
     /// Its server did not answer.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use cairn_types::{Incarnation, ZoneIndex};
 use futures::{StreamExt as _, stream};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::SeaweedZone;
@@ -203,11 +204,20 @@ impl Core {
             }
             remembered = self.ledger.seen();
         }
-        let looks = remembered.memory.expected().map(|(volume, known)| {
-            let found = listing.volumes.get(&volume);
-            async move { (volume, self.look_at(volume, known, found, sealing).await) }
-        });
-        let seen: Vec<(u32, Seen)> = stream::iter(looks).buffer_unordered(self.settings.parallelism.max(1)).collect().await;
+        let silent = Mutex::new(BTreeSet::new());
+        let expected: Vec<(u32, Known, Option<Volume>)> = remembered
+            .memory
+            .expected()
+            .map(|(volume, known)| (volume, known.clone(), listing.volumes.get(&volume).cloned()))
+            .collect();
+        let silent = &silent;
+        let seen: Vec<(u32, Seen)> = stream::iter(expected)
+            .map(|(volume, known, found)| async move {
+                (volume, self.look_at(volume, &known, found.as_ref(), sealing, silent).await)
+            })
+            .buffer_unordered(self.settings.parallelism.max(1))
+            .collect()
+            .await;
         if let Some(why) = not_shown(&seen, &listing) {
             looked.missing = seen.iter().filter(|(_, seen)| matches!(seen, Seen::Missing)).map(|(volume, _)| *volume).collect();
             return Ok(self.stranger(looked, why));
@@ -254,7 +264,15 @@ impl Core {
         Ok(Ok(listing))
     }
 
-    async fn look_at(&self, volume: u32, known: &Known, found: Option<&Volume>, sealing: bool) -> Seen {
+    /// `silent` are servers that have failed in this look. They are not asked again in it: it has to end before all trust in the others does.
+    async fn look_at(
+        &self,
+        volume: u32,
+        known: &Known,
+        found: Option<&Volume>,
+        sealing: bool,
+        silent: &Mutex<BTreeSet<String>>,
+    ) -> Seen {
         let Some(found) = found else { return Seen::Missing };
         if found.erasure_coded {
             return Seen::Unknown(format!("volume {volume} was cut into shards (ec.encode)"), false);
@@ -264,10 +282,17 @@ impl Core {
         if servers.is_empty() || servers.len() < copies {
             return Seen::Unknown(format!("{} of {copies} copies of volume {volume} are there", servers.len()), false);
         }
+        if let Some(server) = servers.iter().find(|server| silent.lock().contains(&server.http)) {
+            return Seen::Unknown(format!("{} has not answered in this look", server.http), false);
+        }
         let epochs = self.epochs(servers);
         let marks = match self.marks(volume, servers).await {
             Ok(marks) => marks,
-            Err(error) => return Seen::Unknown(error.to_string(), false),
+            Err(error) => {
+                let failed = self.epochs(servers).into_iter().filter(|(server, count)| epochs.get(server) != Some(count));
+                silent.lock().extend(failed.map(|(server, _)| server));
+                return Seen::Unknown(error.to_string(), false);
+            }
         };
         let before = self.sealed(volume, servers, &known.seal).await;
         if before != Sealed::Everywhere {
@@ -403,7 +428,7 @@ impl Core {
         for (volume, found) in sound {
             if taken.contains(&volume) {
                 self.trust.forget(&found.covered);
-                self.trust.trust(volume, &found.servers, found.epochs);
+                self.trust.trust(volume, found.epochs);
             } else if let Some(seal) = found.seal {
                 // Another gateway has sealed it meanwhile. Whoever writes to it asks for that seal first.
                 self.trust.distrust(volume);

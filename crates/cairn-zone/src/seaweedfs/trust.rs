@@ -10,7 +10,8 @@
 //! So neither a server that came back with less than it had, nor another cluster at the same address, nor another volume of the same number is written to, whether
 //! or not anybody has looked since.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
@@ -41,21 +42,14 @@ pub enum Standing {
     Not(String),
 }
 
-/// How often each server of a volume had failed when it was asked.
-pub type Epochs = Vec<u64>;
+/// How often each server of a volume, by its address, had failed when it was asked.
+pub type Epochs = BTreeMap<String, u64>;
 
 struct Trusted {
-    servers: Vec<String>,
     epochs: Epochs,
     since: Instant,
     /// It is not written to any more; who held it then is still known.
     over: bool,
-}
-
-impl Trusted {
-    fn is_of(&self, servers: &[Server], epochs: &Epochs) -> bool {
-        self.servers.iter().eq(servers.iter().map(|server| &server.http)) && self.epochs == *epochs
-    }
 }
 
 /// What is known in this process of what volumes hold.
@@ -65,8 +59,8 @@ pub struct Trust {
     fresh: Mutex<HashMap<u32, VecDeque<Fid>>>,
     /// Volumes whose latest seal the last look did not find.
     pub missed: Mutex<HashSet<u32>>,
-    /// One volume at a time is found out about.
-    finding_out: tokio::sync::Mutex<()>,
+    /// Each volume is found out about once at a time.
+    finding_out: Mutex<HashMap<u32, Arc<tokio::sync::Mutex<()>>>>,
     /// One look at a time.
     pub looking: tokio::sync::Mutex<()>,
 }
@@ -78,7 +72,7 @@ impl Default for Trust {
             volumes: Mutex::default(),
             fresh: Mutex::default(),
             missed: Mutex::default(),
-            finding_out: tokio::sync::Mutex::default(),
+            finding_out: Mutex::default(),
             looking: tokio::sync::Mutex::default(),
         }
     }
@@ -120,9 +114,8 @@ impl Trust {
     }
 
     /// A volume was found as it is remembered, by servers that had failed so often before they were asked.
-    pub fn trust(&self, volume: u32, servers: &[Server], epochs: Epochs) {
-        let servers = servers.iter().map(|server| server.http.clone()).collect();
-        self.volumes.lock().insert(volume, Trusted { servers, epochs, since: Instant::now(), over: false });
+    pub fn trust(&self, volume: u32, epochs: Epochs) {
+        self.volumes.lock().insert(volume, Trusted { epochs, since: Instant::now(), over: false });
     }
 
     /// A volume is not to be written to.
@@ -133,15 +126,16 @@ impl Trust {
     }
 
     /// Whether none of a volume's servers has failed since the volume was last found as it is remembered.
-    fn is_undoubted(&self, volume: u32, servers: &[Server], epochs: &Epochs) -> bool {
-        self.volumes.lock().get(&volume).is_some_and(|trusted| trusted.is_of(servers, epochs))
+    fn is_undoubted(&self, volume: u32, epochs: &Epochs) -> bool {
+        self.volumes.lock().get(&volume).is_some_and(|trusted| trusted.epochs == *epochs)
     }
 }
 
 impl Core {
     /// How often these servers have failed until now.
     pub fn epochs(&self, servers: &[Server]) -> Epochs {
-        servers.iter().map(|server| self.losses.count(&server.http) + self.losses.count(&server.grpc)).collect()
+        let count = |server: &Server| self.losses.count(&server.http) + self.losses.count(&server.grpc);
+        servers.iter().map(|server| (server.http.clone(), count(server))).collect()
     }
 
     /// Whether this volume may be written to, finding it out where it is not known; how often its servers had failed before.
@@ -153,7 +147,8 @@ impl Core {
         if let Some(epochs) = self.trusted(assigned) {
             return Ok(epochs);
         }
-        let _finding_out = self.trust.finding_out.lock().await;
+        let finding_out = self.trust.finding_out.lock().entry(assigned.volume).or_default().clone();
+        let _finding_out = finding_out.lock().await;
         if let Some(epochs) = self.trusted(assigned) {
             return Ok(epochs);
         }
@@ -195,7 +190,7 @@ impl Core {
         let volumes = self.trust.volumes.lock();
         let trusted = volumes.get(&assigned.volume)?;
         let is_fresh = !trusted.over && trusted.since.elapsed() <= self.settings.trust_age_max;
-        (is_fresh && trusted.is_of(&assigned.servers, &self.epochs(&assigned.servers))).then(|| trusted.epochs.clone())
+        (is_fresh && trusted.epochs == self.epochs(&assigned.servers)).then(|| trusted.epochs.clone())
     }
 
     /// Whether a volume is the one that is remembered, with all that it is remembered to hold.
@@ -206,7 +201,8 @@ impl Core {
             Err(ZoneError::Away(why))
         };
         if let Some(why) = &known.suspect {
-            return no(format!("volume {volume} has forgotten something: {why}"));
+            self.trust.distrust(volume);
+            return Err(ZoneError::Away(format!("volume {volume} has forgotten something: {why}")));
         }
         if servers.len() < known.servers.len() {
             return no(format!("{} of {} copies of volume {volume} are there", servers.len(), known.servers.len()));
@@ -225,13 +221,13 @@ impl Core {
             }
             Fresh::Unknown(why) => return no(why),
         }
-        self.trust.trust(volume, servers, epochs.clone());
+        self.trust.trust(volume, epochs.clone());
         Ok(epochs)
     }
 
     /// Whether what was confirmed here in a volume since its latest seal is still there. That is asked only where a server has failed since it was last known.
     pub async fn fresh_is_there(&self, volume: u32, servers: &[Server], epochs: &Epochs) -> Fresh {
-        if self.trust.is_undoubted(volume, servers, epochs) {
+        if self.trust.is_undoubted(volume, epochs) {
             return Fresh::There;
         }
         for fid in self.trust.fresh(volume) {

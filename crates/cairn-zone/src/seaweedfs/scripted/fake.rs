@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::FutureExt as _;
@@ -314,9 +315,19 @@ impl Fake {
         *self.state.volumes.lock() = volumes;
     }
 
-    /// Ends all connections, as a process does that ends.
-    pub fn end_connections(&self) {
+    /// Ends all connections, as a process does that ends, and returns once all of them have ended.
+    pub async fn end_connections(&self) {
         self.state.connections.send_replace(());
+        for _ in 0..2_000 {
+            if self.state.connections.receiver_count() == 0 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        // The other end is told by the kernel, and reads that when it is next its turn.
+        for _ in 0..50 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     /// The volume server is known by another address from now on.

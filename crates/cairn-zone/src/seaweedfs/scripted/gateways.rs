@@ -87,7 +87,7 @@ async fn whoever_looks_without_sealing_changes_nothing() {
     looking_on.look(false).await.expect("looking");
     write(&looking_on, 3).await.expect("under the seal of the other");
     sealing.look(true).await.expect("looking");
-    fake.end_connections();
+    fake.end_connections().await;
     fake.restore(earlier);
     for _ in 0..2 {
         looking_on.look(false).await.expect("looking");

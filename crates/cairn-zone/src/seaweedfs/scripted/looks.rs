@@ -52,7 +52,7 @@ async fn a_volume_that_comes_back_with_less_is_not_written_to() {
         write(&zone, 0).await.expect("writing");
         assign(&fake, &[&zone], VOLUME);
         write(&zone, 1).await.expect("writing");
-        let earlier = fake.snapshot();
+        let earlier = fake.snapshot()[&VOLUME].clone();
         write(&zone, 2).await.expect("writing");
         zone.look(true).await.expect("looking");
         match way {
@@ -63,9 +63,8 @@ async fn a_volume_that_comes_back_with_less_is_not_written_to() {
             }
             _ => zone = opened(&fake, impatient(), &kept).await.expect("opening"),
         }
-        fake.end_connections();
-        fake.restore(earlier);
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        fake.end_connections().await;
+        fake.change(|volume| *volume = earlier);
         if way == 2 {
             // Its own first look finds all there but this.
             assert_eq!(zone.look(true).await.expect("looking").suspects, numbers(&[]));
@@ -90,11 +89,10 @@ async fn what_was_confirmed_since_the_seal_is_missed_too() {
     let deleted = write(&zone, 1).await.expect("writing");
     let earlier = fake.snapshot();
     zone.delete(&[(deleted.locator, id(1))]).await.remove(0).expect("deleting");
-    fake.end_connections();
+    fake.end_connections().await;
     write(&zone, 2).await.expect("all is as it was, but for what was deleted");
-    fake.end_connections();
+    fake.end_connections().await;
     fake.restore(earlier);
-    tokio::time::sleep(Duration::from_millis(50)).await;
     is_away(write(&zone, 3).await);
     assert!(kept.memory().volumes[&VOLUME].suspect.is_some());
 }
@@ -109,7 +107,7 @@ async fn forgetting_is_of_a_volume_and_not_of_its_zone() {
     let earlier = fake.snapshot();
     let second = write(&zone, 2).await.expect("writing");
     zone.look(true).await.expect("looking");
-    fake.end_connections();
+    fake.end_connections().await;
     fake.restore(earlier);
     for _ in 0..2 {
         let looked = zone.look(true).await.expect("looking");
@@ -148,7 +146,7 @@ async fn a_vacuum_does_not_hide_what_was_forgotten() {
     write(&zone, 2).await.expect("writing");
     zone.look(true).await.expect("looking");
     earlier.get_mut(&VOLUME).expect("it").vacuum();
-    fake.end_connections();
+    fake.end_connections().await;
     fake.restore(earlier);
     zone.look(true).await.expect("looking");
     assert_eq!(zone.look(true).await.expect("looking").suspects, numbers(&[VOLUME]));
@@ -197,10 +195,9 @@ async fn another_cluster_at_the_same_address_takes_nothing() {
     let mut own = fake.snapshot();
     // It makes volumes of our collection's name when it is asked for one: first of the number that is known, then of another.
     for volume in [VOLUME, 9] {
-        fake.end_connections();
+        fake.end_connections().await;
         fake.restore(std::collections::BTreeMap::new());
         assign(&fake, &[], volume);
-        tokio::time::sleep(Duration::from_millis(50)).await;
         fake.forget_log();
         is_away(write(&zone, 2).await);
         assert!(fake.logged("put ").is_empty(), "before anybody has looked: {:?}", fake.log());
@@ -215,7 +212,7 @@ async fn another_cluster_at_the_same_address_takes_nothing() {
         is_away(write(&zone, 2).await);
         assert!(fake.logged("assign ").is_empty(), "it is not even asked for a volume any more");
         assert_eq!(kept.memory().volumes.keys().collect::<Vec<_>>(), [&VOLUME]);
-        fake.end_connections();
+        fake.end_connections().await;
         fake.restore(own);
         assign(&fake, &[&zone], VOLUME);
         assert_eq!(zone.look(true).await.expect("looking").stranger, None);
