@@ -82,7 +82,8 @@ impl Core {
                 Err(error) => vec![Err(error); fids.len()],
                 // Shards take deletions each for itself, and sync none.
                 Ok(_) if self.volumes.is_cut(volume) => {
-                    let why = format!("volume {volume} was cut into shards (ec.encode), from which nothing can be deleted durably");
+                    let why =
+                        format!("volume {volume} was cut into shards (ec.encode), from which nothing can be deleted durably");
                     vec![Err(ZoneError::Away(why)); fids.len()]
                 }
                 Ok(servers) => match self.volumes.copies(volume).await {
@@ -241,7 +242,9 @@ mod tests {
             told_of_deletion(&server, &told)
         };
         assert_eq!(told(202, ""), Removed::Now);
-        for (status, error) in [(304, ""), (404, "not found"), (404, "already deleted"), (400, "File Random Cookie does not match.")] {
+        for (status, error) in
+            [(304, ""), (404, "not found"), (404, "already deleted"), (400, "File Random Cookie does not match.")]
+        {
             assert_eq!(told(status, error), Removed::Gone);
         }
         assert!(matches!(told(404, "volume 3 not found"), Removed::Not(_)), "moved away, perhaps");

@@ -198,7 +198,12 @@ impl Core {
                 match self.head(window, needle).await {
                     Err(NotListed::Unreadable(why)) if passes_over => {
                         self.damaged.fetch_add(1, Ordering::Relaxed);
-                        tracing::warn!(volume = window.volume, key = needle.key, why, "a needle that cannot be read is passed over");
+                        tracing::warn!(
+                            volume = window.volume,
+                            key = needle.key,
+                            why,
+                            "a needle that cannot be read is passed over"
+                        );
                         Ok(None)
                     }
                     other => other,

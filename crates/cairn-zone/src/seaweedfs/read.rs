@@ -90,7 +90,9 @@ impl Core {
         match (first, self.read_from(server, place, offset, length).await) {
             (Told::Nothing, Told::Nothing) => Told::Nothing,
             (Told::Failed(why), Told::Failed(_)) => Told::Damaged(why),
-            (_, Told::Nothing | Told::Failed(_)) => Told::Away(format!("{}: {} is one thing and then another", server.http, place.fid)),
+            (_, Told::Nothing | Told::Failed(_)) => {
+                Told::Away(format!("{}: {} is one thing and then another", server.http, place.fid))
+            }
             (_, second) => second,
         }
     }

@@ -36,8 +36,11 @@ struct KeptState {
     /// Why nothing can be saved or loaded now.
     away: Mutex<Option<&'static str>>,
     /// What else is done when something is saved.
-    saved: Mutex<Option<Box<dyn Fn(u64, &Memory) + Send>>>,
+    saved: Mutex<Option<OnSaved>>,
 }
+
+/// Is told the revision and the record.
+type OnSaved = Box<dyn Fn(u64, &Memory) + Send>;
 
 impl Kept {
     fn memory(&self) -> Memory {

@@ -9,7 +9,7 @@ use http::{HeaderValue, Method, StatusCode, header};
 use super::core::{Core, Purpose, away};
 use super::format::{CONTENT_TYPE, Fid, HEAD_BYTES, NEEDLE_NAME, SealHead, first_key, seal_key};
 use super::http_client::{Asked, OTHER_BYTES_MAX, Pieces};
-use super::masters::Server;
+use super::masters::{Server, Volume};
 use super::memory::{Known, Mark, Seal};
 use super::wire::ReadVolumeFileStatusRequest;
 use crate::ZoneError;
@@ -116,6 +116,20 @@ impl Core {
         }
     }
 
+    /// Whether a volume that a master lists shows that it is the one that is remembered, though it may be in shards or have forgotten something since: its first seal is in any copy.
+    pub async fn shows_whose(&self, volume: u32, known: &Known, found: &Volume) -> bool {
+        let mut servers = found.servers.clone();
+        if servers.is_empty() && found.erasure_coded {
+            let located = self.volumes.look_up(volume).await;
+            servers = located.map(|servers| servers.to_vec()).unwrap_or_default();
+        }
+        match self.sealed(volume, &servers, &known.birth).await {
+            Sealed::Everywhere => true,
+            Sealed::Partly(there, _) => there > 0,
+            Sealed::Nowhere => false,
+        }
+    }
+
     async fn check_seal(&self, volume: u32, server: &Server, seal: &Seal) -> Checked {
         let expected = self.seal_head(volume, seal);
         self.check(volume, server, seal.fid(volume), Some(expected)).await
@@ -164,7 +178,10 @@ impl Core {
         let status = self.call(server, &ReadVolumeFileStatusRequest { volume_id: volume }).await;
         let status = status.map_err(|error| ZoneError::Away(format!("{}: volume {volume}: {error}", server.http)))?;
         if status.collection != self.collection {
-            return Err(ZoneError::Away(format!("{}: volume {volume} is of the collection {:?}", server.http, status.collection)));
+            return Err(ZoneError::Away(format!(
+                "{}: volume {volume} is of the collection {:?}",
+                server.http, status.collection
+            )));
         }
         if status.dat_file_size < LOADED_BYTES_MIN {
             return Err(ZoneError::Away(format!("{}: volume {volume} is not loaded", server.http)));

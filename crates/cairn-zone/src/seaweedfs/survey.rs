@@ -42,7 +42,7 @@ pub struct Looked {
 enum Seen {
     Missing,
     /// It is as it is remembered, or further.
-    Sound(Sound),
+    Sound(Box<Sound>),
     /// It is the volume, but not all of it can be vouched for now, in words; whether any copy showed a seal.
     Unknown(String, bool),
     /// It has forgotten something, in words; whether that is beyond doubt.
@@ -82,7 +82,9 @@ impl SeaweedZone {
                 } => {}
             }
             match self.look(sealing).await {
-                Ok(Looked { stranger: Some(why), .. }) => tracing::warn!(zone = self.core.zone.0, why, "a zone's cluster is not written to"),
+                Ok(Looked { stranger: Some(why), .. }) => {
+                    tracing::warn!(zone = self.core.zone.0, why, "a zone's cluster is not written to");
+                }
                 Ok(_) => {}
                 Err(error) => tracing::warn!(zone = self.core.zone.0, %error, "a zone's cluster cannot be looked at now"),
             }
@@ -152,7 +154,11 @@ impl SeaweedZone {
         };
         let servers = core.volumes.look_up(volume).await?;
         if servers.len() < known.servers.len() {
-            return Err(ZoneError::Away(format!("{} of {} copies of volume {volume} are there", servers.len(), known.servers.len())));
+            return Err(ZoneError::Away(format!(
+                "{} of {} copies of volume {volume} are there",
+                servers.len(),
+                known.servers.len()
+            )));
         }
         if core.sealed(volume, &servers, &known.birth).await != Sealed::Everywhere {
             return Err(ZoneError::Away(format!("volume {volume} is not there as it was, in all of its copies")));
@@ -211,15 +217,21 @@ impl Core {
             .map(|(volume, known)| (volume, known.clone(), listing.volumes.get(&volume).cloned()))
             .collect();
         let silent = &silent;
-        let seen: Vec<(u32, Seen)> = stream::iter(expected)
-            .map(|(volume, known, found)| async move {
-                (volume, self.look_at(volume, &known, found.as_ref(), sealing, silent).await)
-            })
-            .buffer_unordered(self.settings.parallelism.max(1))
-            .collect()
-            .await;
+        let seen: Vec<(u32, Seen)> =
+            stream::iter(expected)
+                .map(|(volume, known, found)| async move {
+                    (volume, self.look_at(volume, &known, found.as_ref(), sealing, silent).await)
+                })
+                .buffer_unordered(self.settings.parallelism.max(1))
+                .collect()
+                .await;
         if let Some(why) = not_shown(&seen, &listing) {
-            looked.missing = seen.iter().filter(|(_, seen)| matches!(seen, Seen::Missing)).map(|(volume, _)| *volume).collect();
+            for (volume, seen) in seen {
+                match seen {
+                    Seen::Unknown(why, _) => drop(looked.unknown.insert(volume, why)),
+                    _ => drop(looked.missing.insert(volume)),
+                }
+            }
             return Ok(self.stranger(looked, why));
         }
         self.conclude(looked, seen).await
@@ -275,7 +287,8 @@ impl Core {
     ) -> Seen {
         let Some(found) = found else { return Seen::Missing };
         if found.erasure_coded {
-            return Seen::Unknown(format!("volume {volume} was cut into shards (ec.encode)"), false);
+            let shows = self.shows_whose(volume, known, found).await;
+            return Seen::Unknown(format!("volume {volume} was cut into shards (ec.encode)"), shows);
         }
         let servers = &found.servers;
         let copies = usize::try_from(found.copies).unwrap_or(usize::MAX).max(known.servers.len());
@@ -310,14 +323,14 @@ impl Core {
             Fresh::Lost(why) => return Seen::Behind(why, true),
             Fresh::Unknown(why) => return Seen::Unknown(why, true),
         }
-        let mut sound = Sound {
+        let mut sound = Box::new(Sound {
             known: known.clone(),
             servers: servers.clone(),
             epochs,
             mark: None,
             seal: None,
             covered: Vec::new(),
-        };
+        });
         let moved = names(servers) != known.servers;
         if moved || marks.iter().any(|mark| *mark != known.mark) {
             // A server that copies a volume does not sync what it wrote. Until it did, it is not taken for the volume.
@@ -343,21 +356,24 @@ impl Core {
 
     /// Seals a volume that has grown. What is remembered of it is asked for once more behind the new seal: had the volume lost something before that was put into it, it would be without the
     /// old one.
-    async fn seal_anew(&self, volume: u32, sound: Sound) -> Seen {
-        let Sound { known, servers, .. } = &sound;
+    async fn seal_anew(&self, volume: u32, mut sound: Box<Sound>) -> Seen {
+        let (known, servers) = (sound.known.clone(), sound.servers.clone());
         let covered = self.trust.fresh(volume);
         if let Some(previous) = known.previous {
             let _ = self.remove(&[previous.fid(volume)]).await;
         }
-        let Ok(seal) = self.put_seal(volume, servers).await else {
+        let Ok(seal) = self.put_seal(volume, &servers).await else {
             return Seen::Sound(sound);
         };
-        match self.sealed(volume, servers, &known.seal).await {
+        match self.sealed(volume, &servers, &known.seal).await {
             Sealed::Everywhere => {}
-            other => return self.without_seal(volume, known, servers, other).await,
+            other => return self.without_seal(volume, &known, &servers, other).await,
         }
-        match self.marks(volume, servers).await {
-            Ok(marks) => Seen::Sound(Sound { mark: marks.into_iter().min(), seal: Some(seal), covered, ..sound }),
+        match self.marks(volume, &servers).await {
+            Ok(marks) => {
+                (sound.mark, sound.seal, sound.covered) = (marks.into_iter().min(), Some(seal), covered);
+                Seen::Sound(sound)
+            }
             Err(error) => Seen::Unknown(error.to_string(), true),
         }
     }
@@ -422,7 +438,11 @@ impl Core {
                         suspect(memory, *volume, known, why);
                     }
                 }
-                sound.iter().filter(|(volume, found)| take(memory, *volume, found)).map(|(volume, _)| *volume).collect::<BTreeSet<u32>>()
+                sound
+                    .iter()
+                    .filter(|(volume, found)| take(memory, *volume, found))
+                    .map(|(volume, _)| *volume)
+                    .collect::<BTreeSet<u32>>()
             })
             .await?;
         for (volume, found) in sound {
@@ -436,7 +456,11 @@ impl Core {
             }
         }
         for (volume, why) in behind {
-            tracing::error!(volume, why, "a volume has forgotten what was durable in it: it is not written to any more, and what it holds has to be looked through");
+            tracing::error!(
+                volume,
+                why,
+                "a volume has forgotten what was durable in it: it is not written to any more, and what it holds has to be looked through"
+            );
         }
         *self.trust.missed.lock() = missed;
         let now = self.ledger.seen();
@@ -467,7 +491,8 @@ fn not_shown(seen: &[(u32, Seen)], listing: &Listing) -> Option<String> {
 /// Takes up what a look has found of a volume, if that is still what is remembered of it; whether it is.
 fn take(memory: &mut Memory, volume: u32, found: &Sound) -> bool {
     let given_up = memory.given_up.contains(&volume);
-    let Some(known) = memory.volumes.get_mut(&volume).filter(|known| known.seal == found.known.seal && known.suspect.is_none()) else {
+    let Some(known) = memory.volumes.get_mut(&volume).filter(|known| known.seal == found.known.seal && known.suspect.is_none())
+    else {
         return false;
     };
     if given_up {

@@ -245,7 +245,11 @@ impl Core {
 
     /// Remembers that a volume has forgotten something that it was remembered to hold by this.
     pub async fn suspect(&self, volume: u32, known: &Known, why: &str) -> Result<(), ZoneError> {
-        tracing::error!(volume, why, "a volume has forgotten what was durable in it: it is not written to any more, and what it holds has to be looked through");
+        tracing::error!(
+            volume,
+            why,
+            "a volume has forgotten what was durable in it: it is not written to any more, and what it holds has to be looked through"
+        );
         self.trust.distrust(volume);
         self.ledger.update(|memory| suspect(memory, volume, known, why)).await
     }
@@ -261,9 +265,8 @@ impl Core {
         let remembered = self.ledger.seen();
         let mut proofs = 0;
         for (other, known) in remembered.memory.expected() {
-            let Some(found) = listing.volumes.get(&other).filter(|found| !found.servers.is_empty()) else { continue };
-            // Its first seal: a volume that has forgotten something is the zone's own all the same.
-            if self.sealed(other, &found.servers, &known.birth).await == Sealed::Everywhere {
+            let Some(found) = listing.volumes.get(&other) else { continue };
+            if self.shows_whose(other, known, found).await {
                 return self.bear(volume, servers, false).await;
             }
             proofs += 1;
@@ -306,7 +309,9 @@ impl Core {
             // Another gateway was first.
             let _ = self.remove(&[seal.fid(volume)]).await;
         }
-        known.ok_or_else(|| ZoneError::Away(format!("volume {volume} was not taken up: another gateway has changed what is remembered")))
+        known.ok_or_else(|| {
+            ZoneError::Away(format!("volume {volume} was not taken up: another gateway has changed what is remembered"))
+        })
     }
 }
 

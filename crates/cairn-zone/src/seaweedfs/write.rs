@@ -83,7 +83,11 @@ impl Core {
         let bytes: usize = data.iter().map(Bytes::len).sum();
         // A cluster that is not known to be the zone's own is not even asked for a volume: it would make some.
         if let Err(error) = self.may_write_anywhere() {
-            return Err(if self.closed.load(Ordering::SeqCst) { Failed::Finally(away(error)) } else { again(error.to_string(), PAUSE) });
+            return Err(if self.closed.load(Ordering::SeqCst) {
+                Failed::Finally(away(error))
+            } else {
+                again(error.to_string(), PAUSE)
+            });
         }
         let assigned = self.assignments.take(bytes as u64).await.map_err(|error| match error {
             AssignError::Full(why) => Failed::Again { why, pause: PAUSE, full: true },

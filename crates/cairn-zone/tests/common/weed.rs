@@ -75,7 +75,14 @@ impl Tried {
         let incarnation = Incarnation(4);
         let (kept, zone, watching) = (Arc::default(), None, None);
         let mut tried = Self { cluster, settings, store, incarnation, look_every, kept, zone, watching };
-        tried.open().await.expect("opening");
+        // A master that has just become the leader takes its time.
+        for turn in 0.. {
+            match tried.open().await {
+                Ok(()) => break,
+                Err(error) => assert!(turn < 60, "opening: {error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
         tried
     }
 

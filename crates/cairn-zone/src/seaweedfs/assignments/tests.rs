@@ -39,7 +39,11 @@ async fn what_failed_is_passed_over_for_a_while() {
         &super::super::settings::Cluster::new(Vec::new()),
         &settings(),
         "c",
-        Arc::new(super::super::grpc::GrpcClient::new(&super::super::settings::Cluster::new(Vec::new()), &settings(), Arc::default())),
+        Arc::new(super::super::grpc::GrpcClient::new(
+            &super::super::settings::Cluster::new(Vec::new()),
+            &settings(),
+            Arc::default(),
+        )),
     );
     let assignments = Arc::new(Assignments::new(Arc::new(masters), settings()));
     let named = || vec![(7, vec![server("a"), server("c")]), (8, vec![server("b")]), (9, vec![server("c")])];

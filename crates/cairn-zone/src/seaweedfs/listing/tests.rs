@@ -85,7 +85,8 @@ fn copies_are_taken_together() {
 
 #[test]
 fn a_window_serves_what_it_covers() {
-    let window = Window { volume: 3, servers: Arc::new([]), revisions: Vec::new(), from: 10, until: Some(20), needles: Vec::new() };
+    let window =
+        Window { volume: 3, servers: Arc::new([]), revisions: Vec::new(), from: 10, until: Some(20), needles: Vec::new() };
     assert!(window.holds(3, 10) && window.holds(3, 19));
     assert!(!window.holds(3, 9) && !window.holds(3, 20) && !window.holds(4, 10));
 }

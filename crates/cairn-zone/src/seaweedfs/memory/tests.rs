@@ -123,5 +123,9 @@ fn seals_follow_each_other() {
 fn lengths_are_compared_within_a_revision() {
     let mark = |revision, bytes| Mark { revision, bytes };
     assert!(mark(2, 99).is_behind(mark(2, 100)));
-    assert!(!mark(2, 100).is_behind(mark(2, 100)) && !mark(3, 50).is_behind(mark(2, 100)) && !mark(0, 50).is_behind(mark(65_535, 100)));
+    assert!(
+        !mark(2, 100).is_behind(mark(2, 100))
+            && !mark(3, 50).is_behind(mark(2, 100))
+            && !mark(0, 50).is_behind(mark(65_535, 100))
+    );
 }

@@ -94,6 +94,7 @@ struct Stored {
 
 /// A volume.
 #[derive(Debug, Clone, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "each is something that a test does to it")]
 pub struct FakeVolume {
     collection: String,
     stored: BTreeMap<u64, Stored>,
@@ -155,7 +156,8 @@ impl FakeVolume {
         }
         let (key, stored) = self.stored.iter().find(|(_, stored)| stored.offset == offset)?;
         let length = stored.data.len() as u32;
-        let blob = [&stored.cookie.to_be_bytes()[..], &key.to_be_bytes(), &200_u32.to_be_bytes(), &length.to_be_bytes(), &stored.data];
+        let blob =
+            [&stored.cookie.to_be_bytes()[..], &key.to_be_bytes(), &200_u32.to_be_bytes(), &length.to_be_bytes(), &stored.data];
         Some(blob.concat().into())
     }
 }
@@ -391,7 +393,8 @@ async fn serve_http(state: Arc<State>, mut request: Request<Incoming>) -> Result
     let Some(stored) = found.and_then(|volume| volume.find(fid)).filter(|stored| deleted_too || !stored.deleted) else {
         return Ok(answer(StatusCode::NOT_FOUND, "", Bytes::new()));
     };
-    let range = request.headers().get(header::RANGE).and_then(|range| range.to_str().ok()?.strip_prefix("bytes=")?.split_once('-'));
+    let range =
+        request.headers().get(header::RANGE).and_then(|range| range.to_str().ok()?.strip_prefix("bytes=")?.split_once('-'));
     let Some((first, last)) = range else {
         let mut response = answer(StatusCode::OK, "", stored.data.clone());
         if request.method() == Method::HEAD {
@@ -466,11 +469,12 @@ async fn serve_grpc(state: Arc<State>, mut request: Request<Incoming>) -> Result
             let volume: u32 = request.volume_or_file_ids[0].parse().expect("a volume");
             let volumes = state.volumes.lock();
             // Where the collection has volumes, a master does not look among shards.
-            let found = volumes.get(&volume).filter(|found| !found.unlisted).is_some_and(|found| match found.cut {
-                true => request.collection.is_empty(),
-                false => request.collection.is_empty() || request.collection == found.collection,
-            });
-            let found = VolumeIdLocation { locations: found.then(|| state.location()).into_iter().collect(), error: String::new() };
+            let found = volumes
+                .get(&volume)
+                .filter(|found| !found.unlisted)
+                .is_some_and(|found| request.collection.is_empty() || (!found.cut && request.collection == found.collection));
+            let found =
+                VolumeIdLocation { locations: found.then(|| state.location()).into_iter().collect(), error: String::new() };
             Ok(LookupVolumeResponse { volume_id_locations: vec![found] }.encode_to_vec())
         }
         VolumeListRequest::PATH => {
@@ -510,12 +514,14 @@ async fn serve_grpc(state: Arc<State>, mut request: Request<Incoming>) -> Result
             let request = ReadVolumeFileStatusRequest::decode(message).expect("a message");
             let volumes = state.volumes.lock();
             let found = volumes.get(&request.volume_id).filter(|found| !found.lost && !found.cut);
-            found.map(|found| {
-                let dat_file_size = if found.closed { 0 } else { 8 + found.written };
-                let (collection, compaction_revision) = (found.collection.clone(), found.revision);
-                ReadVolumeFileStatusResponse { dat_file_size, compaction_revision, collection, ..Default::default() }.encode_to_vec()
-            })
-            .ok_or("not found volume id")
+            found
+                .map(|found| {
+                    let dat_file_size = if found.closed { 0 } else { 8 + found.written };
+                    let (collection, compaction_revision) = (found.collection.clone(), found.revision);
+                    ReadVolumeFileStatusResponse { dat_file_size, compaction_revision, collection, ..Default::default() }
+                        .encode_to_vec()
+                })
+                .ok_or("not found volume id")
         }
         ReadNeedleBlobRequest::PATH => {
             let request = ReadNeedleBlobRequest::decode(message).expect("a message");
@@ -532,8 +538,11 @@ fn listing(state: &State, collection: &str) -> VolumeListResponse {
     let is_asked = |name: &str| collection.is_empty() || name == collection;
     let volumes = state.volumes.lock();
     let listed = || volumes.iter().filter(|(_, found)| !found.unlisted && is_asked(&found.collection));
-    let information = |id: u32, collection: &str, read_only| {
-        VolumeInformation { id, collection: collection.to_owned(), read_only, ..Default::default() }
+    let information = |id: u32, collection: &str, read_only| VolumeInformation {
+        id,
+        collection: collection.to_owned(),
+        read_only,
+        ..Default::default()
     };
     let mut volume_infos: Vec<_> = listed()
         .filter(|(_, found)| !found.cut)

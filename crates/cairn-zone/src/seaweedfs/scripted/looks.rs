@@ -420,7 +420,10 @@ async fn a_memory_that_cannot_be_read_is_refused_in_words() {
 /// Of two zones that begin on one cluster neither opens, whatever their collections' names begin with.
 #[tokio::test]
 async fn a_zone_does_not_begin_beside_another() {
-    assert_eq!(life_of(StoreId(1), &collection("else-where", StoreId(1), ZoneIndex(2), Incarnation(7))), Some((ZoneIndex(2), Incarnation(7))));
+    assert_eq!(
+        life_of(StoreId(1), &collection("else-where", StoreId(1), ZoneIndex(2), Incarnation(7))),
+        Some((ZoneIndex(2), Incarnation(7)))
+    );
     assert_eq!(life_of(StoreId(2), &collection("cairn", StoreId(1), ZoneIndex(2), Incarnation(7))), None);
     let (fake, kept) = (Fake::start().await, Kept::default());
     fake.add_collection(&collection("another", StoreId(1), ZoneIndex(2), Incarnation(1)));
