@@ -53,8 +53,9 @@ pub fn seaweedfs(context: &mut Context<'_>) -> anyhow::Result<Counts> {
         "seaweedfs_memory",
         "--",
         "--ignored",
+        // They wait for heartbeats, most of the time.
         "--test-threads",
-        "1",
+        "3",
     ]);
     command.env("CAIRN_WEED", provision::SEAWEEDFS.program(&context.workspace.tools()));
     counted(context, &mut command)

@@ -124,6 +124,12 @@ impl FakeVolume {
         self.revision += 1;
     }
 
+    /// Of the same length, and without what was written last.
+    pub fn lose_last(&mut self) {
+        let last = self.stored.iter().max_by_key(|(_, stored)| stored.offset).map(|(key, _)| *key);
+        self.stored.retain(|key, _| Some(*key) != last);
+    }
+
     /// Another volume of the same number and collection.
     pub fn again(&self) -> Self {
         Self { collection: self.collection.clone(), ..Self::default() }
@@ -187,6 +193,9 @@ struct State {
     http: Mutex<String>,
     grpc_port: AtomicUsize,
     connections: watch::Sender<()>,
+    http_connections: watch::Sender<()>,
+    listing_held: Mutex<Option<Arc<Semaphore>>>,
+    listing_asked: Notify,
 }
 
 /// A SeaweedFS that does as it is told.
@@ -210,7 +219,7 @@ impl Fake {
         tokio::spawn(async move {
             while let Ok((stream, _)) = http.accept().await {
                 let state = shared.clone();
-                let mut ended = state.connections.subscribe();
+                let mut ended = state.http_connections.subscribe();
                 let service = service_fn(move |request| serve_http(state.clone(), request));
                 tokio::spawn(async move {
                     let serving = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
@@ -319,9 +328,19 @@ impl Fake {
 
     /// Ends all connections, as a process does that ends, and returns once all of them have ended.
     pub async fn end_connections(&self) {
-        self.state.connections.send_replace(());
+        self.end(&self.state.connections).await;
+        self.end_http().await;
+    }
+
+    /// Ends those that chunks go over.
+    pub async fn end_http(&self) {
+        self.end(&self.state.http_connections).await;
+    }
+
+    async fn end(&self, connections: &watch::Sender<()>) {
+        connections.send_replace(());
         for _ in 0..2_000 {
-            if self.state.connections.receiver_count() == 0 {
+            if connections.receiver_count() == 0 {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -329,6 +348,25 @@ impl Fake {
         // The other end is told by the kernel, and reads that when it is next its turn.
         for _ in 0..50 {
             tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// Lets the next list of volumes wait for a permit.
+    pub fn hold_listing(&self) -> Arc<Semaphore> {
+        let gate = Arc::new(Semaphore::new(0));
+        *self.state.listing_held.lock() = Some(gate.clone());
+        gate
+    }
+
+    /// Waits for the list that has to wait.
+    pub async fn listing_asked(&self) {
+        self.state.listing_asked.notified().await;
+    }
+
+    /// Lets syncs end as they come again.
+    pub fn release_syncs(&self) {
+        if let Some(gate) = self.state.syncs_held.lock().take() {
+            gate.add_permits(1_000);
         }
     }
 
@@ -479,6 +517,11 @@ async fn serve_grpc(state: Arc<State>, mut request: Request<Incoming>) -> Result
         }
         VolumeListRequest::PATH => {
             let request = VolumeListRequest::decode(message).expect("a message");
+            let gate = state.listing_held.lock().take();
+            if let Some(gate) = gate {
+                state.listing_asked.notify_one();
+                gate.acquire().await.expect("open").forget();
+            }
             Ok(listing(&state, &request.collection).encode_to_vec())
         }
         BatchDeleteRequest::PATH => {

@@ -42,32 +42,73 @@ async fn gateways_that_look_at_one_time_agree() {
     assert!(kept.revision() > 12, "they did change it");
 }
 
-/// Of two seals that were put in at one time only one is remembered; a volume that was put back between them is found out by whoever comes second.
+/// Of two that seal a volume at one time one is refused, and its seal is not remembered: the volume was put back between the two, and whoever looks next finds out.
 #[tokio::test]
 async fn a_seal_is_not_put_over_what_was_forgotten() {
-    let (fake, kept) = (Arc::new(Fake::start().await), Kept::default());
+    let (fake, kept) = (Fake::start().await, Kept::default());
     let (first, second) = (open_with(&fake, impatient(), &kept).await, open_with(&fake, impatient(), &kept).await);
     write(&first, 1).await.expect("writing");
     let earlier = fake.snapshot();
-    // The second has loaded what is remembered. Before it saves, the first seals the volume, which is put back then.
+    let gate = fake.hold_listing();
+    let mut late = pin!(second.look(true));
+    tokio::select! {
+        looked = &mut late => panic!("it did not wait: {looked:?}"),
+        () = fake.listing_asked() => {}
+    }
+    // It has loaded what is remembered, and nothing else yet.
     write(&first, 2).await.expect("writing");
-    let between = fake.clone();
-    let restored = Mutex::new(Some(earlier));
-    let before = kept.memory().volumes[&VOLUME].seal;
-    *kept.0.saved.lock() = Some(Box::new(move |_, memory| {
-        if memory.volumes[&VOLUME].seal != before
-            && let Some(earlier) = restored.lock().take()
-        {
-            between.restore(earlier);
-        }
-    }));
-    let (one, two) = futures::join!(first.look(true), second.look(true));
-    one.expect("looking");
-    two.expect("looking");
+    first.look(true).await.expect("looking");
+    let seal = kept.memory().volumes[&VOLUME].seal;
+    fake.restore(earlier);
+    gate.add_permits(1);
+    late.await.expect("looking");
+    assert_eq!(kept.memory().volumes[&VOLUME].seal, seal, "the one of the first");
+    assert_eq!(fake.logged("unseal ").len(), 1, "its own is deleted again");
     for _ in 0..2 {
         second.look(true).await.expect("looking");
     }
     assert_eq!(second.suspects(), BTreeSet::from([VOLUME]));
+}
+
+/// A volume that is put back while it is being looked at: between the look at the old seal and the new seal.
+#[tokio::test]
+async fn the_old_seal_is_asked_for_behind_the_new_one() {
+    let (fake, kept) = (Fake::start().await, Kept::default());
+    let zone = open_with(&fake, impatient(), &kept).await;
+    let earlier = fake.snapshot();
+    write(&zone, 1).await.expect("writing");
+    zone.look(true).await.expect("looking");
+    write(&zone, 2).await.expect("writing");
+    fake.forget_log();
+    let _ = fake.hold_syncs();
+    {
+        let mut looking = pin!(zone.look(true));
+        tokio::select! {
+            looked = &mut looking => panic!("it did not wait: {looked:?}"),
+            () = fake.sync_asked() => {}
+        }
+        fake.restore(earlier);
+        fake.release_syncs();
+        looking.await.expect("looking");
+    }
+    assert_eq!(fake.logged("seal ").len(), 1);
+    zone.look(true).await.expect("looking");
+    assert_eq!(zone.suspects(), BTreeSet::from([VOLUME]));
+}
+
+/// Two gateways of one zone that begin it together, and whose masters lead them to two clusters, begin it on one of them.
+#[tokio::test]
+async fn a_life_begins_on_one_cluster() {
+    let (fakes, kept) = ([Fake::start().await, Fake::start().await], Kept::default());
+    fakes[1].assign(VOLUME + 1);
+    let zones = join_all(fakes.iter().map(|fake| opened(fake, impatient(), &kept))).await;
+    let zones: Vec<SeaweedZone> = zones.into_iter().map(|zone| zone.expect("opening")).collect();
+    for _ in 0..3 {
+        join_all(zones.iter().map(|zone| zone.look(true))).await;
+    }
+    assert_eq!(kept.memory().volumes.len(), 1);
+    let written = join_all(zones.iter().map(|zone| write(zone, 1))).await;
+    assert_eq!(written.iter().filter(|answer| answer.is_ok()).count(), 1, "{written:?}");
 }
 
 /// A gateway that only looks on seals nothing and remembers nothing but what has forgotten something.

@@ -95,6 +95,46 @@ async fn what_was_confirmed_since_the_seal_is_missed_too() {
     fake.restore(earlier);
     is_away(write(&zone, 3).await);
     assert!(kept.memory().volumes[&VOLUME].suspect.is_some());
+    // It has its latest seal. That it is suspect is enough for whoever has confirmed nothing there.
+    let another = open_with(&fake, impatient(), &kept).await;
+    is_away(write(&another, 3).await);
+}
+
+/// A server that fails after it took a chunk, and before it has synced it, may come back without it and sync what it has.
+#[tokio::test]
+async fn a_chunk_is_asked_for_again_where_its_server_failed_meanwhile() {
+    let (fake, kept) = (Fake::start().await, Kept::default());
+    let zone = open_with(&fake, Settings::default(), &kept).await;
+    let earlier = fake.snapshot();
+    let _ = fake.hold_syncs();
+    let placed = {
+        let mut writing = pin!(write(&zone, 1));
+        tokio::select! {
+            answer = &mut writing => panic!("confirmed without a sync: {answer:?}"),
+            () = fake.sync_asked() => {}
+        }
+        fake.end_http().await;
+        fake.restore(earlier);
+        fake.release_syncs();
+        writing.await.expect("writing it once more")
+    };
+    assert_eq!(fake.logged("put ").len(), 2);
+    assert!(zone.read(&placed.locator, id(1), 0, 4).await.is_ok());
+}
+
+/// A volume of the same length that is without its latest seal has forgotten something, too.
+#[tokio::test]
+async fn a_volume_that_has_not_grown_is_asked_for_its_seal() {
+    let (fake, kept) = (Fake::start().await, Kept::default());
+    let zone = open_with(&fake, impatient(), &kept).await;
+    write(&zone, 1).await.expect("writing");
+    zone.look(true).await.expect("looking");
+    fake.change(FakeVolume::lose_last);
+    fake.forget_log();
+    for _ in 0..2 {
+        zone.look(true).await.expect("looking");
+    }
+    assert_eq!((zone.suspects(), fake.logged("seal ").len()), (numbers(&[VOLUME]), 0));
 }
 
 /// A volume that has forgotten something is remembered as such; the others of its zone, and its zone's life, are not concerned. It is read and deleted from, listed, and
@@ -193,19 +233,21 @@ async fn another_cluster_at_the_same_address_takes_nothing() {
     let zone = open_with(&fake, impatient(), &kept).await;
     let placed = write(&zone, 1).await.expect("writing");
     let mut own = fake.snapshot();
-    // It makes volumes of our collection's name when it is asked for one: first of the number that is known, then of another.
-    for volume in [VOLUME, 9] {
+    // It makes volumes of our collection's name when it is asked for one: of the number that is known, of another, and of both.
+    for volumes in [&[VOLUME][..], &[9], &[VOLUME, 9]] {
         fake.end_connections().await;
         fake.restore(std::collections::BTreeMap::new());
-        assign(&fake, &[], volume);
         fake.forget_log();
-        is_away(write(&zone, 2).await);
+        for volume in volumes {
+            assign(&fake, &[&zone], *volume);
+            is_away(write(&zone, 2).await);
+        }
         assert!(fake.logged("put ").is_empty(), "before anybody has looked: {:?}", fake.log());
         is_away(zone.read(&placed.locator, id(1), 0, 4).await);
         is_away(zone.delete(&[(placed.locator.clone(), id(1))]).await.remove(0));
         for _ in 0..2 {
             let looked = zone.look(true).await.expect("looking");
-            assert!(looked.stranger.is_some_and(|why| why.contains("none of the 1 volumes")), "volume {volume}");
+            assert!(looked.stranger.is_some_and(|why| why.contains("none of the 1 volumes")), "{volumes:?}");
             assert_eq!((looked.missing, looked.suspects), (numbers(&[VOLUME]), numbers(&[])));
         }
         fake.forget_log();
@@ -319,6 +361,12 @@ async fn any_number_can_be_given_up() {
     assign(&fake, &[&zone], 77);
     is_away(write(&zone, 2).await);
     assert!(!kept.memory().volumes.contains_key(&77));
+    assign(&fake, &[&zone], 8);
+    write(&zone, 2).await.expect("writing");
+    zone.give_up(8).await.expect("giving up");
+    zone.look(true).await.expect("looking");
+    assign(&fake, &[&zone], 8);
+    is_away(write(&zone, 3).await);
 }
 
 /// A leader that has just begun knows of no server yet. That is no other cluster, and nothing is forgotten for it.
