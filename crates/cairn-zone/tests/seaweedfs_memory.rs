@@ -97,7 +97,14 @@ fn is_well(looked: &Looked) -> bool {
 async fn a_server_that_was_put_back_takes_nothing_and_the_others_go_on() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut weed = Weed::start(directory.path(), &Plan { volume_servers: 2, ..Plan::default() });
-    let eager = Settings { assignment_age_max: Duration::from_millis(200), assign_count: 4, ..impatient() };
+    // So many volumes at once that both servers have some.
+    let eager = Settings {
+        assignment_age_max: Duration::from_millis(200),
+        assign_count: 4,
+        volume_growth_count: 12,
+        volumes_in_use: 4,
+        ..impatient()
+    };
     let tried = Tried::looked_at_every(NEVER, Cluster::new(weed.masters()), eager).await;
     let zone = tried.zone();
     let mut first = Kept::write(&*zone, 0, 40).await;

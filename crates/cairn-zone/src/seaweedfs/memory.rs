@@ -84,8 +84,10 @@ pub struct Known {
     pub previous: Option<Seal>,
     /// How far it was.
     pub mark: Mark,
-    /// Who held it: host and port of their HTTP.
+    /// Who held it: host and port of their HTTP. While it is moved these are more than there are to be copies.
     pub servers: BTreeSet<String>,
+    /// How many copies of it there are to be.
+    pub copies: usize,
     /// In words, why it was found to have forgotten something. It is read and deleted from, and not written to, until somebody who knows what should be in it has looked.
     pub suspect: Option<String>,
 }
@@ -94,7 +96,8 @@ impl Known {
     /// A volume whose first seal this is.
     #[must_use]
     pub fn born(seal: Seal, mark: Mark, servers: BTreeSet<String>) -> Self {
-        Self { birth: seal, seal, previous: None, mark, servers, suspect: None }
+        let copies = servers.len();
+        Self { birth: seal, seal, previous: None, mark, servers, copies, suspect: None }
     }
 
     /// How many needles in it are seals.

@@ -53,6 +53,7 @@ enum Seen {
 struct Sound {
     known: Known,
     servers: Vec<Server>,
+    copies: usize,
     epochs: Epochs,
     /// How far it is, where that is to be remembered: what has grown is remembered with a new seal only, or where it takes none.
     mark: Option<Mark>,
@@ -153,12 +154,8 @@ impl SeaweedZone {
             return Err(ZoneError::Refused(format!("volume {volume} is not suspect")));
         };
         let servers = core.volumes.look_up(volume).await?;
-        if servers.len() < known.servers.len() {
-            return Err(ZoneError::Away(format!(
-                "{} of {} copies of volume {volume} are there",
-                servers.len(),
-                known.servers.len()
-            )));
+        if servers.len() < known.copies {
+            return Err(ZoneError::Away(format!("{} of {} copies of volume {volume} are there", servers.len(), known.copies)));
         }
         if core.sealed(volume, &servers, &known.birth).await != Sealed::Everywhere {
             return Err(ZoneError::Away(format!("volume {volume} is not there as it was, in all of its copies")));
@@ -291,7 +288,7 @@ impl Core {
             return Seen::Unknown(format!("volume {volume} was cut into shards (ec.encode)"), shows);
         }
         let servers = &found.servers;
-        let copies = usize::try_from(found.copies).unwrap_or(usize::MAX).max(known.servers.len());
+        let copies = usize::try_from(found.copies).unwrap_or(usize::MAX).max(1);
         if servers.is_empty() || servers.len() < copies {
             return Seen::Unknown(format!("{} of {copies} copies of volume {volume} are there", servers.len()), false);
         }
@@ -326,6 +323,7 @@ impl Core {
         let mut sound = Box::new(Sound {
             known: known.clone(),
             servers: servers.clone(),
+            copies,
             epochs,
             mark: None,
             seal: None,
@@ -500,6 +498,7 @@ fn take(memory: &mut Memory, volume: u32, found: &Sound) -> bool {
     }
     if let Some(mark) = found.mark {
         known.servers = names(&found.servers);
+        known.copies = found.copies;
         known.mark = mark;
     }
     if let Some(seal) = found.seal {

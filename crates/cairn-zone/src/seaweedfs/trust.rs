@@ -204,8 +204,8 @@ impl Core {
             self.trust.distrust(volume);
             return Err(ZoneError::Away(format!("volume {volume} has forgotten something: {why}")));
         }
-        if servers.len() < known.servers.len() {
-            return no(format!("{} of {} copies of volume {volume} are there", servers.len(), known.servers.len()));
+        if servers.len() < known.copies {
+            return no(format!("{} of {} copies of volume {volume} are there", servers.len(), known.copies));
         }
         let epochs = self.epochs(servers);
         match self.sealed(volume, servers, &known.seal).await {

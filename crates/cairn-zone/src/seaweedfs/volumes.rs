@@ -96,9 +96,9 @@ impl Volumes {
         if !self.kinds.lock().copies.contains_key(&volume) {
             self.list_again().await?;
         }
-        let listed = self.kinds.lock().copies.get(&volume).copied().unwrap_or(1);
-        let remembered = self.ledger.seen().memory.volumes.get(&volume).map_or(1, |known| known.servers.len());
-        Ok(listed.max(remembered).max(1))
+        let listed = self.kinds.lock().copies.get(&volume).copied();
+        let remembered = || self.ledger.seen().memory.volumes.get(&volume).map_or(1, |known| known.copies);
+        Ok(listed.unwrap_or_else(remembered).max(1))
     }
 
     async fn list_again(&self) -> Result<(), ZoneError> {
