@@ -150,10 +150,11 @@ async fn a_server_that_was_put_back_takes_nothing_and_the_others_go_on() {
         listed_for += u32::from(weed.ask_master("/dir/status").contains(&on_first));
     }
     let taken: BTreeSet<u32> = hard.0.iter().map(|(_, locator, _)| volume_of(locator)).collect();
-    let suspects = look_until(&tried, "it is found out", |looked| !looked.suspects.is_empty()).await.suspects;
-    assert!(suspects.is_subset(&held), "{suspects:?} of {held:?}");
+    // A volume that was taken up since the state that the server was put back to has none of its seals: it is missing, as if another had its number.
+    let Looked { suspects, missing, .. } = look_until(&tried, "it is found out", |looked| !looked.suspects.is_empty()).await;
+    assert!(suspects.is_subset(&held) && missing.is_disjoint(&held), "{suspects:?} and {missing:?} of {held:?}");
     assert!(
-        taken.is_disjoint(&suspects) && !hard.0.is_empty(),
+        taken.is_disjoint(&suspects) && taken.is_disjoint(&missing) && !hard.0.is_empty(),
         "{taken:?} were written to, and {suspects:?} had forgotten something"
     );
     assert_eq!(zone.suspects(), suspects);
@@ -162,6 +163,7 @@ async fn a_server_that_was_put_back_takes_nothing_and_the_others_go_on() {
     let mut lost = Vec::new();
     for (id, locator, bytes) in &later.0 {
         match zone.suspect_of(locator) {
+            None if missing.contains(&volume_of(locator)) => is_away(zone.read(locator, *id, 0, 10).await),
             None => expect(&*zone, locator, *id, bytes).await,
             Some(volume) => match zone.read(locator, *id, 0, 10).await {
                 Ok(_) => {}
@@ -173,6 +175,9 @@ async fn a_server_that_was_put_back_takes_nothing_and_the_others_go_on() {
     assert!(!lost.is_empty(), "what was lost is where it is looked for");
     for volume in &suspects {
         tried.engine().acquit(*volume).await.expect("what is lost was repaired elsewhere");
+    }
+    for volume in missing {
+        tried.engine().give_up(volume).await.expect("giving up");
     }
     look_until(&tried, "all is well", |looked| is_well(looked) && looked.suspects.is_empty()).await;
     put(&*zone, chunk_id(1), &payload(1, 100)).await;
@@ -222,7 +227,8 @@ async fn a_fresh_cluster_at_the_same_addresses_takes_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs the program weed: cargo xtask test --only seaweedfs"]
 async fn a_volume_that_was_cut_into_shards_is_read_and_nothing_else() {
-    let directory = tempfile::tempdir().expect("a directory");
+    // In memory: `ec.encode` refuses a disk that is almost full, of which this test says nothing.
+    let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a directory");
     let weed = Weed::start(directory.path(), &Plan::default());
     let mut tried = Tried::looked_at_every(NEVER, Cluster::new(weed.masters()), impatient()).await;
     let zone = tried.zone();

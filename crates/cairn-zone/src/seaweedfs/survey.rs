@@ -164,17 +164,25 @@ impl SeaweedZone {
         for server in servers.iter() {
             marks.push(core.mark(volume, server).await?);
         }
+        let fresh = core.trust.fresh(volume);
         let seal = core.put_seal(volume, &servers).await?;
-        core.trust.forget(&core.trust.fresh(volume));
-        core.ledger
+        let acquitted = core
+            .ledger
             .update(|memory| {
-                if let Some(now) = memory.volumes.get_mut(&volume).filter(|now| now.seal == known.seal) {
+                let now = memory.volumes.get_mut(&volume).filter(|now| now.seal == known.seal && now.suspect == known.suspect);
+                now.map(|now| {
                     now.take_seal(seal);
                     now.mark = marks.iter().min().copied().unwrap_or(now.mark);
                     now.suspect = None;
-                }
+                })
             })
-            .await
+            .await?;
+        if acquitted.is_none() {
+            let _ = core.remove(&[seal.fid(volume)]).await;
+            return Err(ZoneError::Away(format!("what is remembered of volume {volume} has changed meanwhile")));
+        }
+        core.trust.forget(&fresh);
+        Ok(())
     }
 }
 

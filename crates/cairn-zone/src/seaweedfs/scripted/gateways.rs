@@ -96,6 +96,35 @@ async fn the_old_seal_is_asked_for_behind_the_new_one() {
     assert_eq!(zone.suspects(), BTreeSet::from([VOLUME]));
 }
 
+/// Whoever acquits a volume speaks of what it was suspected of when it began. If it is suspected of more meanwhile, that stays.
+#[tokio::test]
+async fn what_is_acquitted_is_what_was_looked_through() {
+    let (fake, kept) = (Fake::start().await, Kept::default());
+    let zone = open_with(&fake, impatient(), &kept).await;
+    write(&zone, 1).await.expect("writing");
+    let change = |why: &str| {
+        let mut memory = kept.memory();
+        memory.volumes.get_mut(&VOLUME).expect("it").suspect = Some(why.to_owned());
+        *kept.0.record.lock() = Some((kept.revision() + 1, memory.encode().expect("a record")));
+    };
+    change("first");
+    fake.forget_log();
+    let _ = fake.hold_syncs();
+    {
+        let mut acquitting = pin!(zone.acquit(VOLUME));
+        tokio::select! {
+            answer = &mut acquitting => panic!("it did not wait: {answer:?}"),
+            () = fake.sync_asked() => {}
+        }
+        change("second");
+        fake.release_syncs();
+        assert!(matches!(acquitting.await, Err(ZoneError::Away(_))));
+    }
+    assert_eq!(kept.memory().volumes[&VOLUME].suspect.as_deref(), Some("second"));
+    zone.acquit(VOLUME).await.expect("this time");
+    assert_eq!(kept.memory().volumes[&VOLUME].suspect, None);
+}
+
 /// Two gateways of one zone that begin it together, and whose masters lead them to two clusters, begin it on one of them.
 #[tokio::test]
 async fn a_life_begins_on_one_cluster() {
