@@ -6,6 +6,7 @@ pub mod exposition;
 pub mod faulty_zone;
 #[cfg(feature = "s3")]
 pub mod memory_store;
+pub mod ports;
 #[cfg(feature = "s3")]
 pub mod s3_client;
 pub mod sim_disk;

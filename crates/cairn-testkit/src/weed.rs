@@ -3,19 +3,24 @@
 //! The program is the one that `CAIRN_WEED` names; `cargo xtask test` sets it to the one that it fetched. Nothing of the machine's
 //! configuration reaches the processes, and dropping a cluster kills them and removes what they stored.
 
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
+
+use crate::ports::port;
 
 /// The variable that names the program.
 pub const PROGRAM_VARIABLE: &str = "CAIRN_WEED";
 /// A cluster that is not ready after so many looks will not be.
 const LOOKS_MAX: u32 = 1_200;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// So many lines of each log tell why a cluster is not ready.
+const LOG_LINES: usize = 15;
 
 /// What a cluster is to be like.
 #[derive(Debug, Clone)]
@@ -41,6 +46,8 @@ impl Default for Plan {
 /// A process of a cluster.
 struct Node {
     kind: &'static str,
+    /// Its log's name, below the cluster's directory.
+    log: String,
     port: u16,
     grpc: u16,
     arguments: Vec<String>,
@@ -66,7 +73,7 @@ impl Weed {
         let program = std::path::absolute(program).expect("a path");
         std::fs::write(directory.join("security.toml"), &plan.security).expect("security.toml");
         let mut weed = Self { program, directory: directory.to_owned(), masters: Vec::new(), volume_servers: Vec::new() };
-        let ports: Vec<(u16, u16)> = (0..plan.masters).map(|_| (free_port(), free_port())).collect();
+        let ports: Vec<(u16, u16)> = (0..plan.masters).map(|_| (port(), port())).collect();
         let addresses: Vec<String> = ports.iter().map(|(port, grpc)| format!("127.0.0.1:{port}.{grpc}")).collect();
         for (number, (port, grpc)) in ports.into_iter().enumerate() {
             let mut arguments = vec![
@@ -78,7 +85,7 @@ impl Weed {
                 arguments.push(format!("-peers={}", addresses.join(",")));
             }
             std::fs::create_dir_all(directory.join(format!("master-{number}"))).expect("a directory");
-            weed.masters.push(Node { kind: "master", port, grpc, arguments, child: None });
+            weed.masters.push(Node { kind: "master", log: format!("master-{number}.log"), port, grpc, arguments, child: None });
         }
         for number in 0..plan.volume_servers {
             let arguments = vec![
@@ -89,19 +96,14 @@ impl Weed {
                 "-volume.allowUntrustedRemoteEndpoints".to_owned(),
             ];
             std::fs::create_dir_all(directory.join(format!("volume-{number}"))).expect("a directory");
-            let (port, grpc) = (free_port(), free_port());
-            weed.volume_servers.push(Node { kind: "volume", port, grpc, arguments, child: None });
+            let log = format!("volume-{number}.log");
+            weed.volume_servers.push(Node { kind: "volume", log, port: port(), grpc: port(), arguments, child: None });
         }
         for number in 0..plan.masters {
             weed.start_master(number);
         }
         // A volume server that finds no leader tries again after 5 s.
-        for _ in 0..LOOKS_MAX {
-            if weed.leader().is_some() {
-                break;
-            }
-            sleep(LOOK_EVERY);
-        }
+        weed.wait("no master leads", |weed| weed.leader().is_some());
         for number in 0..plan.volume_servers {
             weed.start_volume_server(number);
         }
@@ -129,12 +131,12 @@ impl Weed {
 
     /// Starts a master that does not run.
     pub fn start_master(&mut self, number: usize) {
-        spawn(&self.program, &self.directory, &mut self.masters[number], number);
+        spawn(&self.program, &self.directory, &mut self.masters[number]);
     }
 
     /// Starts a volume server that does not run.
     pub fn start_volume_server(&mut self, number: usize) {
-        spawn(&self.program, &self.directory, &mut self.volume_servers[number], number);
+        spawn(&self.program, &self.directory, &mut self.volume_servers[number]);
     }
 
     /// Kills a master.
@@ -211,20 +213,45 @@ impl Weed {
         })
     }
 
-    /// Waits until a master knows all volume servers that run.
-    pub fn wait_for_volume_servers(&self) {
-        for _ in 0..LOOKS_MAX {
-            let known = self.masters.iter().filter(|master| master.child.is_some()).any(|master| {
+    /// Waits until a master knows all volume servers that were started.
+    ///
+    /// # Panics
+    /// Where that does not come, or one of the programs ends, with the last lines of all their logs.
+    pub fn wait_for_volume_servers(&mut self) {
+        self.wait("no master knows all volume servers", |weed| {
+            weed.masters.iter().filter(|master| master.child.is_some()).any(|master| {
                 let status = get(master.port, "/dir/status").unwrap_or_default();
-                let mut running = self.volume_servers.iter().filter(|server| server.child.is_some());
-                running.all(|server| status.contains(&format!("127.0.0.1:{}", server.port)))
-            });
-            if known {
+                let mut running = weed.volume_servers.iter().filter(|server| server.child.is_some());
+                running.all(|server| status.contains(&format!("127.0.0.1:{}\"", server.port)))
+            })
+        });
+    }
+
+    fn wait(&mut self, otherwise: &str, is_so: impl Fn(&Self) -> bool) {
+        for _ in 0..LOOKS_MAX {
+            if is_so(self) {
                 return;
+            }
+            let mut nodes = self.masters.iter_mut().chain(&mut self.volume_servers);
+            if let Some(ended) = nodes.find_map(has_ended) {
+                panic!("{ended}{}", self.logs());
             }
             sleep(LOOK_EVERY);
         }
-        panic!("the cluster in {} did not come up", self.directory.display());
+        panic!("the cluster did not come up, {otherwise}{}", self.logs());
+    }
+
+    /// The last lines of all logs.
+    fn logs(&self) -> String {
+        let mut tails = String::new();
+        for node in self.masters.iter().chain(&self.volume_servers) {
+            let log = std::fs::read(self.directory.join(&node.log)).unwrap_or_default();
+            let log = String::from_utf8_lossy(&log);
+            let lines: Vec<&str> = log.lines().collect();
+            let last = lines[lines.len().saturating_sub(LOG_LINES)..].join("\n  ");
+            let _ = write!(tails, "\n{}, ports {} and {}:\n  {last}", node.log, node.port, node.grpc);
+        }
+        tails
     }
 
     /// Asks the first master something by HTTP, and gives the answer with its head.
@@ -242,10 +269,9 @@ impl Drop for Weed {
     }
 }
 
-fn spawn(program: &Path, directory: &Path, node: &mut Node, number: usize) {
-    assert!(node.child.is_none(), "{} {number} runs already", node.kind);
-    let log = directory.join(format!("{}-{number}.log", node.kind));
-    let log = File::options().create(true).append(true).open(log).expect("a log file");
+fn spawn(program: &Path, directory: &Path, node: &mut Node) {
+    assert!(node.child.is_none(), "{} runs already", node.log);
+    let log = File::options().create(true).append(true).open(directory.join(&node.log)).expect("a log file");
     let mut command = Command::new(program);
     command
         .arg(node.kind)
@@ -261,6 +287,12 @@ fn spawn(program: &Path, directory: &Path, node: &mut Node, number: usize) {
     node.child = Some(command.spawn().unwrap_or_else(|error| panic!("{} cannot be started: {error}", program.display())));
 }
 
+/// What to say of a program that was started and is not there any more, though nobody killed it.
+fn has_ended(node: &mut Node) -> Option<String> {
+    let status = node.child.as_mut()?.try_wait().ok()??;
+    Some(format!("{} of {} ended by itself ({status})", node.kind, node.log))
+}
+
 fn kill(node: &mut Node) {
     if let Some(mut child) = node.child.take() {
         let _ = child.kill();
@@ -272,11 +304,6 @@ fn signal(node: &Node, signal: &str) {
     let child = node.child.as_ref().expect("it runs");
     let sent = Command::new("kill").args([format!("-{signal}"), child.id().to_string()]).status();
     assert!(sent.expect("kill").success(), "no signal could be sent");
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    listener.local_addr().expect("its address").port()
 }
 
 fn get(port: u16, path: &str) -> Option<String> {
