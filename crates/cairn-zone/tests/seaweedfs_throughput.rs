@@ -1,7 +1,7 @@
 //! How fast the engine on SeaweedFS writes, for decisions and for docs; run by hand:
 //! `CAIRN_WEED=… cargo test --release -p cairn-zone --test seaweedfs_throughput -- --ignored --nocapture`.
 
-#[path = "common/weed.rs"]
+#[path = "seaweedfs/zones.rs"]
 mod weed_zones;
 
 use std::time::Duration;

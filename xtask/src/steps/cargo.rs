@@ -47,15 +47,11 @@ pub fn seaweedfs(context: &mut Context<'_>) -> anyhow::Result<Counts> {
     command.args([
         "--test",
         "seaweedfs",
-        "--test",
-        "seaweedfs_faults",
-        "--test",
-        "seaweedfs_memory",
         "--",
         "--ignored",
         // They wait for heartbeats, most of the time.
         "--test-threads",
-        "3",
+        "4",
     ]);
     command.env("CAIRN_WEED", provision::SEAWEEDFS.program(&context.workspace.tools()));
     counted(context, &mut command)

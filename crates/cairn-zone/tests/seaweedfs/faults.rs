@@ -1,10 +1,5 @@
 //! What SeaweedFS's traps do to the engine on it, with real processes that are killed, hung, moved and filled: what was confirmed stays,
 //! and what cannot be known is never told for "gone". The traps are numbered as in `docs/adr/0012-seaweedfs-zone.md`.
-//!
-//! `cargo xtask test --only seaweedfs` fetches the program and runs these.
-
-#[path = "common/weed.rs"]
-mod weed_zones;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +14,8 @@ use cairn_zone::{Zone, ZoneError};
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
-use weed_zones::{Tried, settings};
+
+use crate::zones::{Tried, settings};
 
 /// Gives up early: in these tests a server that is away stays away.
 fn impatient() -> Settings {

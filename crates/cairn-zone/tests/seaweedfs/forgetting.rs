@@ -1,10 +1,5 @@
 //! Real clusters that forget: servers that are put back, another cluster at the same addresses, numbers that are given again, volumes that are cut or cleared away. What was
 //! confirmed is there or is named as doubtful, nothing is confirmed where it would be lost, and the zone's life goes on. See `docs/adr/0012-seaweedfs-zone.md`.
-//!
-//! `cargo xtask test --only seaweedfs` fetches the program and runs these.
-
-#[path = "common/weed.rs"]
-mod weed_zones;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -17,7 +12,8 @@ use cairn_types::{ChunkId, Locator, SessionId};
 use cairn_zone::seaweedfs::format::Place;
 use cairn_zone::seaweedfs::{Cluster, Looked, Settings};
 use cairn_zone::{Zone, ZoneError};
-use weed_zones::{Tried, settings};
+
+use crate::zones::{Tried, settings};
 
 /// Nobody looks but the test.
 const NEVER: Duration = Duration::from_secs(3_600);

@@ -1,15 +1,11 @@
 //! The engine on SeaweedFS against real `weed` processes: the conformance suite, the same as every engine's.
-//!
-//! `cargo xtask test --only seaweedfs` fetches the program and runs these.
-
-#[path = "common/weed.rs"]
-mod weed_zones;
 
 use cairn_testkit::weed::{Plan, Weed};
 use cairn_testkit::zone_conformance::{self, Subject};
 use cairn_zone::seaweedfs::Cluster;
 use futures::FutureExt;
-use weed_zones::{Tried, settings};
+
+use crate::zones::{Tried, settings};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs the program weed: cargo xtask test --only seaweedfs"]
