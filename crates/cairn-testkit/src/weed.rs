@@ -166,8 +166,20 @@ impl Weed {
     }
 
     /// Stops a volume server in its tracks: its connections stay, and nothing answers.
+    ///
+    /// # Panics
+    /// Where it goes on for a minute.
     pub fn hang_volume_server(&self, number: usize) {
-        signal(&self.volume_servers[number], "STOP");
+        let node = &self.volume_servers[number];
+        signal(node, "STOP");
+        // The signal stops one of its threads, whenever that one is next given a processor, and only that one stops the others.
+        for _ in 0..LOOKS_MAX {
+            if node.child.as_ref().is_some_and(|child| has_stopped(child.id())) {
+                return;
+            }
+            sleep(LOOK_EVERY);
+        }
+        panic!("{} does not stop", node.log);
     }
 
     /// Lets it go on.
@@ -304,6 +316,16 @@ fn signal(node: &Node, signal: &str) {
     let child = node.child.as_ref().expect("it runs");
     let sent = Command::new("kill").args([format!("-{signal}"), child.id().to_string()]).status();
     assert!(sent.expect("kill").success(), "no signal could be sent");
+}
+
+/// Whether no thread of a process runs, and none will before it is told to go on.
+fn has_stopped(process: u32) -> bool {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{process}/task")) else { return false };
+    threads.flatten().all(|thread| {
+        let status = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        // Behind the name, which is in parentheses and may have some itself.
+        status.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('T'))
+    })
 }
 
 fn get(port: u16, path: &str) -> Option<String> {
