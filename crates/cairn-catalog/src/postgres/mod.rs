@@ -19,6 +19,7 @@ mod known;
 mod locks;
 mod machine;
 mod migrate;
+mod patroni;
 mod pool;
 mod pulse;
 mod reads;
@@ -32,6 +33,7 @@ mod writes;
 
 pub use machine::{Generations, PostgresMachine};
 pub use migrate::migrate;
+pub use patroni::{Patroni, PatroniSettings};
 pub use settings::{ConnectionString, Life, Place, PostgresSettings, Primary, Replication, Witness};
 pub use tls::TlsSettings;
 

@@ -48,6 +48,16 @@ impl TlsSettings {
             .with_no_client_auth();
         Ok(Self { connector: TlsConnector::from(Arc::new(config)) })
     }
+
+    /// An encrypted connection over this one, to whom a certificate for that name speaks.
+    pub(super) async fn connect<Below: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        host: &str,
+        below: Below,
+    ) -> io::Result<tokio_rustls::client::TlsStream<Below>> {
+        let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+        self.connector.connect(name, below).await
+    }
 }
 
 impl<Below: AsyncRead + AsyncWrite + Unpin + Send + 'static> MakeTlsConnect<Below> for TlsSettings {

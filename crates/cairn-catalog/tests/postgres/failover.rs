@@ -19,14 +19,14 @@ use crate::proxy::Proxy;
 use crate::server::Server;
 
 /// Writers, what they were told is written, and how much that is.
-struct Writers {
+pub struct Writers {
     tasks: Vec<tokio::task::JoinHandle<BTreeMap<String, u64>>>,
     acknowledged: watch::Receiver<u64>,
     is_over: Arc<AtomicBool>,
 }
 
 impl Writers {
-    fn start(catalog: &Arc<PostgresCatalog>, bucket: BucketId, session: SessionId) -> Self {
+    pub fn start(catalog: &Arc<PostgresCatalog>, bucket: BucketId, session: SessionId) -> Self {
         let (count, acknowledged) = watch::channel(0_u64);
         let (count, is_over) = (Arc::new(count), Arc::new(AtomicBool::new(false)));
         let tasks = (0..8)
@@ -56,19 +56,19 @@ impl Writers {
         Self { tasks, acknowledged, is_over }
     }
 
-    async fn more(&mut self, count: u64) {
+    pub async fn more(&mut self, count: u64) {
         let enough = *self.acknowledged.borrow() + count;
         self.acknowledged.wait_for(|now| *now >= enough).await.expect("writers");
     }
 
-    async fn finish(self) -> BTreeMap<String, u64> {
+    pub async fn finish(self) -> BTreeMap<String, u64> {
         self.is_over.store(true, Ordering::SeqCst);
         join_all(self.tasks).await.into_iter().flat_map(|written| written.expect("a writer")).collect()
     }
 }
 
 /// What every write that was acknowledged must be afterwards; and nothing contradicts anything.
-async fn judge(catalog: &PostgresCatalog, bucket: BucketId, written: &BTreeMap<String, u64>) {
+pub async fn judge(catalog: &PostgresCatalog, bucket: BucketId, written: &BTreeMap<String, u64>) {
     let listed = names(catalog, bucket).await;
     for (name, sequence) in written {
         assert!(listed.contains(name), "{name} was acknowledged and is gone");
@@ -291,7 +291,7 @@ async fn a_restarted_primary_shows_nothing_that_its_standby_lacks() {
 }
 
 /// Waits until the answer is yes.
-async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+pub async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     for _ in 0..1200 {
         if is_so().await {
             return;

@@ -5,6 +5,7 @@
 mod background;
 mod failover;
 mod gateways;
+mod patroni;
 mod plans;
 mod proxy;
 mod schema;

@@ -28,7 +28,7 @@ pub fn server() -> Arc<Server> {
     server
 }
 
-fn programs() -> PathBuf {
+pub fn programs() -> PathBuf {
     if let Some(directory) = std::env::var_os("CAIRN_POSTGRES_PROGRAMS") {
         return directory.into();
     }
@@ -41,7 +41,7 @@ fn programs() -> PathBuf {
     found.pop().expect("PostgreSQL's programs")
 }
 
-fn is_root(directory: &Path) -> bool {
+pub fn is_root(directory: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
     // Whose the directory is that this process has just made.
     directory.metadata().expect("a directory").uid() == 0
