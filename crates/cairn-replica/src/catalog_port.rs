@@ -153,6 +153,26 @@ pub trait BlobCatalog: Send + Sync + 'static {
     /// is to be judged again.
     fn generation(&self) -> BoxFuture<'_, PortResult<u64>>;
 
+    // -- background work ----------------------------------------------------------------------------------------------------------
+
+    /// Whether several gateways stand on this catalog, and share background work by leases.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    /// Takes the lease of some background work under a session, or finds that it has it: `false` where another gateway's session has it and is heard of. A closed
+    /// session takes nothing.
+    fn take_work(&self, lease: String, session: SessionId) -> BoxFuture<'_, PortResult<bool>> {
+        let _ = (lease, session);
+        Box::pin(std::future::ready(Ok(true)))
+    }
+
+    /// Gives a lease back; one that this session has not is passed over.
+    fn leave_work(&self, lease: String, session: SessionId) -> BoxFuture<'_, PortResult<()>> {
+        let _ = (lease, session);
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     // -- sessions -----------------------------------------------------------------------------------------------------------------
 
     /// Opens a session with an id above all before it, in every database, durably on return (S1).

@@ -28,6 +28,7 @@ use crate::catalog_port::{PerZone, PortResult, Replica};
 use crate::collect::{Scope, Swept, Views};
 use crate::replicator::{LeftOut, Replicator};
 use crate::tasks::{Pauses, run_rounds};
+use crate::works::Work;
 
 /// How the collector sweeps.
 #[derive(Debug, Clone)]
@@ -156,6 +157,10 @@ impl Collector {
     /// that is away is passed over until the next look.
     pub async fn tick(&self) -> PortResult<bool> {
         let mut state = self.state.lock().await;
+        // Whoever gets the work later goes on from his own views: what was closed in them is closed for good, in their generation.
+        if !self.replicator.does(Work::Collect).await? {
+            return Ok(false);
+        }
         let State { views, generation, zones } = &mut *state;
         let is_going_on = |zone: &ZoneState| zone.sweep.as_ref().is_some_and(|sweep| !sweep.paused);
         if !zones.iter().any(is_going_on) {

@@ -35,6 +35,7 @@ use crate::pace::Pace;
 use crate::replicator::{DamageReport, LeftOut, Replicator};
 use crate::session::WriterSession;
 use crate::tasks::{Pauses, Stop, run_rounds};
+use crate::works::Work;
 
 /// How much compaction may take.
 #[derive(Debug, Clone)]
@@ -192,7 +193,9 @@ impl CompactionWorker {
         let Some(state) = self.states.get(zone.get()) else { return Ok(false) };
         let mut state = state.lock().await;
         let more = self.delete_due(&mut state, zone).await;
-        let moved = self.move_page(&mut state, zone).await;
+        // What was begun is brought to its end, whoever has the work now.
+        let is_ours = state.unsettled.is_some() || self.replicator.does(Work::Compact(zone)).await?;
+        let moved = if is_ours { self.move_page(&mut state, zone).await } else { Ok(false) };
         self.count_waiting(&state, zone);
         Ok(moved? || more)
     }

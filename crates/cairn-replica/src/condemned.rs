@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use crate::catalog_port::{Blob, PortResult};
 use crate::replicator::Replicator;
 use crate::tasks::{Pauses, Stop, run_rounds};
+use crate::works::Work;
 
 /// How condemned blobs are removed.
 #[derive(Debug, Clone)]
@@ -111,6 +112,9 @@ impl CondemnedWorker {
     async fn tick_zone(&self, zone: ZoneIndex) -> PortResult<bool> {
         let Some(from) = self.from.get(zone.get()) else { return Ok(false) };
         let mut from = from.lock().await;
+        if !self.replicator.does(Work::Condemned(zone)).await? {
+            return Ok(false);
+        }
         let incarnations = self.replicator.refresh_incarnations().await?;
         // A zone counts only in the life that the catalog knows: in another one it cannot be told what is there.
         let current = incarnations.get(zone.get()).copied();

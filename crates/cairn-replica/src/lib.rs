@@ -36,6 +36,7 @@ pub mod session;
 pub mod sizing;
 mod stragglers;
 pub mod tasks;
+pub mod works;
 pub mod write;
 pub mod zones;
 

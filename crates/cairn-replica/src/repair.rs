@@ -25,6 +25,7 @@ use crate::pace::Pace;
 use crate::replicator::{DamageReport, Replicator};
 use crate::session::WriterSession;
 use crate::tasks::{Pauses, run_rounds};
+use crate::works::Work;
 
 /// How much repair may take.
 #[derive(Debug, Clone)]
@@ -144,6 +145,9 @@ impl RepairWorker {
             return Ok(false);
         };
         let more_damage = self.see_to_damage(&session).await?;
+        if !self.replicator.does(Work::Repair).await? {
+            return Ok(more_damage);
+        }
         let rebuilding = self.replicator.catalog.advance_rebuilds(self.config.page).await?;
         self.progress.lock().rebuilding = rebuilding;
         let available = self.available(&incarnations);

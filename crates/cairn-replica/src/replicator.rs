@@ -17,6 +17,7 @@ use crate::read_plan::HedgeConfig;
 use crate::session::WriterSession;
 use crate::stragglers::{self, Fold};
 use crate::tasks::TaskGroup;
+use crate::works::Works;
 use crate::zones::Zones;
 
 /// Limits and pauses. Every limit is explicit; the defaults are for a gateway of one machine.
@@ -163,6 +164,7 @@ pub struct Replicator {
     folds: mpsc::Sender<Fold>,
     deletes: PerZone<mpsc::Sender<(Replica, ChunkId)>>,
     pub(crate) damage: Mutex<DamageQueue>,
+    pub(crate) works: Works,
 }
 
 /// What a hedge costs, in the unit in which a read earns `per_hundred`.
@@ -196,6 +198,7 @@ impl Replicator {
             folds,
             deletes,
             damage,
+            works: Works::default(),
         });
         replicator.tasks.spawn(stragglers::fold_late_copies(Arc::downgrade(&replicator), folds_taken));
         for (zone, taken) in ZoneIndex::ALL.into_iter().zip(deletes_taken) {

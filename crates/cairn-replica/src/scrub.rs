@@ -19,6 +19,7 @@ use crate::catalog_port::{Blob, PortResult, ZoneSet};
 use crate::copy::{self, CopyError};
 use crate::pace::Pace;
 use crate::replicator::{DamageReport, Replicator};
+use crate::works::Work;
 use skipped::{Skipped, Stretch};
 
 /// How much scrubbing may take.
@@ -112,12 +113,17 @@ impl ScrubWorker {
             let result = match self.tick_skipped().await {
                 Ok(true) => Ok(Duration::ZERO),
                 Ok(false) if zones.now() < next_walk => Ok(LOOK_FOR_SKIPPED_EVERY.min(next_walk.saturating_sub(zones.now()))),
-                Ok(false) => self.tick().await.map(|goes_on| {
-                    if !goes_on {
-                        next_walk = zones.now() + self.config.pause;
-                    }
-                    Duration::ZERO
-                }),
+                Ok(false) => match self.replicator.does(Work::Scrub).await {
+                    Ok(true) => self.tick().await.map(|goes_on| {
+                        if !goes_on {
+                            next_walk = zones.now() + self.config.pause;
+                        }
+                        Duration::ZERO
+                    }),
+                    // Another gateway walks. Should it be gone, this one begins.
+                    Ok(false) => Ok(LOOK_FOR_SKIPPED_EVERY),
+                    Err(error) => Err(error),
+                },
                 Err(error) => Err(error),
             };
             let pause = result.unwrap_or_else(|error| {

@@ -18,6 +18,7 @@ mod compaction;
 mod drivers;
 mod forgetting;
 mod gateway;
+mod works;
 mod world;
 mod zone;
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use cairn_catalog::{
     AddLocatorsBatch, AdvanceRebuild, Catalog, CatalogError, CatalogFuture, CatalogResult, ChunkPlace, ClearLocatorsBatch,
     CloseSilentSessions, CondemnedPosition, ConfirmDeletions, IncompletePosition, ListBlobs, ListCondemned, ListIncomplete,
-    MoveLocatorsBatch, OpenSession,
+    MoveLocatorsBatch, OpenSession, ReleaseLease, TakeLease,
 };
 use cairn_replica::catalog_port::{
     AddLocators, AddOutcome, Blob, BlobCatalog, BlobPage, ClearLocators, Incarnations, MoveLocator, PortError, PortResult,
@@ -145,6 +145,25 @@ impl BlobCatalog for CatalogAdapter {
 
     fn generation(&self) -> BoxFuture<'_, PortResult<u64>> {
         Box::pin(async { Ok(self.call(self.catalog.zones()).await?.generation) })
+    }
+
+    fn is_shared(&self) -> bool {
+        self.catalog.is_shared()
+    }
+
+    fn take_work(&self, lease: String, session: SessionId) -> BoxFuture<'_, PortResult<bool>> {
+        Box::pin(async move {
+            let request = TakeLease { name: lease, session, silent_for: self.session_silence_max };
+            match bounded(self.deadline, self.catalog.take_lease(request)).await {
+                Ok(record) => Ok(record.session == session),
+                Err(CatalogError::SessionClosed) => Ok(false),
+                Err(error) => Err(port_error(error)),
+            }
+        })
+    }
+
+    fn leave_work(&self, lease: String, session: SessionId) -> BoxFuture<'_, PortResult<()>> {
+        Box::pin(async move { self.call(self.catalog.release_lease(ReleaseLease { name: lease, session })).await })
     }
 
     fn open_session(&self) -> BoxFuture<'_, PortResult<SessionId>> {

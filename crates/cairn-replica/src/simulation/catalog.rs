@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -57,6 +57,8 @@ pub(super) struct Tables {
     /// How often it was set back, and whether nobody has looked since (P5).
     pub generation: u64,
     pub may_lack: bool,
+    /// Who has which background work.
+    pub leases: BTreeMap<String, SessionId>,
 }
 
 pub(super) struct Shared {
@@ -74,6 +76,8 @@ pub(super) struct Shared {
     pub move_answers_lost: Mutex<bool>,
     /// How often it was asked anything.
     pub questions: AtomicU64,
+    /// Whether several gateways stand on it.
+    pub has_gateways: AtomicBool,
 }
 
 #[derive(Clone)]
@@ -126,6 +130,7 @@ impl SimCatalog {
             moves_fail: Mutex::default(),
             move_answers_lost: Mutex::default(),
             questions: AtomicU64::new(0),
+            has_gateways: AtomicBool::new(false),
         }))
     }
 
@@ -314,6 +319,29 @@ impl BlobCatalog for SimCatalog {
 
     fn generation(&self) -> BoxFuture<'_, PortResult<u64>> {
         Box::pin(self.ask(|tables| tables.generation))
+    }
+
+    fn is_shared(&self) -> bool {
+        self.0.has_gateways.load(Ordering::Relaxed)
+    }
+
+    fn take_work(&self, lease: String, session: SessionId) -> BoxFuture<'_, PortResult<bool>> {
+        Box::pin(self.ask(move |tables| {
+            let is_heard = |holder: SessionId| tables.open.get(&holder).is_some_and(|heard| heard.elapsed() < SILENCE);
+            let is_free = tables.leases.get(&lease).is_none_or(|holder| *holder == session || !is_heard(*holder));
+            if is_free && tables.open.contains_key(&session) {
+                tables.leases.insert(lease.clone(), session);
+            }
+            tables.leases.get(&lease) == Some(&session)
+        }))
+    }
+
+    fn leave_work(&self, lease: String, session: SessionId) -> BoxFuture<'_, PortResult<()>> {
+        Box::pin(self.ask(move |tables| {
+            if tables.leases.get(&lease) == Some(&session) {
+                tables.leases.remove(&lease);
+            }
+        }))
     }
 
     fn close_dead_sessions(&self) -> BoxFuture<'_, PortResult<SessionView>> {
