@@ -78,6 +78,15 @@ pub const POSTGRESQL: Tool = Tool {
     recipe: Recipe::Debian { packages: &["postgresql-15"], program: "/usr/lib/postgresql/15/bin/pg_dump" },
 };
 
+/// etcd, as Debian has it.
+pub const ETCD: Tool = Tool { name: "etcd", recipe: Recipe::Debian { packages: &["etcd-server"], program: "/usr/bin/etcd" } };
+
+/// Patroni, which decides which PostgreSQL leads.
+pub const PATRONI: Tool = Tool {
+    name: "patroni",
+    recipe: Recipe::Python { packages: &["patroni[etcd3]==4.1.5", "psycopg2-binary==2.9.10"], program: "patroni" },
+};
+
 /// SeaweedFS, on which zones stand past one machine, and the peer that the bench measures beside Cairn: master, volume server, filer and S3 in
 /// one program.
 pub const SEAWEEDFS: Tool =

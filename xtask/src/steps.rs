@@ -98,6 +98,15 @@ pub const STEPS: &[Step] = &[
         run: cargo::postgres,
     },
     Step {
+        name: "patroni",
+        what: "a real Patroni hangs: its primary is left before the lock ends, and no acknowledged write is lost",
+        when: When::Gate,
+        needs: &[&provision::POSTGRESQL, &provision::ETCD, &provision::PATRONI],
+        after: &[],
+        minutes_max: 30,
+        run: cargo::patroni,
+    },
+    Step {
         name: "build",
         what: "the binary as it is released",
         when: When::Gate,

@@ -321,6 +321,18 @@ pub trait Catalog: Send + Sync + 'static {
     /// What a bucket holds.
     fn usage(&self, bucket: BucketId) -> CatalogFuture<'_, UsageRecord>;
 
+    // -- what was forgotten (P5) ------------------------------------------------------------------------------------------------------
+
+    /// How often this catalog has forgotten something that it had acknowledged, and what of it an administrator has looked at.
+    fn generations(&self) -> CatalogFuture<'_, Generations>;
+
+    /// To be called behind each restore, before the first gateway starts: where none runs on, none could know. From then on nothing is collected until
+    /// [`Catalog::note_reviewed`], and neither sessions nor numbers are given again. Errors: [`CatalogError::Refused`] by an engine that is not restored by itself.
+    fn note_restored(&self) -> CatalogFuture<'_, ()>;
+
+    /// An administrator has looked at what these say, and nothing later: what nobody names may be collected. Errors: [`CatalogError::Refused`] where there was nothing to look at.
+    fn note_reviewed(&self, seen: Generations) -> CatalogFuture<'_, ()>;
+
     // -- time -------------------------------------------------------------------------------------------------------------------------
 
     /// Catalog time now (T1).

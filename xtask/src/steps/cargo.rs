@@ -79,24 +79,31 @@ pub fn simulation(context: &mut Context<'_>) -> anyhow::Result<Counts> {
 /// # Errors
 /// Where cargo fails before the tests run.
 pub fn postgres(context: &mut Context<'_>) -> anyhow::Result<Counts> {
-    let programs = provision::POSTGRESQL.program(&context.workspace.tools());
-    let mut command = context.workspace.cargo(&[
-        "test",
-        "--locked",
-        "--package",
-        "cairn-catalog",
-        "--test",
-        "postgres",
-        "--no-fail-fast",
-        "--",
-        "--ignored",
-        "--test-threads=4",
-    ]);
-    command.arg("--skip=measures_");
+    let mut chosen = vec!["--test-threads=4", "--skip=measures_", "--skip=patroni::"];
     if !context.long {
-        command.arg("--skip=long_");
+        chosen.push("--skip=long_");
     }
-    command.env("CAIRN_POSTGRES_PROGRAMS", programs.parent().context("a directory of PostgreSQL's programs")?);
+    on_postgres(context, &chosen)
+}
+
+/// Runs those that need Patroni and etcd besides, which take a minute.
+///
+/// # Errors
+/// Where cargo fails before the tests run.
+pub fn patroni(context: &mut Context<'_>) -> anyhow::Result<Counts> {
+    on_postgres(context, &["patroni::"])
+}
+
+fn on_postgres(context: &mut Context<'_>, chosen: &[&str]) -> anyhow::Result<Counts> {
+    let tools = context.workspace.tools();
+    let programs = provision::POSTGRESQL.program(&tools);
+    let tests = ["test", "--locked", "--package", "cairn-catalog", "--test", "postgres", "--no-fail-fast", "--", "--ignored"];
+    let mut command = context.workspace.cargo(&tests);
+    command
+        .args(chosen)
+        .env("CAIRN_POSTGRES_PROGRAMS", programs.parent().context("a directory of PostgreSQL's programs")?)
+        .env("CAIRN_ETCD_PROGRAM", provision::ETCD.program(&tools))
+        .env("CAIRN_PATRONI_PROGRAM", provision::PATRONI.program(&tools));
     counted(context, &mut command)
 }
 

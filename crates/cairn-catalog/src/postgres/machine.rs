@@ -25,7 +25,9 @@ use super::settings::PostgresSettings;
 use super::writes::{commit, statements};
 use crate::embedded::state::reader::{Overlay, Table, Write};
 use crate::embedded::state::{Answer, Command, Outcome, Query, StateMachine, StateReader, answer, sequence, tables};
-use crate::{CatalogError, CatalogFuture, CatalogResult, CloseSilentSessions, ConfirmedSettings, Limits, SessionView};
+use crate::{
+    CatalogError, CatalogFuture, CatalogResult, CloseSilentSessions, ConfirmedSettings, Generations, Limits, SessionView,
+};
 
 /// Attempts of a command that others keep getting in the way of.
 const ATTEMPTS_MAX: u32 = 16;
@@ -67,8 +69,7 @@ impl PostgresMachine {
     /// Whether this catalog may lack something that it had acknowledged, and no administrator has looked since (P5): it was restored from a backup, or a server
     /// was promoted that lacked some of it, or of which nobody could say whether it does. Until then no session counts as closed, so nothing is collected, and no chunk is moved.
     pub async fn has_forgotten(&self) -> CatalogResult<bool> {
-        let Generations { now, reviewed, unattested } = self.generations().await?;
-        Ok(now > reviewed || unattested.is_some())
+        Ok(self.generations().await?.may_lack())
     }
 
     /// To be called behind each restore (P5): notes that the catalog has forgotten what was acknowledged since the backup. Gateways that ran before the
@@ -128,17 +129,6 @@ impl PostgresMachine {
     }
 }
 
-/// See [`PostgresMachine::generations`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Generations {
-    /// Rises whenever the catalog is found to have forgotten something.
-    pub now: i64,
-    /// The one that an administrator has looked at.
-    pub reviewed: i64,
-    /// The latest of the timelines of which no gateway could say that it has what the one before it had acknowledged.
-    pub unattested: Option<i64>,
-}
-
 impl StateMachine for PostgresMachine {
     fn limits(&self) -> &Limits {
         &self.inner.limits
@@ -146,6 +136,18 @@ impl StateMachine for PostgresMachine {
 
     fn is_shared(&self) -> bool {
         true
+    }
+
+    fn generations(&self) -> CatalogFuture<'_, Generations> {
+        Box::pin(Self::generations(self))
+    }
+
+    fn note_restored(&self) -> CatalogFuture<'_, ()> {
+        Box::pin(Self::note_restored(self))
+    }
+
+    fn note_reviewed(&self, seen: Generations) -> CatalogFuture<'_, ()> {
+        Box::pin(Self::note_reviewed(self, seen))
     }
 
     fn confirmed_settings(&self) -> Option<ConfirmedSettings> {

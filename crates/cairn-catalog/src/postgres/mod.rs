@@ -31,7 +31,9 @@ mod tls;
 mod told;
 mod writes;
 
-pub use machine::{Generations, PostgresMachine};
+pub use machine::PostgresMachine;
+
+pub use crate::Generations;
 pub use migrate::migrate;
 pub use patroni::{Patroni, PatroniSettings};
 pub use settings::{ConnectionString, Life, Place, PostgresSettings, Primary, Replication, Witness};

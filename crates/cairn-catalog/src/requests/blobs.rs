@@ -233,6 +233,25 @@ impl SessionView {
     }
 }
 
+/// What a catalog may have forgotten (P5), for an administrator to look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Generations {
+    /// Rises whenever the catalog is found to have forgotten something that it had acknowledged.
+    pub now: i64,
+    /// The one that an administrator has looked at.
+    pub reviewed: i64,
+    /// The latest of the timelines of which no gateway could say that it has what the one before it had acknowledged.
+    pub unattested: Option<i64>,
+}
+
+impl Generations {
+    /// Whether the catalog may lack something, and nobody has looked: until somebody has, nothing is collected, and no chunk is moved.
+    #[must_use]
+    pub fn may_lack(&self) -> bool {
+        self.now > self.reviewed || self.unattested.is_some()
+    }
+}
+
 /// The zones as the catalog knows them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ZoneView {

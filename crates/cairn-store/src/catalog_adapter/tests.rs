@@ -92,6 +92,25 @@ fn sessions_are_opened_kept_and_closed() {
 }
 
 #[test]
+fn work_is_one_sessions_until_it_is_silent_or_gives_way() {
+    simulate(async {
+        let World { port, .. } = world().await;
+        let (one, other) = (port.open_session().await.unwrap(), port.open_session().await.unwrap());
+        let lease = || "repair".to_owned();
+        assert!(port.take_work(lease(), one).await.unwrap() && !port.take_work(lease(), other).await.unwrap());
+        port.leave_work(lease(), other).await.unwrap();
+        assert!(!port.take_work(lease(), other).await.unwrap(), "who has it not cannot give it back");
+        port.leave_work(lease(), one).await.unwrap();
+        assert!(port.take_work(lease(), other).await.unwrap() && !port.take_work(lease(), one).await.unwrap());
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        assert!(port.heartbeat(one).await.unwrap());
+        assert!(port.take_work(lease(), one).await.unwrap(), "the other one is silent");
+        port.close_session(one).await.unwrap();
+        assert!(!port.take_work(lease(), one).await.unwrap(), "a closed session has nothing");
+    });
+}
+
+#[test]
 fn pages_go_on_where_they_ended() {
     simulate(async {
         let world = world().await;

@@ -6,6 +6,7 @@
 
 pub mod blobs;
 pub mod directory;
+pub mod forgetting;
 pub mod leases;
 pub mod objects;
 pub mod random;
@@ -101,6 +102,7 @@ pub async fn run_all(make: &Make) {
         blobs::refuses_closed_sessions;
         blobs::closes_silent_sessions;
         leases::are_held_by_one_for_as_long_as_it_is_heard_of;
+        forgetting::collects_nothing_until_somebody_has_looked;
         leases::go_with_their_session;
         blobs::counts_only_current_incarnations;
         blobs::refuses_impossible_blobs;

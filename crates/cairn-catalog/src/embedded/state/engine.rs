@@ -18,11 +18,11 @@ use crate::{
     CatalogResult, ChunkPlace, ClearLocatorsBatch, CloseSilentSessions, CompleteUpload, CondemnedPosition, ConfigureBucket,
     ConfirmDeletions, ConfirmedSettings, CopyPart, CopyVersion, CreateAccessKey, CreateAccount, CreateBucket, CreateTenant,
     CreateUpload, DeleteBucket, DeleteVersion, DeleteVersions, Deleted, FoundAccessKey, FoundAccount, FoundBlob, FoundBucket,
-    FoundTenant, FoundUpload, FoundUploadPart, FoundVersion, GetVersion, IncompletePosition, Limits, ListAccessKeys, ListAfter,
-    ListBlobs, ListBuckets, ListCondemned, ListIncomplete, ListObjects, ListParts, ListUploads, ListVersions, ManifestPage,
-    ManifestParts, MoveLocatorsBatch, ObjectPage, OpenSession, Page, PutPart, PutVersion, Reap, Reaped, RebuildProgress,
-    ReleaseLease, RetireIncarnation, SessionView, SetVersioning, SourceVersion, TagVersion, Tagged, TakeLease, UpdateAccessKey,
-    UploadName, UploadPage, UploadState, VersionPage, Written, ZoneView,
+    FoundTenant, FoundUpload, FoundUploadPart, FoundVersion, Generations, GetVersion, IncompletePosition, Limits, ListAccessKeys,
+    ListAfter, ListBlobs, ListBuckets, ListCondemned, ListIncomplete, ListObjects, ListParts, ListUploads, ListVersions,
+    ManifestPage, ManifestParts, MoveLocatorsBatch, ObjectPage, OpenSession, Page, PutPart, PutVersion, Reap, Reaped,
+    RebuildProgress, ReleaseLease, RetireIncarnation, SessionView, SetVersioning, SourceVersion, TagVersion, Tagged, TakeLease,
+    UpdateAccessKey, UploadName, UploadPage, UploadState, VersionPage, Written, ZoneView,
 };
 
 /// A state machine that takes commands and answers questions: what an engine has to be, for [`EmbeddedCatalog`] to make a [`Catalog`] of it.
@@ -39,6 +39,22 @@ pub trait StateMachine: Send + Sync + 'static {
     /// See [`Catalog::is_shared`].
     fn is_shared(&self) -> bool {
         false
+    }
+
+    /// See [`Catalog::generations`].
+    fn generations(&self) -> CatalogFuture<'_, Generations> {
+        Box::pin(std::future::ready(Ok(Generations::default())))
+    }
+
+    /// See [`Catalog::note_restored`].
+    fn note_restored(&self) -> CatalogFuture<'_, ()> {
+        Box::pin(std::future::ready(Err(CatalogError::Refused("this catalog is not one that is restored by itself".to_owned()))))
+    }
+
+    /// See [`Catalog::note_reviewed`].
+    fn note_reviewed(&self, seen: Generations) -> CatalogFuture<'_, ()> {
+        let _ = seen;
+        Box::pin(std::future::ready(Err(CatalogError::Refused("this catalog has forgotten nothing".to_owned()))))
     }
 
     /// The last confirmation of the settings' epoch that it has in memory (R3).
@@ -92,6 +108,18 @@ impl<Machine: StateMachine> Catalog for EmbeddedCatalog<Machine> {
 
     fn is_shared(&self) -> bool {
         self.machine.is_shared()
+    }
+
+    fn generations(&self) -> CatalogFuture<'_, Generations> {
+        self.machine.generations()
+    }
+
+    fn note_restored(&self) -> CatalogFuture<'_, ()> {
+        self.machine.note_restored()
+    }
+
+    fn note_reviewed(&self, seen: Generations) -> CatalogFuture<'_, ()> {
+        self.machine.note_reviewed(seen)
     }
 
     fn confirm_settings(&self, since: tokio::time::Instant) -> CatalogFuture<'_, ConfirmedSettings> {
