@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::columns::{BlobColumns, attributes, blob_columns, encode, signed, unsigned};
 use super::failure::Failure;
 use super::locks::Locks;
-use super::machine::{Inner, Settled};
+use super::machine::{Asked, Inner, Settled};
 use super::pool::Taken;
 use super::rows::{Parameters, USAGE_STRIPES};
 use crate::embedded::state::blobs::{RELEASE_AT_ONCE_EXTENTS_MAX, new_record};
@@ -52,7 +52,12 @@ enum Ended {
 
 impl Inner {
     /// Runs a command that is one statement; `None` where it is none, or not in this case.
-    pub(super) async fn run_in_one_statement(&self, command: &Command, until: Instant) -> Option<CatalogResult<Outcome>> {
+    pub(super) async fn run_in_one_statement(
+        &self,
+        command: &Command,
+        until: Instant,
+        asked: &Asked,
+    ) -> Option<CatalogResult<Outcome>> {
         let locks = Locks::of(command, self.lock_seed);
         for _ in 0..ATTEMPTS_MAX {
             // Anew each time: the zones' incarnations may have changed.
@@ -61,6 +66,10 @@ impl Inner {
                 Ok(connection) => connection,
                 Err(error) => return Some(Err(error)),
             };
+            if let Err(error) = asked.check() {
+                self.pool.give_back(connection);
+                return Some(Err(error));
+            }
             let (lane, number) = (connection.lane, connection.next_number());
             let failure = match self.pool.counted(&connection, run(&connection, &hot, &locks, number)).await {
                 Ok(Ok(Ended::OtherCase)) => {

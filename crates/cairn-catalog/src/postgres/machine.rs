@@ -1,6 +1,7 @@
 //! The state machine on rows in PostgreSQL: commands as transactions, questions as snapshots.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -155,11 +156,14 @@ impl StateMachine for PostgresMachine {
     }
 
     fn submit(&self, command: Command) -> CatalogFuture<'_, Outcome> {
-        // A task of its own: whoever asked may stop waiting, and the transaction ends as it would have.
-        let task = tokio::spawn(self.inner.clone().run(command));
-        Box::pin(
-            async move { task.await.unwrap_or_else(|_| Err(CatalogError::OutcomeUnknown("the commit was given up".to_owned()))) },
-        )
+        // A task of its own: whoever asked may stop waiting, and the transaction ends as it would have. One that has not begun by then is not begun.
+        let asking = Asking::default();
+        let task = tokio::spawn(self.inner.clone().run(command, asking.asked()));
+        Box::pin(async move {
+            let answer = task.await;
+            drop(asking);
+            answer.unwrap_or_else(|_| Err(CatalogError::OutcomeUnknown("the commit was given up".to_owned())))
+        })
     }
 
     fn ask(&self, query: Query) -> CatalogFuture<'_, Answer> {
@@ -167,6 +171,36 @@ impl StateMachine for PostgresMachine {
         Box::pin(
             async move { task.await.unwrap_or_else(|_| Err(CatalogError::Unavailable("the question was given up".to_owned()))) },
         )
+    }
+}
+
+/// Somebody who waits for an answer. Dropped, nobody does.
+#[derive(Default)]
+struct Asking(Arc<AtomicBool>);
+
+/// Whether anybody waits for the answer. Who does not was told that the outcome is unknown, and may have gone on to write something else: what has not been sent by then would come behind that.
+#[derive(Clone)]
+pub(super) struct Asked(Arc<AtomicBool>);
+
+impl Asking {
+    fn asked(&self) -> Asked {
+        Asked(Arc::clone(&self.0))
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+impl Asked {
+    /// An error where nobody waits any more.
+    pub(super) fn check(&self) -> CatalogResult<()> {
+        if self.0.load(Ordering::Acquire) {
+            return Err(CatalogError::Unavailable("nobody waits for the answer".to_owned()));
+        }
+        Ok(())
     }
 }
 
@@ -243,21 +277,21 @@ impl Inner {
         Ok(changed)
     }
 
-    async fn run(self: Arc<Self>, command: Command) -> CatalogResult<Outcome> {
+    async fn run(self: Arc<Self>, command: Command, asked: Asked) -> CatalogResult<Outcome> {
         let until = Instant::now() + self.pool.settings().wait_max;
         if let Command::CloseSilentSessions(CloseSilentSessions { silent_for: Duration::ZERO }) = &command {
             return Err(CatalogError::Refused("other gateways have sessions, too: nobody closes them all".to_owned()));
         }
         let if_another = super::sessions::if_another(&command);
-        match Box::pin(self.run_to_its_end(command, until)).await {
+        match Box::pin(self.run_to_its_end(command, until, &asked)).await {
             // Its number was given again: to whoever asks, it is closed, and the other one is none of his business.
             Err(CatalogError::SessionClosed) if if_another.is_some() => if_another.ok_or(CatalogError::SessionClosed),
             answer => answer,
         }
     }
 
-    async fn run_to_its_end(self: &Arc<Self>, command: Command, until: Instant) -> CatalogResult<Outcome> {
-        if let Some(answer) = self.run_in_one_statement(&command, until).await {
+    async fn run_to_its_end(self: &Arc<Self>, command: Command, until: Instant, asked: &Asked) -> CatalogResult<Outcome> {
+        if let Some(answer) = self.run_in_one_statement(&command, until, asked).await {
             return answer;
         }
         let mut last = String::new();
@@ -269,7 +303,7 @@ impl Inner {
                     locks.close(session);
                 }
             }
-            let attempt = match self.attempt(&command, &locks, until).await {
+            let attempt = match self.attempt(&command, &locks, until, asked).await {
                 // Others would wait behind whoever waits for this one: he asks again.
                 Err(CatalogError::Busy(reason)) if locks.are_for_one() && Instant::now() + ALONE_PAUSE < until => {
                     last = reason;
@@ -302,8 +336,12 @@ impl Inner {
     }
 
     /// One transaction. Its connection goes back only when the transaction is known to be over.
-    async fn attempt(&self, command: &Command, locks: &Locks, until: Instant) -> CatalogResult<Attempt> {
+    async fn attempt(&self, command: &Command, locks: &Locks, until: Instant, asked: &Asked) -> CatalogResult<Attempt> {
         let mut connection = self.pool.take(true, until).await?;
+        if let Err(error) = asked.check() {
+            self.pool.give_back(connection);
+            return Err(error);
+        }
         let number = connection.next_number();
         // What it answers where it is committed; there as soon as a COMMIT may be on its way.
         let mut committing = None;

@@ -581,3 +581,38 @@ async fn writers_who_wait_for_a_new_primary_keep_no_reader_out() {
     }
     panic!("who reads waits behind those who may not write yet");
 }
+
+/// Whoever has stopped waiting was told that nobody knows, and may have written something else since. What had not been sent by then does not come behind that: a client's later write stays the later one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL"]
+async fn what_nobody_waits_for_any_more_is_not_begun() {
+    let server = Arc::new(Server::start());
+    let settings = PostgresSettings { wait_max: Duration::from_secs(120), ..server.settings("impatient") };
+    migrate(&settings).await.expect("a schema");
+    let catalog = gateway(settings);
+    let (bucket, session) = prepare(&catalog, Versioning::Enabled).await;
+    let observer = server.connect().await;
+    server.set(&observer, "synchronous_standby_names", "ANY 1 (nobody)").await;
+    while catalog.machine().believed_timeline().is_some() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // Nobody can be written to, so none of these is sent: by one statement, and by the state machine.
+    let write = catalog.put_version(put(bucket, session, "a", 1, WriteCondition::None));
+    assert!(tokio::time::timeout(Duration::from_millis(300), write).await.is_err(), "it was answered");
+    let target = || vec![DeleteTarget { key: key("a"), version_id: None, condition: WriteCondition::None }];
+    let deletion = catalog.delete_versions(DeleteVersions { bucket, targets: target() });
+    assert!(tokio::time::timeout(Duration::from_millis(300), deletion).await.is_err(), "it was answered");
+    let patient = tokio::spawn({
+        let (catalog, write) = (catalog.clone(), put(bucket, session, "a", 2, WriteCondition::None));
+        async move { catalog.put_version(write).await }
+    });
+    server.set(&observer, "synchronous_standby_names", "").await;
+    let written = patient.await.expect("a task").expect("a write that somebody waits for");
+    // Whatever else was waiting for a server has had one.
+    for number in 0..40 {
+        catalog.put_version(put(bucket, session, "b", number, WriteCondition::None)).await.expect("a write");
+    }
+    assert_eq!(current(&catalog, bucket, "a").await.expect("a version").version.summary.sequence, written.sequence);
+    let usage = catalog.usage(bucket).await.expect("usage");
+    assert_eq!((usage.objects, usage.noncurrent_versions, usage.delete_markers), (2, 39, 0), "what nobody waited for was done");
+}

@@ -11,6 +11,7 @@ mod proxy;
 mod schema;
 mod server;
 mod settings;
+mod stopped;
 mod trips;
 
 use std::sync::Arc;
