@@ -118,6 +118,10 @@ async fn a_gateway_that_was_stopped_commits_nothing_behind_the_closing_of_its_se
             tokio::time::sleep(Duration::from_millis(3500)).await;
         }
         stopped.signal("-CONT");
+        while stopped.process.try_wait().expect("a process").is_none() {
+            assert_eq!(names(&closer, bucket).await, at_the_closing, "round {round}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
         stopped.says("closed");
         assert_eq!(names(&closer, bucket).await, at_the_closing, "round {round}");
     }
