@@ -188,13 +188,21 @@ async fn a_primary_whose_manager_hangs_is_left_before_its_lock_ends() {
     assert!(witness.keeps_its_right(elsewhere).await.is_err(), "that server has no lock");
     leader.manager.signal("-STOP");
     // The right that is left never grows again, and when it is gone, so is the belief.
-    let mut last = right;
-    while let Ok(left) = witness.keeps_its_right(old.clone()).await {
-        assert!(left <= last, "{left:?} of {last:?}: a lock that nobody renews");
-        last = left;
+    let (mut last, mut answered) = (right, tokio::time::Instant::now());
+    loop {
+        match witness.keeps_its_right(old.clone()).await {
+            Ok(left) => {
+                assert!(left <= last, "{left:?} of {last:?}: a lock that nobody renews");
+                (last, answered) = (left, tokio::time::Instant::now());
+            }
+            // On a machine that is busy with other things.
+            Err(why) if why.contains("does not answer") => {}
+            Err(_) => break,
+        }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    assert!(last < Duration::from_secs(3), "{last:?} were left, and nobody has the lock");
+    let ago = answered.elapsed();
+    assert!(last < Duration::from_secs(3) + ago, "{last:?} were left {ago:?} ago, and nobody has the lock");
     for attempt in 0.. {
         let believed = catalog.machine().believed_primary();
         assert_ne!(believed, Some(old.clone()), "whose lock is gone");
