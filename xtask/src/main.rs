@@ -4,6 +4,7 @@
 mod bench;
 mod clock;
 mod e2e;
+mod lab;
 mod pages;
 mod process;
 mod provision;
@@ -34,6 +35,8 @@ enum Task {
     Test(TestArguments),
     /// Measure Cairn beside stock SeaweedFS: rates, latencies and processor time per request, with ratios.
     Bench(bench::Arguments),
+    /// Run three datacentres on this machine, to use and to break: networks, SeaweedFS, PostgreSQL, gateways.
+    Lab(lab::Arguments),
 }
 
 /// Which parts of the test to run.
@@ -64,17 +67,19 @@ fn main() -> ExitCode {
 }
 
 fn run(command_line: CommandLine) -> anyhow::Result<ExitCode> {
-    let workspace = Workspace::find()?;
+    let workspace = Workspace::find();
     process::stop_children_with_us()?;
     match command_line.task {
-        Task::Bench(arguments) => bench::run(&workspace, &arguments),
+        // Of a lab that is there nothing lies in the checkout, and its processes run anywhere.
+        Task::Lab(arguments) => lab::run(workspace, arguments),
+        Task::Bench(arguments) => bench::run(&workspace?, &arguments),
         Task::Test(arguments) if arguments.list => {
             runner::list();
             Ok(ExitCode::SUCCESS)
         }
         Task::Test(arguments) => {
             let strict = std::env::var("CI").is_ok_and(|value| value == "true");
-            runner::run(&workspace, Mode { long: arguments.long, strict, fuzz_seconds: arguments.fuzz_seconds }, &arguments.only)
+            runner::run(&workspace?, Mode { long: arguments.long, strict, fuzz_seconds: arguments.fuzz_seconds }, &arguments.only)
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
@@ -47,6 +47,11 @@ fn signal(group: u32, signal: Signal) {
         // The group may have ended between the look and the signal.
         let _ = kill_process_group(pid, signal);
     }
+}
+
+/// The path of this program, to start it again while it runs: it leads there also where another was built in its place meanwhile.
+pub fn own_program() -> PathBuf {
+    PathBuf::from(format!("/proc/{}/exe", std::process::id()))
 }
 
 /// A program that runs in a process group of its own; dropping it kills the group.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 
+use crate::lab;
 use crate::steps::Context;
 
 /// cargo-deny, which holds dependencies to `deny.toml`.
@@ -95,6 +96,14 @@ pub const SEAWEEDFS: Tool =
 /// Garage, a peer that the bench measures where it is asked to: building it takes a long time, so no test needs it.
 pub const GARAGE: Tool = Tool { name: "garage", recipe: Recipe::Cargo { package: "garage", version: "2.5.0" } };
 
+/// HAProxy, as Debian has it.
+pub const HAPROXY: Tool =
+    Tool { name: "haproxy", recipe: Recipe::Debian { packages: &["haproxy"], program: "/usr/sbin/haproxy" } };
+
+/// Networks of the lab's own: nothing to install, and not to be had everywhere.
+pub const NAMESPACES: Tool =
+    Tool { name: "namespaces", recipe: Recipe::Namespaces { packages: &["iproute2"], program: "/usr/sbin/ip" } };
+
 /// A tool, and where it comes from.
 pub struct Tool {
     /// What the table of times calls it.
@@ -155,6 +164,13 @@ pub enum Recipe {
         /// The program that tests start, by its full path, because a virtual environment may have one of the same name.
         program: &'static str,
     },
+    /// The kernel's network namespaces, with Debian packages to make them with. Whether they can be made is tried each time.
+    Namespaces {
+        /// The packages.
+        packages: &'static [&'static str],
+        /// The program that makes them.
+        program: &'static str,
+    },
 }
 
 impl Tool {
@@ -163,7 +179,7 @@ impl Tool {
         match self.recipe {
             Recipe::Cargo { package: program, .. } | Recipe::Go { program, .. } => tools.join("bin").join(program),
             Recipe::Python { program, .. } => self.environment(tools).join("bin").join(program),
-            Recipe::Debian { program, .. } => PathBuf::from(program),
+            Recipe::Debian { program, .. } | Recipe::Namespaces { program, .. } => PathBuf::from(program),
             // Of these, what the test program is built or run with.
             Recipe::GoModules { .. } => tools.join("go").join(self.name).join("go.mod"),
             Recipe::Maven { .. } => tools.join("maven").join(self.name).join("libraries"),
@@ -176,7 +192,11 @@ impl Tool {
         match self.recipe {
             Recipe::Cargo { version, .. } | Recipe::Go { version, .. } => Some(version),
             Recipe::Python { packages, .. } => packages.first()?.split_once("==").map(|(_, version)| version),
-            Recipe::Debian { .. } | Recipe::GoModules { .. } | Recipe::Maven { .. } | Recipe::Npm { .. } => None,
+            Recipe::Debian { .. }
+            | Recipe::Namespaces { .. }
+            | Recipe::GoModules { .. }
+            | Recipe::Maven { .. }
+            | Recipe::Npm { .. } => None,
         }
     }
 
@@ -186,7 +206,11 @@ impl Tool {
             Recipe::GoModules { project, .. } => (project, &["go.mod", "go.sum"]),
             Recipe::Maven { project } => (project, &["pom.xml"]),
             Recipe::Npm { project } => (project, &["package.json", "package-lock.json"]),
-            Recipe::Cargo { .. } | Recipe::Python { .. } | Recipe::Go { .. } | Recipe::Debian { .. } => return Vec::new(),
+            Recipe::Cargo { .. }
+            | Recipe::Python { .. }
+            | Recipe::Go { .. }
+            | Recipe::Debian { .. }
+            | Recipe::Namespaces { .. } => return Vec::new(),
         };
         names.iter().map(|name| format!("{project}/{name}")).collect()
     }
@@ -219,6 +243,10 @@ impl Tool {
             Recipe::Python { packages, .. } => recipes::python(context, &self.environment(&tools), packages)?,
             Recipe::Go { module, package, version, program } => recipes::go(context, module, package, version, program)?,
             Recipe::Debian { packages, .. } => recipes::debian(context, packages)?,
+            Recipe::Namespaces { packages, .. } => {
+                recipes::debian(context, packages)?;
+                return lab::are_possible();
+            }
             Recipe::GoModules { packages, .. } => {
                 recipes::go_modules(context, &tools.join("go").join(self.name), &self.manifests(), packages)?;
             }

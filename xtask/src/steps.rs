@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use crate::workspace::Workspace;
 
-use crate::{e2e, process, provision, style};
+use crate::{e2e, lab, process, provision, style};
 pub use fuzz::SECONDS_EACH as FUZZ_SECONDS;
 
 /// Every part, in the order they run.
@@ -258,6 +258,15 @@ pub const STEPS: &[Step] = &[
         after: &["build"],
         minutes_max: 120,
         run: e2e::sdk_javascript,
+    },
+    Step {
+        name: "lab",
+        what: "three datacentres of real services: cut off, killed and hung they come back whole, and the lab goes without a trace",
+        when: When::Gate,
+        needs: lab::NEEDS,
+        after: &[],
+        minutes_max: 30,
+        run: lab::trial,
     },
 ];
 
