@@ -9,6 +9,7 @@ use cairn_types::ZoneName;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::admin::command::AdminOptions;
+use crate::config::ZoneSettings;
 use crate::doctor::DoctorOptions;
 use crate::limits::LimitOptions;
 
@@ -35,6 +36,9 @@ pub enum Command {
 /// How to serve.
 #[derive(Debug, Clone, Args)]
 pub struct ServeOptions {
+    /// A file with settings (docs/configuration.md). Flags and variables go before what stands in it.
+    #[arg(long, env = "CAIRN_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Where the three zones' directories, the root key and the administration socket are.
     #[arg(long, env = "CAIRN_DATA", value_name = "DIR", default_value = "cairn-data")]
     pub data: PathBuf,
@@ -47,6 +51,12 @@ pub struct ServeOptions {
     /// A zone with a directory of its own, for example on a disk of its own; three times, or never.
     #[arg(long = "zone", value_name = "NAME=DIR", value_parser = parse_zone)]
     pub zones: Vec<(ZoneName, PathBuf)>,
+    /// The zones of the configuration file, in its order.
+    #[arg(skip)]
+    pub file_zones: Vec<ZoneSettings>,
+    /// The zone that this gateway is in, from which it reads first.
+    #[arg(long, env = "CAIRN_OWN_ZONE", value_name = "NAME")]
+    pub own_zone: Option<ZoneName>,
     /// The region that clients sign their requests for.
     #[arg(long, env = "CAIRN_REGION", default_value = "us-east-1")]
     pub region: String,
@@ -54,10 +64,10 @@ pub struct ServeOptions {
     #[arg(long = "domain", env = "CAIRN_DOMAIN", value_name = "DOMAIN", value_delimiter = ',')]
     pub domains: Vec<String>,
     /// The certificate chain for HTTPS, PEM.
-    #[arg(long, env = "CAIRN_TLS_CERT", value_name = "FILE", requires = "tls_key")]
+    #[arg(long, env = "CAIRN_TLS_CERT", value_name = "FILE")]
     pub tls_cert: Option<PathBuf>,
     /// The certificate's private key, PEM.
-    #[arg(long, env = "CAIRN_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    #[arg(long, env = "CAIRN_TLS_KEY", value_name = "FILE")]
     pub tls_key: Option<PathBuf>,
     /// The largest object, bytes.
     #[arg(long, env = "CAIRN_MAX_OBJECT_SIZE", value_name = "BYTES", default_value_t = 5 << 40, value_parser = parse_bytes)]
@@ -85,6 +95,32 @@ pub struct ServeOptions {
     pub observing: ObservingOptions,
 }
 
+impl ServeOptions {
+    /// What belongs together is there together, wherever it was given; in words what is missing.
+    pub fn check(&self) -> Result<(), String> {
+        let api = &self.admin_api;
+        let pairs = [
+            (self.tls_cert.is_some(), "--tls-cert", self.tls_key.is_some(), "--tls-key"),
+            (api.tls_cert.is_some(), "--admin-api-tls-cert", api.tls_key.is_some(), "--admin-api-tls-key"),
+        ];
+        for (has_first, first, has_second, second) in pairs {
+            if has_first != has_second {
+                let (given, missing) = if has_first { (first, second) } else { (second, first) };
+                return Err(format!("{given} was given without {missing}; give both, or neither"));
+            }
+        }
+        let of_api = [
+            (api.tls_cert.is_some(), "--admin-api-tls-cert"),
+            (api.token_file.is_some(), "--admin-api-token-file"),
+            (api.client_ca.is_some(), "--admin-api-client-ca"),
+        ];
+        match of_api.into_iter().find(|(is_given, _)| *is_given && api.listen.is_none()) {
+            Some((_, given)) => Err(format!("{given} was given without --admin-api-listen; give that, too")),
+            None => Ok(()),
+        }
+    }
+}
+
 /// How the administration API is served over the network. Without an address, it is at the administration socket only.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "The administration API over the network")]
@@ -99,40 +135,16 @@ pub struct AdminApiOptions {
     )]
     pub listen: Option<SocketAddr>,
     /// Its certificate chain, PEM; the one of S3 (--tls-cert) when not given.
-    #[arg(
-        id = "admin_api_tls_cert",
-        long = "admin-api-tls-cert",
-        env = "CAIRN_ADMIN_API_TLS_CERT",
-        value_name = "FILE",
-        requires_all = ["admin_api_tls_key", "admin_api_listen"]
-    )]
+    #[arg(id = "admin_api_tls_cert", long = "admin-api-tls-cert", env = "CAIRN_ADMIN_API_TLS_CERT", value_name = "FILE")]
     pub tls_cert: Option<PathBuf>,
     /// The certificate's private key, PEM.
-    #[arg(
-        id = "admin_api_tls_key",
-        long = "admin-api-tls-key",
-        env = "CAIRN_ADMIN_API_TLS_KEY",
-        value_name = "FILE",
-        requires_all = ["admin_api_tls_cert", "admin_api_listen"]
-    )]
+    #[arg(id = "admin_api_tls_key", long = "admin-api-tls-key", env = "CAIRN_ADMIN_API_TLS_KEY", value_name = "FILE")]
     pub tls_key: Option<PathBuf>,
     /// The tokens that open it, one on a line; CAIRN_ADMIN_API_TOKEN gives them without a file.
-    #[arg(
-        id = "admin_api_token_file",
-        long = "admin-api-token-file",
-        env = "CAIRN_ADMIN_API_TOKEN_FILE",
-        value_name = "FILE",
-        requires = "admin_api_listen"
-    )]
+    #[arg(id = "admin_api_token_file", long = "admin-api-token-file", env = "CAIRN_ADMIN_API_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
     /// The authority whose client certificates open it, PEM.
-    #[arg(
-        id = "admin_api_client_ca",
-        long = "admin-api-client-ca",
-        env = "CAIRN_ADMIN_API_CLIENT_CA",
-        value_name = "FILE",
-        requires = "admin_api_listen"
-    )]
+    #[arg(id = "admin_api_client_ca", long = "admin-api-client-ca", env = "CAIRN_ADMIN_API_CLIENT_CA", value_name = "FILE")]
     pub client_ca: Option<PathBuf>,
 }
 

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use cairn_catalog::embedded::log::replicated::ZonePlace;
 use cairn_disk::{Disk, LockGuard, RealDisk};
-use cairn_types::ZoneName;
 use cairn_types::ids::ZONE_COUNT;
+use cairn_types::{ZoneIndex, ZoneName};
 
 use crate::cli::{DEFAULT_ZONES, ServeOptions};
+use crate::config::ZoneSettings;
 use crate::serve::ServeError;
 
 /// The data directory of this process.
@@ -76,7 +77,26 @@ pub fn places(data: &std::path::Path, zones: &[(ZoneName, PathBuf)]) -> Result<[
     Ok(places)
 }
 
-/// [`places`] by the options of a service.
+/// [`places`] by the options of a service: by its flags, or by its file.
 pub fn zone_places(data: &Path, options: &ServeOptions) -> Result<[ZonePlace; ZONE_COUNT], ServeError> {
-    places(data, &options.zones)
+    if options.file_zones.is_empty() {
+        return places(data, &options.zones);
+    }
+    let directory = |zone: &ZoneSettings| zone.directory.clone().unwrap_or_else(|| data.join(zone.name.as_str()));
+    let zones: Vec<_> = options.file_zones.iter().map(|zone| (zone.name.clone(), directory(zone))).collect();
+    places(data, &zones)
+}
+
+/// The zones as reads prefer them: the gateway's own first.
+pub fn preference(places: &[ZonePlace; ZONE_COUNT], own: Option<&ZoneName>) -> Result<[ZoneIndex; ZONE_COUNT], ServeError> {
+    let Some(own) = own else { return Ok(ZoneIndex::ALL) };
+    let Some(at) = places.iter().position(|place| place.name == *own) else {
+        let names = places.each_ref().map(|place| place.name.as_str()).join(", ");
+        return Err(ServeError(format!(
+            "this gateway's own zone is said to be {own}, and the zones are {names}. Name one of these."
+        )));
+    };
+    let mut preference = ZoneIndex::ALL;
+    preference.rotate_left(at);
+    Ok(preference)
 }

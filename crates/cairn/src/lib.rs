@@ -6,6 +6,7 @@
 mod access_log;
 mod admin;
 mod cli;
+mod config;
 mod data_directory;
 mod doctor;
 pub mod embedded;
@@ -20,14 +21,12 @@ mod tls;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
-use crate::cli::{Cli, Command, LogFormat, ObservingOptions, ServeOptions};
+use crate::cli::{Command, LogFormat, ObservingOptions, ServeOptions};
 
 /// Does what the command line says.
 #[must_use]
 pub fn run() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = config::command_line();
     let filter = tracing_subscriber::EnvFilter::try_from_env("CAIRN_LOG").unwrap_or_else(|_| "info".into());
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     match &cli.command {

@@ -11,6 +11,7 @@ use cairn_catalog::embedded::machine::ReadSettings;
 use cairn_disk::Environment;
 use cairn_s3::{Config, GrantAuthorizer, Limits, S3Service, Server};
 use cairn_store::{Store, StoreConfig, StoreParts};
+use cairn_types::ZoneIndex;
 use cairn_types::ids::ZONE_COUNT;
 use cairn_types::records::TenantName;
 use tokio::net::{TcpListener, TcpSocket};
@@ -45,7 +46,8 @@ async fn serve(options: ServeOptions) -> Result<(), ServeError> {
     let environment = Environment::real();
     let open_files_max = open_files::raise();
     let data = DataDirectory::open(&options.data).await?;
-    let places = data_directory::places(&data.path, &options.zones)?;
+    let places = data_directory::zone_places(&data.path, &options)?;
+    let preference = data_directory::preference(&places, options.own_zone.as_ref())?;
     let tls = match (&options.tls_cert, &options.tls_key) {
         (Some(certificate), Some(key)) => {
             // Their place must not change with the directory of the process.
@@ -82,7 +84,7 @@ async fn serve(options: ServeOptions) -> Result<(), ServeError> {
             return Err(with_free_space(&environment, &places, error).await);
         }
     };
-    let (store, root) = match open_store(&environment, &engines, &data.path, root).await {
+    let (store, root) = match open_store(&environment, &engines, &data.path, root, preference).await {
         Ok(open) => open,
         Err(error) => {
             administration.stop().await;
@@ -146,14 +148,17 @@ async fn open_store(
     engines: &Engines,
     data: &Path,
     root: Option<RootKey>,
+    preference: [ZoneIndex; ZONE_COUNT],
 ) -> Result<(Arc<Store>, RootKey), ServeError> {
     let keys = crate::master_key::load_or_make(environment, engines).await?;
+    let mut config = StoreConfig::default();
+    config.replicator.preference = preference;
     let store = Store::start(StoreParts {
         catalog: engines.catalog.clone(),
         zones: engines.zones(),
         random: environment.random.clone(),
         keys,
-        config: StoreConfig::default(),
+        config,
     });
     let root = match root {
         Some(root) => root,

@@ -15,7 +15,7 @@ struct Refused {
 fn serve(directory: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Refused {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cairn"));
     command.arg("serve").args(arguments).current_dir(directory).envs(variables.iter().copied());
-    for name in ["CAIRN_DATA", "CAIRN_LISTEN", "CAIRN_ROOT_ACCESS_KEY_ID", "CAIRN_ROOT_SECRET_ACCESS_KEY"] {
+    for name in ["CAIRN_CONFIG", "CAIRN_DATA", "CAIRN_LISTEN", "CAIRN_ROOT_ACCESS_KEY_ID", "CAIRN_ROOT_SECRET_ACCESS_KEY"] {
         if variables.iter().all(|(given, _)| *given != name) {
             command.env_remove(name);
         }
@@ -50,6 +50,26 @@ fn a_command_line_that_is_wrong_is_put_right_in_words() {
     );
     assert_says(&serve(&["--tls-cert", "chain.pem", "--tls-key", "key.pem"]), 1, &["chain.pem cannot be used"]);
     assert!(!root.path().join("a").exists() && !root.path().join("cairn-data/geneva").exists());
+}
+
+#[test]
+fn a_configuration_that_is_wrong_is_put_right_in_words_and_variables_go_before_it() {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::write(root.path().join("cairn.toml"), "data = \"of-the-file\"\n\n[s3]\nlisen = \"127.0.0.1:0\"\n").unwrap();
+    let wrong = serve(root.path(), &["--config", "cairn.toml"], &[]);
+    assert_says(&wrong, 2, &["cairn.toml, line 4: there is no setting lisen in [s3]. Did you mean listen?"]);
+    assert_says(&serve(root.path(), &[], &[("CAIRN_CONFIG", "none.toml")]), 2, &["none.toml: it cannot be read"]);
+    // Data directories that cannot be one tell which was taken.
+    for file in ["of-the-file", "of-the-variable", "of-the-flag"] {
+        std::fs::write(root.path().join(file), "mine").unwrap();
+    }
+    std::fs::write(root.path().join("cairn.toml"), "data = \"of-the-file\"\n").unwrap();
+    let arguments = ["--config", "cairn.toml"];
+    assert_says(&serve(root.path(), &arguments, &[]), 1, &["of-the-file cannot be used"]);
+    let variable = [("CAIRN_DATA", "of-the-variable")];
+    assert_says(&serve(root.path(), &arguments, &variable), 1, &["of-the-variable cannot be used"]);
+    let with_flag = ["--config", "cairn.toml", "--data", "of-the-flag"];
+    assert_says(&serve(root.path(), &with_flag, &variable), 1, &["of-the-flag cannot be used"]);
 }
 
 #[test]
