@@ -9,6 +9,7 @@ use bytes::Bytes;
 use cairn_testkit::sim_environment::simulate;
 use cairn_testkit::zone_conformance::{chunk_id, delete, expect, payload, put, walk};
 use cairn_types::{Incarnation, Locator, SessionId, StoreId, ZoneIndex};
+use cairn_zone::embedded::format::record::RECORD_HEADER_BYTES;
 use cairn_zone::embedded::format::{BLOCK_BYTES, Place};
 use cairn_zone::embedded::{Damage, EmbeddedZone, OpenError, Opened, Opening, Settings};
 use cairn_zone::{Zone, ZoneError};
@@ -90,6 +91,35 @@ fn a_damaged_header_in_an_unsealed_segment_costs_its_chunk_alone() {
                 put(&zone, chunk_id(100 + opening), &payload(1, 100)).await;
                 zone.close().await;
             }
+        }
+    });
+}
+
+#[test]
+fn a_chunk_whose_last_bytes_were_cut_off_is_damage_and_gets_no_zeros() {
+    simulate(async {
+        let mut machine = Machine::new(3);
+        let zone = machine.open(no_reserve()).await;
+        let chunks = fill(&zone, 0..3).await;
+        assert_eq!(zone.position(), 3);
+        let mut content = machine.disk.backup(Path::new(DIRECTORY));
+        machine.disk = machine.disk.crash();
+        let (locator, bytes) = &chunks[&2];
+        let end = place(locator).offset + RECORD_HEADER_BYTES as u64 + bytes.len() as u64;
+        assert_ne!(end % BLOCK_BYTES, 0, "its end is amid a block");
+        let (_, file) = content.iter_mut().next().expect("one file");
+        file.truncate(usize::try_from(end - 1).expect("small"));
+        machine.disk.restore(Path::new(DIRECTORY), &content);
+
+        for opening in 0..3 {
+            let (zone, damage) = open_damaged(&mut machine, 3).await;
+            assert_eq!(damage.iter().map(|damage| damage.chunk).collect::<Vec<_>>(), [Some(chunk_id(2))], "opening {opening}");
+            let read = zone.read(locator, chunk_id(2), 0, bytes.len()).await;
+            assert!(matches!(read, Err(ZoneError::Damaged(_))), "{read:?}");
+            for (number, (locator, bytes)) in chunks.iter().take(2) {
+                expect(&zone, locator, chunk_id(*number), bytes).await;
+            }
+            zone.close().await;
         }
     });
 }

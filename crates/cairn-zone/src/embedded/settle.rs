@@ -80,7 +80,7 @@ pub(super) async fn settle(
         let (mut entries, mut unsure) = (Vec::new(), Vec::new());
         for entry in scan.entries.iter().take_while(|entry| entry.sequence <= limit) {
             if entry.sequence <= known {
-                if entry.record_end() > candidate.length_blocks() && entry.state != RecordState::Dead {
+                if entry.payload_end() > candidate.length && entry.state != RecordState::Dead {
                     let missing = Some(entry.sequence..=entry.sequence);
                     damage.push(Damage {
                         chunk: Some(entry.id),

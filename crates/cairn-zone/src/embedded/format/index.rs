@@ -27,7 +27,7 @@
 use cairn_disk::SECTOR_BYTES;
 use cairn_types::{ChunkId, SessionId};
 
-use super::record::record_bytes;
+use super::record::{RECORD_HEADER_BYTES, record_bytes};
 use super::{BLOCK_BYTES, FORMAT_VERSION, Get, ParseError, Put, RecordState, ends_with_crc, seal_with_crc};
 
 /// Bytes of a head.
@@ -198,6 +198,12 @@ impl Entry {
     #[must_use]
     pub fn record_end(&self) -> u64 {
         self.offset.saturating_add(record_bytes(u64::from(self.payload_length)))
+    }
+
+    /// Where its payload ends.
+    #[must_use]
+    pub fn payload_end(&self) -> u64 {
+        self.offset.saturating_add(RECORD_HEADER_BYTES as u64).saturating_add(u64::from(self.payload_length))
     }
 
     /// Reads entries one after the other; bytes left over are ignored.
