@@ -1,6 +1,7 @@
 //! What can happen to a datacentre: its network is cut, everything in it is killed at one moment, everything in it stops without ending.
 //! And how it comes back.
 
+use std::collections::BTreeSet;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -67,14 +68,16 @@ impl Lab {
     fn signal_all(&self, zone: Zone, only: Option<&str>, what: Signal, is_done: fn(i32) -> bool) -> anyhow::Result<usize> {
         let one = only.map(|name| self.process_of(zone, name)).transpose()?;
         let started = clock::now();
-        let mut reached = std::collections::BTreeSet::new();
+        let mut reached = BTreeSet::new();
         loop {
             // Those that are there may still start others.
             let all = match one {
                 Some(process) => vec![process],
                 None => namespaces::processes(&self.name().namespace(Place::Zone(zone)))?,
             };
-            let left: Vec<i32> = all.into_iter().filter(|process| !is_done(*process)).collect();
+            // One that is ending leaves its network before it is dead.
+            let left: BTreeSet<i32> =
+                all.into_iter().chain(reached.iter().copied()).filter(|process| !is_done(*process)).collect();
             if left.is_empty() {
                 return Ok(reached.len());
             }
