@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::plan::{Name, Place, Zone, ports};
 use super::stack::patroni;
-use super::{http, namespaces};
+use super::{http, life, namespaces};
 
 /// A member of the cluster, as the others see it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -134,10 +134,14 @@ pub fn run(
     crate::process::capture(&mut command).map(|answer| answer.trim().to_owned())
 }
 
-/// Makes the role and the database of the gateways, where they are not there.
+/// How long a standby may take to know the gateways' database, seconds.
+const KNOWN_SECONDS_MAX: u64 = 120;
+
+/// Makes the role and the database of the gateways, where they are not there, and waits until every member knows them: a client that is
+/// given several members ends at one that says that there is no such database.
 ///
 /// # Errors
-/// Where the primary refuses, or no standby confirms it in time.
+/// Where the primary refuses, or a standby does not confirm it in time.
 pub fn create(lab: &Name) -> anyhow::Result<()> {
     let (user, password) = (patroni::USER, patroni::PASSWORD);
     let ask = |statement: &str| {
@@ -148,6 +152,11 @@ pub fn create(lab: &Name) -> anyhow::Result<()> {
     }
     if ask(&format!("SELECT 1 FROM pg_database WHERE datname = '{user}'"))?.is_empty() {
         ask(&format!("CREATE DATABASE {user} OWNER {user} TEMPLATE template0"))?;
+    }
+    for zone in Zone::ALL {
+        life::wait_until("every member knows the gateways' database", KNOWN_SECONDS_MAX, || {
+            run(lab, Place::Client, Target::Member(zone), (user, user), "SELECT 1", Duration::from_secs(30)).map(drop)
+        })?;
     }
     Ok(())
 }
